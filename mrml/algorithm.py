@@ -1,0 +1,174 @@
+"""The contract between algorithms and engines: State travels down, Statistics travel up.
+
+A round broadcasts the State; every Split maps its Blocks to keyed Statistics; equal keys merge; each
+key is reduced where it lands; the driver folds the values into the next State::
+
+    init(schema) -> State
+    map(state, block, into)                 into[key] is the Statistic to fill
+    reduce(state, key, statistic) -> value  default: the statistic
+    update(state, values) -> State
+    model(state, schema) -> Model
+
+An algorithm is a frozen dataclass of its hyperparameters and knows no engine.  Keys are strings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mrml.data.block import Block
+from mrml.errors import ConfigError, nearest
+from mrml.model import Model
+from mrml.params import check
+from mrml.schema import Schema
+from mrml.statistic import Into, Statistic
+
+Value = Any
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a round needs and a checkpoint holds, random draws included.
+
+    ``params`` is a tree that :mod:`mrml.wire` carries (dicts, lists, scalars, arrays).  ``round`` counts
+    the rounds done.  ``stop`` is None, or the reason for stopping as a sentence.  ``converged`` is False
+    only when a run stopped for its round limit.
+    """
+
+    params: Mapping[str, Any]
+    round: int = 0
+    stop: str | None = None
+    converged: bool = True
+
+    def __getitem__(self, name: str) -> Any:
+        return self.params[name]
+
+    def next(self, stop: str | None = None, converged: bool = True, **params: Any) -> State:
+        """The State after this round, with these parameters replaced."""
+        return State({**self.params, **params}, self.round + 1, stop, converged)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"params": dict(self.params), "round": self.round, "stop": self.stop, "converged": self.converged}
+
+    @staticmethod
+    def from_wire(tree: Mapping[str, Any]) -> State:
+        return State(tree["params"], tree["round"], tree["stop"], tree["converged"])
+
+
+class Algorithm(ABC):
+    """A frozen dataclass of hyperparameters with ``init``, ``map``, ``update``, ``model``."""
+
+    #: what the target must be: "none", "numeric", "binary", "classes"
+    target: ClassVar[str] = "none"
+    #: True when ``map`` standardises by itself (``block.standardised()``); otherwise ``block.X``
+    #: already is standardised where the configuration asks for it
+    lazy: ClassVar[bool] = False
+    #: whether the numeric columns are standardised when the user does not say
+    standardise: ClassVar[bool] = True
+
+    @abstractmethod
+    def init(self, schema: Schema) -> State:
+        """The State before the first round; ``schema.design`` tells the matrix."""
+
+    @abstractmethod
+    def statistic(self, state: State, key: str) -> Statistic:
+        """The empty Statistic of a key."""
+
+    @abstractmethod
+    def map(self, state: State, block: Block, into: Into) -> None:
+        """Fill the statistics of one block."""
+
+    def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
+        """What a key's whole statistic becomes where it is reduced: by default itself."""
+        return statistic
+
+    @abstractmethod
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        """Fold the round's values into the next State."""
+
+    @abstractmethod
+    def model(self, state: State, schema: Schema) -> Model:
+        """The Model of a State."""
+
+    def rounds(self) -> int:
+        """The most rounds it takes, for the plan and the ETA."""
+        return 1
+
+    def progress(self, state: State) -> dict[str, float]:
+        """Figures for the line a round, ``loss`` and ``step`` first."""
+        return {}
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            check(f, getattr(self, f.name))
+
+    def spec(self) -> dict[str, Any]:
+        """Class and hyperparameters as JSON values; :func:`from_spec` is the inverse."""
+        params = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "params": params}
+
+
+def hyperparameters(cls: type[Algorithm]) -> dict[str, dataclasses.Field[Any]]:
+    """The public hyperparameters of an algorithm, by name."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return {f.name: f for f in fields if not f.metadata.get("internal")}
+
+
+def field_type(cls: type[Algorithm], name: str) -> Any:
+    """The resolved type annotation of a hyperparameter."""
+    return typing.get_type_hints(cls)[name]
+
+
+def build(cls: type[Algorithm], params: Mapping[str, Any]) -> Algorithm:
+    """The algorithm with these hyperparameters; ConfigError with the nearest name for an unknown one."""
+    known = hyperparameters(cls)
+    for name in params:
+        if name not in known:
+            raise ConfigError(f"algorithm {cls.__name__.lower()}", f"unknown key {name!r}", nearest(name, known))
+    return cls(**params)
+
+
+def load_class(path: str, base: type) -> Any:
+    """The class at ``module:Name``; ConfigError when it is not there or not a ``base``."""
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(path, f"cannot be imported: {error}", "give it as package.module:Class") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(path, f"is not a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def from_spec(spec: Mapping[str, Any]) -> Algorithm:
+    """The algorithm that :meth:`Algorithm.spec` described."""
+    cls: Callable[..., Algorithm] = load_class(spec["class"], Algorithm)
+    return cls(**{k: _revive(v) for k, v in spec["params"].items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Algorithm):
+        return {"algorithm": value.spec()}
+    if isinstance(value, Schema):
+        return {"schema": value.to_json()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _revive(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"algorithm"}:
+        return from_spec(value["algorithm"])
+    if isinstance(value, dict) and set(value) == {"schema"}:
+        return Schema.from_json(value["schema"])
+    if isinstance(value, list):
+        return tuple(_revive(v) for v in value)
+    return value

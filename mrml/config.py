@@ -1,0 +1,72 @@
+"""What a run is: the sections data, algorithm and engine as frozen dataclasses.
+
+One table, one truth: the command line, the YAML file, the ``MRML_*`` environment, ``mrml config show`` and
+the docs are generated from the fields below and from the hyperparameters of the algorithm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrml.params import check, param
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Section ``data``: where the rows are and how they are read."""
+
+    data: tuple[str, ...] = param((), "files, directories or globs to read")
+    valid: tuple[str, ...] = param((), "validation data, read like the training data")
+    target: str | None = param(None, "column to predict")
+    weight: str | None = param(None, "column of row weights")
+    id: str | None = param(None, "column that names a row; copied to predictions")
+    group: str | None = param(None, "column of groups that stay together")
+    offset: str | None = param(None, "column added to the raw prediction")
+    features: tuple[str, ...] = param((), "only these columns are features")
+    exclude: tuple[str, ...] = param((), "columns that are not features")
+    schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
+    format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
+    delimiter: str | None = param(None, "one character between fields; otherwise inferred")
+    quote: str | None = param(None, 'one character around quoted fields; default "')
+    header: bool | None = param(None, "text files begin with column names; otherwise inferred")
+    multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
+    na: tuple[str, ...] = param((), "texts that mean null; replaces the default list")
+    index_base: int | None = param(None, "first LibSVM index, 0 or 1; otherwise inferred")
+    absent: str = param("zero", "what an index that a LibSVM line leaves out means", choices=("zero", "missing"))
+    bad_rows: str = param("fail", "what a malformed row does", choices=("fail", "skip"))
+    max_bad_rows: int = param(1000, "with bad_rows skip: more than this fail", low=0)
+    window_bytes: int = param(4 << 20, "bytes of text that make a block (part of the model's identity)", low=64)
+    split_bytes: int = param(64 << 20, "bytes that one map task reads", low=64)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Section ``engine``: where the rounds run.  Nothing here changes a model."""
+
+    engine: str = param("local", "where the rounds run", choices=("inline", "local", "streaming"))
+    runner: str = param("local", "mrjob runner of the streaming engine (-r)", choices=("inline", "local"))
+    workers: int | None = param(None, "worker processes; default one a core", low=1)
+    cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
+    strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run."""
+
+    algorithm: str = param("", "name from the table of algorithms, or package.module:Class")
+    params: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    output: str = param("", "directory of the model; must not exist")
+    max_rounds: int | None = param(None, "stop after this many rounds; --resume goes on", low=1)
+    resume: bool = param(False, "go on from the last checkpoint of the output")
+    overwrite: bool = param(False, "replace an output that exists")
+    strict: bool = param(False, "exit 6 when the run does not converge")
+
+    def __post_init__(self) -> None:
+        for section in (self, self.data, self.engine):
+            for f in dataclasses.fields(section):
+                check(f, getattr(section, f.name))

@@ -1,0 +1,182 @@
+"""The Block: a run of rows that every engine cuts alike, as C-contiguous arrays.
+
+Floor 2.  NumPy and the standard library only: this is what a task on the cluster imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+#: Rows that a kernel standardises at a time: 2,048 x 28 float64 is 450 kB, inside a core's L2.
+CHUNK_ROWS = 2048
+
+
+class CSR(NamedTuple):
+    """Compressed sparse rows.
+
+    ``indptr`` (n_rows + 1,) int64; ``indices`` (nnz,) int32, ascending inside a row; ``data`` (nnz,)
+    float32 or float64; ``n_columns`` int.
+    """
+
+    indptr: Array
+    indices: Array
+    data: Array
+    n_columns: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.indptr) - 1, self.n_columns
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def rows(self, start: int, stop: int) -> CSR:
+        """Rows start to stop, sharing the arrays."""
+        lo, hi = int(self.indptr[start]), int(self.indptr[stop])
+        return CSR(self.indptr[start : stop + 1] - lo, self.indices[lo:hi], self.data[lo:hi], self.n_columns)
+
+    def take(self, keep: Array) -> CSR:
+        """The rows where the boolean array (n_rows,) is true."""
+        lengths = np.diff(self.indptr)
+        entries = np.repeat(keep, lengths)
+        indptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
+        return CSR(indptr, self.indices[entries], self.data[entries], self.n_columns)
+
+    def toarray(self, fill: float = 0.0) -> Array:
+        """Dense (n_rows, n_columns) float64; absent entries are ``fill``."""
+        out = np.full(self.shape, fill, np.float64)
+        out[np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr)), self.indices] = self.data
+        return out
+
+
+class Coded(NamedTuple):
+    """A column of strings: ``codes`` (n_rows,) int32 into ``levels``, -1 for null.
+
+    ``levels`` (n_levels,) is a NumPy unicode array (dtype ``U``), in order of first appearance in the block.
+    """
+
+    codes: Array
+    levels: Array
+
+
+class Memo(Protocol):
+    """Where an engine keeps what a block can recompute; losing it never changes a result."""
+
+    def get(self, name: str) -> tuple[int, dict[str, Array]] | None: ...
+
+    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None: ...
+
+
+class NoMemo:
+    """Keeps nothing."""
+
+    def get(self, name: str) -> tuple[int, dict[str, Array]] | None:
+        return None
+
+    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None:
+        return None
+
+
+Compute = Callable[[tuple[int, dict[str, Array]] | None], dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of consecutive rows of one file.
+
+    Before transforms (as a reader makes it) ``X`` holds the numeric features in the schema's order
+    (or, for LibSVM, a CSR whose ``n_columns`` is the block's own largest index + 1), NaN for null,
+    and ``coded`` the categorical and text features.  After them ``X`` is the design matrix,
+    ``coded`` is empty and ``y`` holds class codes for a classification target.
+
+    Attributes
+    ----------
+    file, index : number of the file in the Dataset, number of the block in the file.
+    rows : (n_rows,) int64, ordinal of each record in the block, malformed records counted too.
+    X : (n_rows, n_features) C-contiguous float32 or float64, or :class:`CSR`.
+    coded : name -> :class:`Coded` (raw blocks only).
+    y : None, (n_rows,) float64, or Coded for a target of labels (raw blocks only).
+    weight, offset : None or (n_rows,) float64.
+    group : None, (n_rows,) int64, float64 or Coded.
+    id : None or (n_rows,) array of int64, float64 or unicode.
+    part : "train" or "valid".
+    center, scale : None or (n_features,) float64: see :class:`mrml.schema.Design`.
+    n_records : records seen, malformed ones included; n_bad : how many of them were malformed;
+        problems : what was wrong with the first few of those.
+    """
+
+    file: int
+    index: int
+    rows: Array
+    X: Array | CSR
+    coded: Mapping[str, Coded] = field(default_factory=dict)
+    y: Array | Coded | None = None
+    weight: Array | None = None
+    offset: Array | None = None
+    group: Array | Coded | None = None
+    id: Array | None = None
+    part: str = "train"
+    center: Array | None = None
+    scale: Array | None = None
+    n_records: int = 0
+    n_bad: int = 0
+    problems: tuple[str, ...] = ()
+    store: Memo = field(default_factory=NoMemo)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_features(self) -> int:
+        return int(self.X.shape[1])
+
+    @property
+    def row_key(self) -> Array:
+        """(n_rows,) uint64: file, block and row in 20, 22 and 22 bits; what random draws are made of.
+
+        A window of 4 MiB holds at most 2**22 rows, so keys are unique up to a million files of 16 TiB.
+        """
+        base = (np.uint64(self.file & 0xFFFFF) << np.uint64(44)) | (np.uint64(self.index & 0x3FFFFF) << np.uint64(22))
+        key: Array = base | self.rows.astype(np.uint64)
+        return key
+
+    def memo(self, name: str, version: int, compute: Compute) -> dict[str, Array]:
+        """Arrays kept with the block; ``compute`` may start from an older version, or from None."""
+        kept = self.store.get(name)
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        arrays = compute(kept if kept is not None and kept[0] < version else None)
+        self.store.put(name, version, arrays)
+        return arrays
+
+    def standardised(self, rows: int = CHUNK_ROWS) -> Iterator[tuple[slice, Array]]:
+        """Runs of at most ``rows`` rows as dense float64 ``(X - center) / scale``, in order.
+
+        The array (n, n_features) is a buffer that the next step overwrites.
+        """
+        n = self.n_rows
+        buffer = np.empty((min(rows, n), self.n_features), np.float64)
+        for start in range(0, n, rows):
+            part = slice(start, min(start + rows, n))
+            out = buffer[: part.stop - part.start]
+            source = self.X.rows(part.start, part.stop).toarray() if isinstance(self.X, CSR) else self.X[part]
+            if self.center is None:
+                out[...] = source
+            else:
+                np.subtract(source, self.center, out=out, dtype=np.float64)
+            if self.scale is not None:
+                np.divide(out, self.scale, out=out)
+            yield part, out
+
+    def with_design(self, **changes: Any) -> Block:
+        """A copy with some attributes replaced."""
+        return replace(self, **changes)

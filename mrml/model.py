@@ -1,0 +1,128 @@
+"""Models leave: a JSON header beside one array file, read with NumPy alone.
+
+``DIRECTORY/model.json`` is the header (strict JSON, sorted keys), ``DIRECTORY/model.npz`` the arrays.
+Neither holds anything of when, where or by which engine a model was made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+
+from mrml.data.block import Array, Block
+from mrml.errors import ConfigError, InputError
+
+FORMAT_VERSION = 1
+M = TypeVar("M", bound="Model")
+
+
+class Prediction(NamedTuple):
+    """What a model says of a block.
+
+    ``y_pred`` (n_rows,) float64: the value, or the code of the class or cluster.  ``probability``
+    (n_rows, n_classes) float64 or None.  ``raw_prediction`` (n_rows,) or (n_rows, n_classes) float64 in
+    link space, or None.
+    """
+
+    y_pred: Array
+    probability: Array | None = None
+    raw_prediction: Array | None = None
+
+
+class Model(ABC):
+    """Predicts a block or transforms it; saves itself as a header and arrays."""
+
+    #: "numeric", "classes" or "cluster": what y_pred is
+    output: ClassVar[str] = "numeric"
+
+    def predict(self, block: Block) -> Prediction:
+        """Score the rows of a block."""
+        raise ConfigError(type(self).__name__, "this model transforms and does not predict")
+
+    def transform(self, block: Block) -> Block:
+        """The block with new columns."""
+        raise ConfigError(type(self).__name__, "this model predicts and does not transform")
+
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays, as strict JSON values."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls: type[M], header: Mapping[str, Any], arrays: Mapping[str, Array]) -> M:
+        """The inverse of :meth:`header` and :meth:`arrays`."""
+
+    def to_sklearn(self) -> Any:
+        """The fitted scikit-learn estimator with equal predictions, where there is one."""
+        raise ConfigError(type(self).__name__, "has no scikit-learn counterpart")
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``model.json`` and ``model.npz`` into an existing directory."""
+        folder = Path(directory)
+        text = json.dumps(describe(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+        arrays = self.arrays()
+        with open(folder / "model.npz", "wb") as file:
+            np.savez(file, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """The header of a model with the class that reads it."""
+    return {
+        "format": FORMAT_VERSION,
+        "class": f"{type(model).__module__}:{type(model).__qualname__}",
+        **_finite(model.header()),
+    }
+
+
+def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
+    """The model of a described header; nested models use this too."""
+    module, _, name = str(header["class"]).partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError("model", f"{header['class']} cannot be imported", "install its package") from error
+    if not (isinstance(cls, type) and issubclass(cls, Model)):
+        raise InputError("model", f"{header['class']} is not a Model")
+    return cls.from_parts(header, arrays)
+
+
+def load(directory: str | Path) -> Model:
+    """Read the model that ``save`` wrote into a directory."""
+    folder = Path(directory)
+    try:
+        header = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        with np.load(folder / "model.npz", allow_pickle=False) as file:
+            arrays = {k: file[k] for k in file.files}
+    except FileNotFoundError as error:
+        raise InputError(
+            str(folder), f"holds no {Path(error.filename).name}", "give what `mrml train --output` wrote"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise InputError(str(folder), f"cannot be read as a model: {error}", "copy it again") from error
+    if header.get("format") != FORMAT_VERSION:
+        finding = f"model format {header.get('format')}, this mrml reads {FORMAT_VERSION}"
+        raise InputError(str(folder), finding, "use the mrml that wrote it")
+    return revive(header, arrays)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities have no JSON; a header says null instead."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,43 @@
+"""Parameters that describe themselves: help, choices and bounds ride on dataclass fields.
+
+The standard library only, so that ``mrml --help`` needs no NumPy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import field
+from typing import Any
+
+from mrml.errors import ConfigError, nearest
+
+
+def param(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[Any, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    internal: bool = False,
+) -> Any:
+    """A hyperparameter: one truth for the command line, the config file, the docs and the model header.
+
+    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.
+    """
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal}
+    return field(default=default, metadata=meta)
+
+
+def check(f: dataclasses.Field[Any], value: Any) -> None:
+    """ConfigError when a hyperparameter is not one of its choices or out of its bounds."""
+    meta = f.metadata
+    place = f"algorithm, {f.name}"
+    if meta.get("choices") and value not in meta["choices"]:
+        raise ConfigError(place, f"{value!r} is unknown", nearest(str(value), map(str, meta["choices"])))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = meta.get("low"), meta.get("high")
+        if value != value or (low is not None and value < low) or (high is not None and value > high):
+            lower = f"at least {low}" if low is not None else "a number"
+            upper = f" and at most {high}" if high is not None else ""
+            raise ConfigError(place, f"{value} is out of bounds", f"it must be {lower}{upper}")

@@ -1,0 +1,90 @@
+"""One format for everything that travels or is kept: States, Statistics, values, blocks' memos.
+
+A message is a tree of dicts (string keys), lists, strings, numbers, booleans, None and NumPy arrays::
+
+    b"MRML" | version u8 | crc32 u32 LE of what follows | header length u32 LE | header, JSON | arrays
+
+An array stands in the header as ``{"__array__": [dtype, shape, offset, n_bytes]}``.  No pickle: reading
+a message runs no code.  Tuples come back as lists.  JSON writes a float with the digits that read back
+as the same float, so a message is exact, and the same tree is the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+from mrml.errors import EngineError
+
+MAGIC = b"MRML"
+VERSION = 1
+_HEAD = struct.Struct("<4sBII")
+_DTYPES = "biufUS"
+
+
+def dumps(tree: Any) -> bytes:
+    """The message of a tree; TypeError for a leaf the format does not know."""
+    chunks: list[bytes] = []
+    offset = 0
+
+    def encode(node: Any) -> Any:
+        nonlocal offset
+        if isinstance(node, np.ndarray):
+            if node.dtype.kind not in _DTYPES:
+                raise TypeError(f"arrays of dtype {node.dtype} do not travel")
+            raw = np.ascontiguousarray(node).tobytes()
+            chunks.append(raw)
+            entry = {"__array__": [node.dtype.newbyteorder("<").str, list(node.shape), offset, len(raw)]}
+            offset += len(raw)
+            return entry
+        if isinstance(node, dict):
+            return {_key(k): encode(v) for k, v in node.items()}
+        if isinstance(node, list | tuple):
+            return [encode(v) for v in node]
+        if isinstance(node, np.generic):
+            return node.item()
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        raise TypeError(f"a {type(node).__name__} does not travel")
+
+    header = json.dumps(encode(tree), separators=(",", ":")).encode()
+    body = b"".join([struct.pack("<I", len(header)), header, *chunks])
+    return MAGIC + bytes([VERSION]) + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def loads(message: bytes | memoryview) -> Any:
+    """The tree of a message; arrays are read-only views of it.  EngineError when it is damaged."""
+    view = memoryview(message)
+    if len(view) < _HEAD.size or bytes(view[:4]) != MAGIC:
+        raise EngineError("wire", "these bytes are not an mrml message", "run every process with the same mrml")
+    _, version, crc, n_header = _HEAD.unpack_from(view)
+    if version != VERSION:
+        finding = f"message version {version}, this mrml reads {VERSION}"
+        raise EngineError("wire", finding, "run every process with the same mrml")
+    if zlib.crc32(view[9:]) != crc:
+        raise EngineError("wire", "a message is damaged: its checksum differs", "check transport and disk, run again")
+    start = _HEAD.size + n_header
+    header = json.loads(bytes(view[_HEAD.size : start]))
+
+    def decode(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "__array__" in node:
+                dtype, shape, offset, n_bytes = node["__array__"]
+                raw = view[start + offset : start + offset + n_bytes]
+                return np.frombuffer(raw, dtype=dtype).reshape(shape)
+            return {k: decode(v) for k, v in node.items()}
+        if isinstance(node, list):
+            return [decode(v) for v in node]
+        return node
+
+    return decode(header)
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str) or key == "__array__":
+        raise TypeError(f"{key!r} is not a key that travels: keys are strings")
+    return key
