@@ -154,7 +154,9 @@ def main() -> None:
         mine = statistics.median(a["seconds"] for a, _ in runs)
         peer = statistics.median(b["seconds"] for _, b in runs)
         met = "met" if mine <= most * peer else "MISSED"
-        print(f"{bar:13} {ours:18} {mine:7.2f} s   {theirs:15} {peer:7.2f} s   ratio {mine / peer:.2f} (bar {most}) {met}")
+        print(
+            f"{bar:13} {ours:18} {mine:7.2f} s   {theirs:15} {peer:7.2f} s   ratio {mine / peer:.2f} (bar {most}) {met}"
+        )
         print(f"{'':13} {runs[-1][0]}", flush=True)
         summary[bar] = {"ours_s": mine, "peer_s": peer, "ratio": mine / peer, "bar": most}
     print(json.dumps(summary))

@@ -28,7 +28,9 @@ LABELS = ["no", "yes"]
 
 def coded(values: list[str | None]) -> Coded:
     levels = list(dict.fromkeys(v for v in values if v is not None))
-    return Coded(np.array([levels.index(v) if v is not None else -1 for v in values], np.int32), np.array(levels, dtype=str))
+    return Coded(
+        np.array([levels.index(v) if v is not None else -1 for v in values], np.int32), np.array(levels, dtype=str)
+    )
 
 
 def raw_blocks(n: int = 300, seed: int = 0, size: int = 40) -> tuple[list[Block], Schema]:
@@ -159,7 +161,9 @@ def test_hashing_is_stable_signed_and_additive() -> None:
     out = tf.hash_pieces(block, ["words"], {"words"}, 10).toarray()
     assert np.abs(out[0]).sum() == 3 and not out[1].any()
     assert np.flatnonzero(out[2]).size == 1 and np.abs(out[0][np.flatnonzero(out[2])]) == 1
-    fitted = Fitted(schema, {"fill": np.empty(0), "classes": [], "impute": False, "hash": {"bits": 10, "columns": ["words"]}})
+    fitted = Fitted(
+        schema, {"fill": np.empty(0), "classes": [], "impute": False, "hash": {"bits": 10, "columns": ["words"]}}
+    )
     assert fitted.sparse and fitted.n_features == 1024
 
 
