@@ -88,9 +88,8 @@ def main() -> None:
             over |= peak["worker RssAnon"] > args.limit_mb
             models.append([Path(out, name).read_bytes() for name in ("model.json", "model.npz")])
     same = models[0] == models[1]
-    print(
-        f"models {'are the same bytes' if same else 'DIFFER'}; limit {args.limit_mb} MB {'PASSED OVER' if over else 'kept'}"
-    )
+    verdict = "passed over" if over else "kept"
+    print(f"models {'are the same bytes' if same else 'DIFFER'}; limit of {args.limit_mb} MB {verdict}")
     raise SystemExit(int(over or not same))
 
 

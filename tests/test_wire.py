@@ -15,9 +15,8 @@ from mrml import wire
 from mrml.errors import EngineError
 
 scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(max_size=5)
-arrays = hnp.arrays(
-    st.sampled_from(["<f4", "<f8", "<i8", "|u1", "|b1", "<i4"]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-)  # fmt: skip
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+arrays = hnp.arrays(st.sampled_from(["<f4", "<f8", "<i8", "|u1", "|b1", "<i4"]), shapes)
 keys = st.text(max_size=4).filter(lambda k: k != "__array__")
 trees = st.recursive(
     scalars | arrays, lambda t: st.lists(t, max_size=4) | st.dictionaries(keys, t, max_size=4), max_leaves=12
