@@ -1,4 +1,4 @@
-"""``python -m mrml`` is ``mrml``."""
+"""``python -m mrml``: the command line."""
 
 import sys
 

@@ -242,9 +242,7 @@ def _path_in_file(option: Option) -> str:
 
 
 def _see_current_directory() -> None:
-    """An algorithm of the user's own may lie where mrml runs; the tasks' processes look there too."""
+    """An algorithm of the user's own may lie where mrml runs; engines hand ``sys.path`` to their tasks."""
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-        paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)

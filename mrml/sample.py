@@ -74,7 +74,8 @@ def write(sample: Sample, output: str, overwrite: bool = False) -> dict[str, Any
         raise
     names = list(chunk(sample, 0).column_names)
     facts = {"output": output, "kind": sample.kind, "rows": sample.rows, "columns": len(names)}
-    return {**facts, "parts": sample.parts, "bytes": n_bytes, "target": TARGETS[sample.kind], "names": names}
+    target_name = TARGETS[sample.kind] and ("label" if sample.format == "libsvm" else TARGETS[sample.kind])
+    return {**facts, "parts": sample.parts, "bytes": n_bytes, "target": target_name, "names": names}
 
 
 def chunk(sample: Sample, index: int) -> pa.Table:

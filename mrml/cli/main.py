@@ -27,10 +27,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mrml import logs
+from mrml.cli.out import emit_json
 from mrml.cli.parser import Parser, common
-from mrml.errors import ConfigError, MrmlError, TaskFailed, nearest
+from mrml.errors import ConfigError, MrmlError, TaskFailed, nearest, to_json
 
-INTERRUPTED = 130
+
+class Interrupted(MrmlError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+
+
+class Unexpected(TaskFailed):
+    """An exception that nobody raised on purpose."""
+
+    exit_code = MrmlError.exit_code
 
 
 class Command(NamedTuple):
@@ -56,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logs.setup(sys.stderr, style=_style(argv), colour=_colour())
-    verbose = False
+    verbose, as_json = False, "--json" in argv
+    error: MrmlError
     try:
         args = parse(argv)
         verbose = args.verbose
@@ -67,19 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        logs.close()
-        again = "; --resume goes on from the last checkpoint" if "train" in argv else ""
-        logs.log.error("interrupted%s", again, extra={"event": "interrupted"})
-        return INTERRUPTED
-    except MrmlError as error:
-        logs.close()
-        _report(error, verbose)
-        return error.exit_code
-    except Exception as error:
-        logs.close()
-        finding = f"unexpected {type(error).__name__}: {error}".splitlines()[0]
-        _report_traceback(finding, traceback.format_exc(), verbose)
-        return MrmlError.exit_code
+        remedy = "--resume goes on from the last checkpoint" if "train" in argv else ""
+        error = Interrupted("", "interrupted", remedy)
+    except MrmlError as found:
+        error = found
+    except Exception as found:
+        text = f"unexpected {type(found).__name__}: {found}".splitlines()[0]
+        error = Unexpected("", text, "", traceback.format_exc())
+    logs.close()
+    _report(error, verbose)
+    if as_json:
+        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}})
+    return error.exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -119,7 +130,7 @@ def sigterm_is_an_interrupt() -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         if os.getpid() != owner:
-            os._exit(INTERRUPTED)
+            os._exit(Interrupted.exit_code)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -144,23 +155,16 @@ def _style(argv: Sequence[str]) -> str:
 
 
 def _colour() -> bool:
-    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _report(error: MrmlError, verbose: bool) -> None:
-    """An error on one line; what a task left behind goes where a traceback goes."""
-    if isinstance(error, TaskFailed) and error.traceback:
-        _report_traceback(str(error), error.traceback, verbose)
-        return
+    """An error on one line; a traceback of ours or of a task's only with -v, and in a file that the line names."""
     facts = {"place": error.place, "finding": error.finding, "remedy": error.remedy, "exit_code": error.exit_code}
-    logs.log.error("%s", error, exc_info=verbose, extra={"event": "error", "facts": facts})
-
-
-def _report_traceback(finding: str, trace: str, verbose: bool) -> None:
-    """One line that names the file of the traceback; with -v the traceback itself."""
-    if verbose:
-        logs.log.error("%s\n%s", finding, trace.rstrip(), extra={"event": "error"})
-        return
-    with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
-        file.write(trace)
-    logs.log.error("%s (traceback in %s; -v prints it)", finding, file.name, extra={"event": "error"})
+    trace = error.traceback.rstrip() if isinstance(error, TaskFailed) else ""
+    text = f"{error}\n{trace}" if verbose and trace else str(error)
+    if trace and not verbose:
+        with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(trace + "\n")
+        text = f"{error} (traceback in {file.name}; -v prints it)"
+    logs.log.error("%s", text, exc_info=verbose and not trace, extra={"event": "error", "facts": facts})

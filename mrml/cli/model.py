@@ -61,8 +61,12 @@ def _text(facts: dict[str, Any]) -> str:
 
 def _nested(value: Any) -> str:
     if isinstance(value, dict):
-        return table([(k, logs.number(v)) for k, v in value.items()])
+        return table([(k, _figures(v)) for k, v in value.items()])
     if all(isinstance(item, dict) for item in value):
         names = list(dict.fromkeys(k for item in value for k in item))
         return table([tuple(names), *(tuple(item.get(n) for n in names) for item in value)])
-    return table([(logs.number(item),) for item in value])
+    return table([(_figures(item),) for item in value])
+
+
+def _figures(value: Any) -> str:
+    return ", ".join(map(logs.number, value)) if isinstance(value, list | tuple) else logs.number(value)

@@ -14,6 +14,8 @@ from mrml.config import DataConfig
 from mrml.errors import OutputExists
 
 EXAMPLE = "mrml schema data/ --target y --output schema.yaml"
+#: what takes part only once a model is trained
+_NOT_SEEN = ("data", "valid", "schema", "hash", "hash_bits", "max_levels", "bins", "split_bytes")
 
 
 def parse_schema(argv: Sequence[str]) -> argparse.Namespace:
@@ -42,7 +44,7 @@ def run_schema(args: argparse.Namespace) -> None:
 
 
 def _options() -> list[conf.Option]:
-    return conf.options(DataConfig, "data", without=("data", "valid", "schema"))
+    return conf.options(DataConfig, "data", without=_NOT_SEEN)
 
 
 def _write(path: str, text: str) -> None:

@@ -13,10 +13,12 @@ from mrml.cli.floor import run
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags
 from mrml.config import RunConfig
-from mrml.errors import ConfigError, NotConverged
+from mrml.errors import ConfigError
 
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
 CONFIG_EXAMPLE = "mrml config show logistic --config conf/breast-cancer.yaml --workers 2"
+
+_NAME_ONE = "name one of " + ", ".join(TABLE) + " after the command"
 
 
 def parse_train(argv: Sequence[str]) -> argparse.Namespace:
@@ -42,8 +44,6 @@ def run_train(args: argparse.Namespace) -> None:
         emit_json(summary)
     else:
         emit(summary_text(config, summary))
-    if config.strict and not summary.get("converged", True):
-        raise NotConverged(config.output, str(summary.get("stop")), "raise --max-rounds and give --resume")
 
 
 def run_config(args: argparse.Namespace) -> None:
@@ -85,6 +85,7 @@ def plan_text(facts: dict[str, Any]) -> str:
     if len(files) > 20:
         lines.append(f"  and {len(files) - 20} more")
     rest = {k: v for k, v in facts.items() if k not in ("config", "files")}
+    rest.update({k: logs.size(rest[k]) for k in ("n_bytes", "memory_per_worker") if k in rest})
     lines += ["plan", table([(k.replace("_", " "), _shown(v)) for k, v in rest.items()])]
     return "\n".join(line for line in lines if line)
 
@@ -107,6 +108,9 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
         help="one of " + ", ".join(TABLE) + ", or package.module:Class; "
         "`mrml train ALGORITHM --help` lists its hyperparameters",
     )
+    if algorithm is None and any(word.startswith("--") for word in rest if word != "--help"):
+        unknown = next(word for word in rest if word.startswith("--"))
+        raise ConfigError(f"mrml {command}", f"unknown option {unknown} and no algorithm", _NAME_ONE)
     args = parser.read(argv)
     args.known, args.tree = conf.run_options(algorithm), tree
     return args
@@ -141,7 +145,7 @@ def _settings(args: argparse.Namespace) -> conf.Settings:
 def _config(args: argparse.Namespace) -> RunConfig:
     config = conf.run_config(_settings(args))
     if not config.algorithm:
-        raise ConfigError("mrml train", "no algorithm", "give one of " + ", ".join(TABLE))
+        raise ConfigError("mrml train", "no algorithm", _NAME_ONE)
     if not config.data.data:
         raise ConfigError("mrml train", "no data", "give --data")
     if not config.output and not args.dry_run:
