@@ -5,7 +5,6 @@ A generated part stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; a test
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -36,8 +35,10 @@ PARTS = {"algorithms": algorithms, "commands": commands}
 def refreshed(text: str) -> str:
     """A document with its generated parts made again."""
     for name, make in PARTS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text = re.sub(pattern, lambda m, new=make(): f"{m[1]}{new}\n{m[2]}", text, flags=re.S)  # type: ignore[misc]
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if end:
+            text = f"{before}{begin}{make()}\n{end}{after}"
     return text
 
 
