@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-#: the floor of each module or package of mrml, longest name first where one holds another
+#: the floor of each module or package of mrml
 FLOORS = {
     0: "errors params pin values py",
     1: "kernels losses penalties",
     2: "algorithm statistic model schema config data fs wire export",
     3: "algorithms selection engines",
-    4: "driver run sample api",
-    5: "cli conf logs airflow __main__",
+    4: "driver run sample extend",
+    5: "api cli conf logs airflow __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 #: where a name may be used: prefixes of paths under mrml/

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrml import __version__, logs
-from mrml.cli.floor import run
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
 
@@ -30,7 +29,9 @@ def parse_version(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_inspect(args: argparse.Namespace) -> None:
-    facts = run().inspect(args.model)
+    from mrml import run
+
+    facts = run.inspect(args.model)
     emit_json(facts) if args.json else emit(_text(facts))
 
 

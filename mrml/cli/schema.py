@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 
 from mrml import conf, logs
-from mrml.cli.floor import run
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common, flags
 from mrml.config import DataConfig
@@ -33,7 +32,9 @@ def run_schema(args: argparse.Namespace) -> None:
         raise OutputExists(args.output, "exists already", "edit it, or give --overwrite")
     texts = {**flags(args), ("data", "data"): args.paths}
     settings = conf.resolve([*conf.options(DataConfig, "data", only=("data",)), *_options()], texts)
-    schema, text = run().schema(conf.section(DataConfig, "data", settings))
+    from mrml import run
+
+    schema, text = run.schema(conf.section(DataConfig, "data", settings))
     if args.output:
         _write(args.output, text)
         logs.log.info("schema written to %s; edit it and give it as --schema", args.output)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrml import conf, logs
-from mrml.cli.floor import run
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags
 from mrml.config import DataConfig, EngineConfig
@@ -36,7 +35,9 @@ def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
 
 def run_predict(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
-    facts = run().predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
+    from mrml import run
+
+    facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
     if args.json:
         return emit_json(facts)
     rows = [(k.replace("_", " "), v) for k, v in facts.items() if isinstance(v, int | float | str)]
@@ -45,7 +46,9 @@ def run_predict(args: argparse.Namespace) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
-    metrics = run().evaluate(args.model, data, engine, logs.progress())
+    from mrml import run
+
+    metrics = run.evaluate(args.model, data, engine, logs.progress())
     if args.json:
         return emit_json(metrics)
     emit(table([(name, value) for name, value in metrics.items() if value is not None]))

@@ -9,7 +9,6 @@ from typing import Any
 
 from mrml import conf, logs
 from mrml.algorithms import TABLE
-from mrml.cli.floor import run
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags
 from mrml.config import RunConfig
@@ -36,10 +35,12 @@ def parse_config(argv: Sequence[str]) -> argparse.Namespace:
 
 def run_train(args: argparse.Namespace) -> None:
     config = _config(args)
+    from mrml import run
+
     if args.dry_run:
-        facts = run().plan(config)
+        facts = run.plan(config)
         return emit_json(facts) if args.json else emit(plan_text(facts))
-    summary = run().train(config, logs.progress())
+    summary = run.train(config, logs.progress())
     if args.json:
         emit_json(summary)
     else:

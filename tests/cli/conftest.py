@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import mrml as package
 from mrml.cli.main import main
 
 ALGORITHM = '''
@@ -99,4 +100,5 @@ class Below(types.SimpleNamespace):
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     fake = Below()
     monkeypatch.setitem(sys.modules, "mrml.run", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr(package, "run", fake, raising=False)
     return fake
