@@ -71,6 +71,6 @@ class RunConfig:
     strict: bool = param(False, "exit 6 when the run does not converge")
 
     def __post_init__(self) -> None:
-        for section in (self, self.data, self.engine):
+        for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):
             for f in dataclasses.fields(section):
-                check(f, getattr(section, f.name))
+                check(f, getattr(section, f.name), f"{name}, {f.name}")
