@@ -37,6 +37,10 @@ class DataConfig:
     absent: str = param("zero", "what an index that a LibSVM line leaves out means", choices=("zero", "missing"))
     bad_rows: str = param("fail", "what a malformed row does", choices=("fail", "skip"))
     max_bad_rows: int = param(1000, "with bad_rows skip: more than this fail", low=0)
+    hash: tuple[str, ...] = param((), "categorical columns that are hashed instead of one-hot")
+    hash_bits: int = param(18, "columns of hashed features, as a power of two", low=1, high=24)
+    max_levels: int = param(256, "most frequent levels of a category that get a column of their own", low=1)
+    bins: int = param(0, "quantile bins of a numeric column; 0 keeps its values", low=0, high=1024)
     window_bytes: int = param(4 << 20, "bytes of text that make a block (part of the model's identity)", low=64)
     split_bytes: int = param(64 << 20, "bytes that one map task reads", low=64)
 
@@ -67,6 +71,6 @@ class RunConfig:
     strict: bool = param(False, "exit 6 when the run does not converge")
 
     def __post_init__(self) -> None:
-        for section in (self, self.data, self.engine):
+        for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):
             for f in dataclasses.fields(section):
-                check(f, getattr(section, f.name))
+                check(f, getattr(section, f.name), f"{name}, {f.name}")

@@ -29,10 +29,10 @@ def param(
     return field(default=default, metadata=meta)
 
 
-def check(f: dataclasses.Field[Any], value: Any) -> None:
-    """ConfigError when a hyperparameter is not one of its choices or out of its bounds."""
+def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:
+    """ConfigError naming ``place`` when a value is not one of its field's choices or out of its bounds."""
     meta = f.metadata
-    place = f"algorithm, {f.name}"
+    place = place or f"algorithm, {f.name}"
     if meta.get("choices") and value not in meta["choices"]:
         raise ConfigError(place, f"{value!r} is unknown", nearest(str(value), map(str, meta["choices"])))
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,0 +1,37 @@
+"""The table of algorithms: one line for each; the command line, the docs and the contract tests read it.
+
+The standard library only, so that ``mrml --help`` needs no NumPy.  An algorithm of the user's own needs no
+line here: it is named ``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mrml.errors import ConfigError, nearest
+
+
+class Entry(NamedTuple):
+    """``path`` is ``module:Class``; ``summary`` one line for the help and the README."""
+
+    path: str
+    summary: str
+
+
+TABLE: dict[str, Entry] = {
+    "linear": Entry("mrml.algorithms.glm:Linear", "least squares: a number, for example a price"),
+    "logistic": Entry("mrml.algorithms.glm:Logistic", "logistic regression: one of two classes, with its probability"),
+    "softmax": Entry("mrml.algorithms.glm:Softmax", "multinomial logistic regression: one of several classes"),
+    "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
+    "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
+}
+
+
+def locate(name: str) -> str:
+    """``module:Class`` of a name of the table or of a path; ConfigError with the nearest name otherwise."""
+    if name in TABLE:
+        return TABLE[name].path
+    if ":" in name:
+        return name
+    remedy = f"{nearest(name, TABLE)} (your own is package.module:Class)"
+    raise ConfigError("algorithm", f"{name!r} is unknown", remedy)

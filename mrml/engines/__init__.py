@@ -1,0 +1,1 @@
+"""Engines run rounds: inline in this process, local over worker processes, streaming as mrjob jobs."""

@@ -1,0 +1,184 @@
+"""The commands as Python: the same configuration, the same run, the same model to the byte.
+
+>>> import mrml                                                      # doctest: +SKIP
+>>> model = mrml.Logistic(l2=1e-4).fit("data/", target="y")          # doctest: +SKIP
+>>> model.metrics["auc"], model.predict("more/").num_rows            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mrml
+from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.errors import ConfigError, MrmlError, OutputExists, from_json, nearest
+from mrml.params import check
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mrml.algorithms.pipeline import PipelineModel
+
+Paths = str | Path | Sequence[str | Path]
+_LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
+
+
+class Estimator:
+    """An algorithm with its hyperparameters, to be fitted.
+
+    Parameters
+    ----------
+    algorithm : a name of the table of algorithms, or ``package.module:Class`` of one's own.
+    params : its hyperparameters; ConfigError for a name or a value that it does not know.
+    """
+
+    def __init__(self, algorithm: str, **params: Any) -> None:
+        self.algorithm, self.params = algorithm, params
+        if mrml.PINNED:  # otherwise the child process checks them
+            from mrml.run import algorithm_of
+
+            algorithm_of(RunConfig(algorithm=algorithm, params=params))
+
+    def __repr__(self) -> str:
+        return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
+
+    def fit(self, data: Paths, *, output: str | Path | None = None, max_rounds: int | None = None,
+            overwrite: bool = False, resume: bool = False, **options: Any) -> FittedModel:  # fmt: skip
+        """Train on files, directories or globs.
+
+        ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
+        ``workers``, ...).  Without ``output`` the model lives in a temporary folder until it is saved.
+        """
+        keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None
+        where = str(Path(keep.name) / "model") if keep else str(output)
+        data_config, engine_config = _sections({"data": data, **options})
+        config = RunConfig(
+            self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite
+        )
+        if mrml.PINNED:
+            from mrml.run import train
+
+            train(config)
+        else:
+            _in_child(config)
+        return FittedModel(where, engine_config, keep)
+
+
+def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
+    """Options by name as the two sections; ConfigError with the nearest name for an unknown one."""
+    data_names = {f.name for f in dataclasses.fields(DataConfig)}
+    engine_names = {f.name for f in dataclasses.fields(EngineConfig)}
+    for name in options:
+        if name not in data_names | engine_names:
+            raise ConfigError("fit", f"unknown option {name!r}", nearest(name, data_names | engine_names))
+    data = DataConfig(**{k: _texts(v) if k in _LISTS else v for k, v in options.items() if k in data_names})
+    engine = EngineConfig(**{k: v for k, v in options.items() if k in engine_names})
+    for section in (data, engine):
+        for f in dataclasses.fields(section):
+            check(f, getattr(section, f.name))
+    return data, engine
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
+
+
+def _in_child(config: RunConfig) -> None:
+    """NumPy was imported before mrml, with other kernels: the run gets a process of its own."""
+    import yaml
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="mrml-") as file:
+        sections = {"data": _given(config.data), "engine": _given(config.engine)}
+        top = {"output": config.output, "max_rounds": config.max_rounds}
+        yaml.safe_dump({"algorithm": {"name": config.algorithm, **config.params}, **sections, **top}, file)
+        file.flush()
+        flags = [flag for flag, on in (("--overwrite", config.overwrite), ("--resume", config.resume)) if on]
+        command = [sys.executable, "-m", "mrml", "train", "--config", file.name, "--json", "-q", *flags]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=mrml.pin.environment())
+    if done.returncode:
+        answer = json.loads(done.stdout) if done.stdout.strip() else {}
+        if "error" in answer:
+            raise from_json(answer["error"])
+        raise MrmlError("fit", f"the run ended with exit code {done.returncode}", "its message is above")
+
+
+def _given(section: DataConfig | EngineConfig) -> dict[str, Any]:
+    """What differs from the defaults, lists for tuples."""
+    plain = {
+        f.name: getattr(section, f.name) for f in dataclasses.fields(section) if getattr(section, f.name) != f.default
+    }
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+class FittedModel:
+    """A trained model in its directory, with what can be done with it."""
+
+    def __init__(self, directory: str, engine: EngineConfig, keep: Any = None) -> None:
+        self.directory, self.engine, self._keep = directory, engine, keep
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """``run.json``: rounds, why it stopped, metrics, figures of the run."""
+        found: dict[str, Any] = json.loads((Path(self.directory) / "run.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Exact metrics on the validation rows where there were some, else on the training rows."""
+        facts = self.facts
+        found: dict[str, Any] = facts["valid"] or facts["metrics"]
+        return found
+
+    @property
+    def model(self) -> PipelineModel:
+        """The model itself: it predicts Blocks, and converts with ``to_sklearn()``."""
+        from mrml.run import load_model
+
+        return load_model(self.directory)
+
+    def predict(self, data: Paths, *, output: str | Path | None = None, **options: Any) -> pa.Table:
+        """Score data; the predictions in input order, also left as part files where ``output`` is given."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from mrml.run import predict
+
+        data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
+        with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
+            where = str(output) if output is not None else f"{folder}/predictions"
+            predict(self.directory, data_config, engine, where)
+            return pa.concat_tables([pq.read_table(p) for p in sorted(Path(where).glob("part-*"))])
+
+    def evaluate(self, data: Paths, **options: Any) -> dict[str, Any]:
+        """Exact metrics on data that has the target."""
+        from mrml.run import evaluate
+
+        data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
+        return evaluate(self.directory, data_config, engine)
+
+    def to_sklearn(self) -> Any:
+        """The fitted scikit-learn estimator over the design columns, with equal predictions."""
+        return self.model.to_sklearn()
+
+    def save(self, directory: str | Path) -> None:
+        """Copy the model to a directory that does not exist."""
+        target = Path(directory)
+        if target.exists():
+            raise OutputExists(str(target), "is there already", "name a directory that does not exist")
+        shutil.copytree(self.directory, target, ignore=shutil.ignore_patterns("_run"))
+
+
+def load(directory: str | Path, engine: str = "local") -> FittedModel:
+    """The model that ``mrml train --output`` or ``save`` wrote."""
+    from mrml.run import load_model
+
+    load_model(str(directory))
+    return FittedModel(str(directory), EngineConfig(engine=engine))

@@ -1,0 +1,170 @@
+"""``mrml``: finds the command, runs it, and turns what happened into an exit code.
+
+==== =======================================================
+0    done
+1    unexpected: the one case in which there is a traceback
+2    usage or configuration
+3    input
+4    the output exists
+5    the engine
+6    did not converge (with ``--strict``)
+130  interrupted (Ctrl-C or SIGTERM)
+==== =======================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from mrml import logs
+from mrml.cli.out import emit_json
+from mrml.cli.parser import Parser, common
+from mrml.errors import ConfigError, MrmlError, TaskFailed, nearest, to_json
+
+
+class Interrupted(MrmlError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130
+
+
+class Unexpected(TaskFailed):
+    """An exception that nobody raised on purpose."""
+
+    exit_code = MrmlError.exit_code
+
+
+class Command(NamedTuple):
+    """``module`` has ``parse_NAME(argv) -> namespace`` and ``run_NAME(namespace) -> None``."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
+    "train": Command("mrml.cli.train", "train a model"),
+    "predict": Command("mrml.cli.score", "score data with a model"),
+    "evaluate": Command("mrml.cli.score", "exact metrics of a model on data"),
+    "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
+    "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
+    "sample": Command("mrml.cli.sample", "make data to try things on"),
+    "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logs.setup(sys.stderr, style=_style(argv), colour=_colour())
+    verbose, as_json = False, "--json" in argv
+    error: MrmlError
+    try:
+        args = parse(argv)
+        verbose = args.verbose
+        logs.setup(sys.stderr, verbose - args.quiet, args.log_format, _colour())
+        with sigterm_is_an_interrupt():
+            args.run(args)
+        return 0
+    except SystemExit as stop:  # argparse, after --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        remedy = "--resume goes on from the last checkpoint" if "train" in argv else ""
+        error = Interrupted("", "interrupted", remedy)
+    except MrmlError as found:
+        error = found
+    except Exception as found:
+        text = f"unexpected {type(found).__name__}: {found}".splitlines()[0]
+        error = Unexpected("", text, "", traceback.format_exc())
+    logs.close()
+    _report(error, verbose)
+    if as_json:
+        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}})
+    return error.exit_code
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The namespace of a command line, with ``run`` to call; ConfigError for what nobody knows."""
+    before, name, rest = _split(argv)
+    if not name:
+        help_parser().read(before)
+        raise ConfigError("mrml", "no command", f"give one of {', '.join(COMMANDS)}, or --help")
+    if name not in COMMANDS:
+        raise ConfigError("mrml", f"unknown command {name!r}", nearest(name, COMMANDS))
+    module: Any = importlib.import_module(COMMANDS[name].module)
+    args: argparse.Namespace = getattr(module, f"parse_{name}")([*before, *rest])
+    args.run = getattr(module, f"run_{name}")
+    return args
+
+
+def help_parser() -> Parser:
+    """The parser of ``mrml`` without a command: its help, and its version."""
+    from mrml import __version__
+
+    lines = [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+    about = "Batch machine learning as MapReduce: one program on every engine, one model to the byte."
+    example = "mrml train logistic --data data/ --target y --output model"
+    parser = common(Parser("", example, description="\n".join([about, "", "commands:", *lines])))
+    parser.usage = "mrml COMMAND [options]; mrml COMMAND --help tells a command's own"
+    parser.add_argument("--version", action="version", version=f"mrml {__version__}", help="print the version")
+    return parser
+
+
+@contextlib.contextmanager
+def sigterm_is_an_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, with-blocks left in order; in a forked worker it just ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if os.getpid() != owner:
+            os._exit(Interrupted.exit_code)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], str, list[str]]:
+    """Options before the command, the command, what follows it."""
+    for i, token in enumerate(argv):
+        if not token.startswith("-") and (i == 0 or argv[i - 1] != "--log-format"):
+            return list(argv[:i]), token, list(argv[i + 1 :])
+    return list(argv), "", []
+
+
+def _style(argv: Sequence[str]) -> str:
+    """The log format that an error in the command line itself is told in."""
+    joined = " ".join(argv)
+    return "json" if "--log-format json" in joined or "--log-format=json" in joined else "text"
+
+
+def _colour() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _report(error: MrmlError, verbose: bool) -> None:
+    """An error on one line; a traceback of ours or of a task's only with -v, and in a file that the line names."""
+    facts = {"place": error.place, "finding": error.finding, "remedy": error.remedy, "exit_code": error.exit_code}
+    trace = error.traceback.rstrip() if isinstance(error, TaskFailed) else ""
+    text = f"{error}\n{trace}" if verbose and trace else str(error)
+    if trace and not verbose:
+        with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(trace + "\n")
+        text = f"{error} (traceback in {file.name}; -v prints it)"
+    logs.log.error("%s", text, exc_info=verbose and not trace, extra={"event": "error", "facts": facts})

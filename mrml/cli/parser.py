@@ -1,0 +1,136 @@
+"""Options made from dataclass fields, on argparse; what argparse leaves out is here too.
+
+Texts stay texts: :mod:`mrml.conf` turns them into values, so that an error names the option, and the
+environment and the run file follow the same rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from mrml import conf, values
+from mrml.cli.out import emit
+from mrml.errors import ConfigError, nearest
+
+_TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
+_SHORT = {"runner": ["-r"]}
+_METAVARS = {
+    **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
+    **dict.fromkeys(("output", "cache_dir"), "DIR"),
+    **dict.fromkeys(("delimiter", "quote"), "CHAR"),
+    "schema": "FILE",
+}
+_LISTS = {"data": "DATA", "valid": "DATA"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are ConfigErrors with the nearest name; ``--max_rounds`` is ``--max-rounds``."""
+
+    def __init__(self, command: str, example: str, **more: Any) -> None:
+        super().__init__(
+            prog=f"mrml {command}".strip(),
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **more,
+        )
+        self.example = example
+        self.renamed: dict[str, str] = {}
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The namespace of a command line; ConfigError for what it does not know."""
+        args, rest = self.parse_known_args(self.canonical(argv))
+        if rest:
+            self.refuse(rest[0])
+        return args
+
+    def canonical(self, argv: Sequence[str]) -> list[str]:
+        """Names with dashes, and a bare boolean option given its value, so that it takes no word after it."""
+        out: list[str] = []
+        for i, token in enumerate(argv):
+            if token == "--":
+                return [*out, *argv[i:]]
+            name, sign, value = token.partition("=")
+            if token.startswith("--"):
+                name = name.replace("_", "-")
+                token = name + sign + value
+            action = self._option_string_actions.get(name)
+            follower = argv[i + 1].lower() if i + 1 < len(argv) else ""
+            if action is not None and action.nargs == "?" and not sign and follower not in values.TRUE + values.FALSE:
+                token = f"{name}=true"
+            out.append(token)
+        return out
+
+    def refuse(self, token: str) -> NoReturn:
+        """ConfigError for a word the command does not know."""
+        name = token.partition("=")[0]
+        if name.startswith("-"):
+            raise ConfigError(self.prog, f"unknown option {name}", nearest(name, self.names()))
+        raise ConfigError(self.prog, f"{token!r} is one word too many", f"see {self.prog} --help")
+
+    def names(self) -> list[str]:
+        """The long options."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(self.prog, message, f"see {self.prog} --help")
+
+    def print_help(self, file: Any = None) -> None:
+        emit(self.format_help().rstrip())
+
+    def add_options(self, options: Iterable[conf.Option], renamed: dict[str, str] | None = None) -> None:
+        """An option for each field, in a group for each section; ``renamed`` gives other flags by field name."""
+        groups: dict[str, argparse._ArgumentGroup] = {}
+        for option in options:
+            if option.section not in groups:
+                groups[option.section] = self.add_argument_group(_TITLES[option.section])
+            flag = (renamed or {}).get(option.name, option.flag)
+            groups[option.section].add_argument(*_SHORT.get(option.name, []), flag, **_argument(option))
+
+
+def flags(args: argparse.Namespace) -> dict[conf.Key, Any]:
+    """The texts that were given, by section and field."""
+    pairs = [(tuple(name.split(".", 1)), value) for name, value in vars(args).items() if "." in name]
+    return {(section, name): value for (section, name), value in pairs}
+
+
+def common(parser: Parser, json_help: str = "") -> Parser:
+    """The options every command has; ``--json`` where it prints a result."""
+    group = parser.add_argument_group("output")
+    if json_help:
+        group.add_argument("--json", action="store_true", help=json_help)
+    group.add_argument("-v", "--verbose", action="store_true", help="more log lines, and the traceback of an error")
+    group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+    group.add_argument("--log-format", choices=("text", "json"), default="text", help="of the logs on stderr")
+    return parser
+
+
+def _argument(option: conf.Option) -> dict[str, Any]:
+    more: dict[str, Any] = {"dest": f"{option.section}.{option.name}", "default": argparse.SUPPRESS}
+    more["help"] = _help(option).replace("%", "%%")
+    if values.is_bool(option.type):
+        return {**more, "nargs": "?", "const": "true", "metavar": "BOOL"}
+    if values.is_list(option.type):
+        return {**more, "action": "append", "metavar": _LISTS.get(option.name, "A,B")}
+    return {**more, "metavar": _metavar(option)}
+
+
+def _metavar(option: conf.Option) -> str:
+    kinds = values.members(option.type)
+    return _METAVARS.get(option.name, "N" if int in kinds else "X" if float in kinds else "WORD")
+
+
+def _help(option: conf.Option) -> str:
+    meta = option.field.metadata
+    notes = []
+    if meta.get("choices"):
+        notes.append("one of " + ", ".join(str(c) for c in meta["choices"]))
+    default = option.default
+    if default is not False and default not in (None, "", (), {}, dataclasses.MISSING):
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        notes.append(f"default {shown.lower() if isinstance(default, bool) else shown}")
+    text = str(meta.get("help", ""))
+    return f"{text} ({'; '.join(notes)})" if notes else text

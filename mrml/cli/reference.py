@@ -1,0 +1,54 @@
+"""The generated parts of the README: ``python -m mrml.cli.reference README.md`` puts fresh ones in place.
+
+A generated part stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; a test compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mrml import conf
+from mrml.algorithms import TABLE
+from mrml.cli.main import COMMANDS
+
+
+def algorithms() -> str:
+    """The table of algorithms with their hyperparameters and defaults."""
+    lines = ["| algorithm | for | hyperparameters and defaults |", "|---|---|---|"]
+    for name, entry in TABLE.items():
+        hyper = conf.options(conf.load_algorithm(name), "algorithm")
+        shown = ", ".join(f"`{o.name}` {_default(o)}" for o in hyper)
+        lines.append(f"| `{name}` | {entry.summary.replace('|', chr(92) + '|')} | {shown} |")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """The table of commands."""
+    rows = [f"| `mrml {name}` | {command.summary} |" for name, command in COMMANDS.items()]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+PARTS = {"algorithms": algorithms, "commands": commands}
+
+
+def refreshed(text: str) -> str:
+    """A document with its generated parts made again."""
+    for name, make in PARTS.items():
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if end:
+            text = f"{before}{begin}{make()}\n{end}{after}"
+    return text
+
+
+def _default(option: conf.Option) -> str:
+    value = option.default
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return str(value)
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,74 @@
+"""``mrml predict`` and ``mrml evaluate``: a model on data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mrml import conf, logs
+from mrml.cli.out import emit, emit_json, table
+from mrml.cli.parser import Parser, common, flags
+from mrml.config import DataConfig, EngineConfig
+from mrml.errors import ConfigError
+
+PREDICT_EXAMPLE = "mrml predict model --data more/ --output predictions --format csv"
+EVALUATE_EXAMPLE = "mrml evaluate model --data more/ --json"
+#: what a model already knows is no option of scoring with it
+_IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "schema", "window_bytes",
+                 "hash", "hash_bits", "max_levels", "bins")  # fmt: skip
+
+
+def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser("predict", "Score data: part files in input order, then _SUCCESS.", PREDICT_EXAMPLE)
+    parser.add_argument("--output", metavar="DIR", required=True, help="directory of the predictions; must not exist")
+    formats = ("parquet", "csv", "jsonl")
+    parser.add_argument("--format", choices=formats, default="parquet", help="of the predictions (default parquet)")
+    parser.add_argument("--overwrite", action="store_true", help="replace predictions that exist")
+    return common(parser, "print one JSON object instead of text").read(argv)
+
+
+def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser("evaluate", "Exact metrics of a model, weighted where the model has a weight.", EVALUATE_EXAMPLE)
+    return common(parser, "print one JSON object instead of text").read(argv)
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    data, engine = _sections(args)
+    from mrml import run
+
+    facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
+    if args.json:
+        return emit_json(facts)
+    rows = [(k.replace("_", " "), v) for k, v in facts.items() if isinstance(v, int | float | str)]
+    emit("\n".join([f"predictions of {args.model} in {args.output}", table([(k, logs.number(v)) for k, v in rows])]))
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    data, engine = _sections(args)
+    from mrml import run
+
+    metrics = run.evaluate(args.model, data, engine, logs.progress())
+    if args.json:
+        return emit_json(metrics)
+    emit(table([(name, value) for name, value in metrics.items() if value is not None]))
+
+
+def _parser(command: str, about: str, example: str) -> Parser:
+    parser = Parser(command, example, description=about)
+    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
+    parser.add_options(_options(), {"format": "--input-format"})
+    parser.usage = f"mrml {command} MODEL --data DATA{' --output DIR' * (command == 'predict')} [options]"
+    return parser
+
+
+def _options() -> list[conf.Option]:
+    return [*conf.options(DataConfig, "data", without=_IN_THE_MODEL), *conf.options(EngineConfig, "engine")]
+
+
+def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
+    settings = conf.resolve(_options(), flags(args))
+    data = conf.section(DataConfig, "data", settings)
+    if not data.data:
+        raise ConfigError(f"model {args.model}", "no data to score", "give --data")
+    return data, conf.section(EngineConfig, "engine", settings)

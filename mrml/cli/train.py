@@ -1,0 +1,178 @@
+"""``mrml train`` and ``mrml config show``: a training run, and what it is configured with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mrml import conf, logs
+from mrml.algorithms import TABLE
+from mrml.cli.out import emit, emit_json, table
+from mrml.cli.parser import Parser, common, flags
+from mrml.config import RunConfig
+from mrml.errors import ConfigError
+
+TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
+CONFIG_EXAMPLE = "mrml config show logistic --config conf/breast-cancer.yaml --workers 2"
+
+_NAME_ONE = "name one of " + ", ".join(TABLE) + " after the command"
+
+
+def parse_train(argv: Sequence[str]) -> argparse.Namespace:
+    return _parse(argv, "train", TRAIN_EXAMPLE)
+
+
+def parse_config(argv: Sequence[str]) -> argparse.Namespace:
+    words = list(argv)
+    if "show" in words:
+        words.remove("show")
+    elif not {"-h", "--help"} & set(words):
+        raise ConfigError("mrml config", "no such command", "it is `mrml config show`")
+    return _parse(words, "config show", CONFIG_EXAMPLE)
+
+
+def run_train(args: argparse.Namespace) -> None:
+    config = _config(args)
+    from mrml import run
+
+    if args.dry_run:
+        facts = run.plan(config)
+        return emit_json(facts) if args.json else emit(plan_text(facts))
+    summary = run.train(config, logs.progress())
+    if args.json:
+        emit_json(summary)
+    else:
+        emit(summary_text(config, summary))
+
+
+def run_config(args: argparse.Namespace) -> None:
+    settings = _settings(args)
+    if args.json:
+        return emit_json(_by_section(settings))
+    for section, rows in _by_section(settings).items():
+        emit(f"{section}\n" + table([(name, _shown(s["value"]), s["origin"]) for name, s in rows.items()]))
+
+
+def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
+    """Metrics, where the model lies, what to run next."""
+    train, valid = summary.get("metrics") or {}, summary.get("valid") or {}
+    sides = [(name, side) for name, side in (("train", train), ("valid", valid)) if side]
+    names = list(dict.fromkeys(k for _, side in sides for k in side))
+    columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
+    rows = [row for row in columns if any(v is not None for v in row[1:])]
+    output = summary["output"]
+    head = f"{config.algorithm}: {logs.number(summary.get('n_rows'))} rows, {summary.get('rounds')} rounds"
+    parts = [f"{head} in {logs.seconds(summary.get('seconds') or 0.0)}; {summary.get('stop')}"]
+    if rows:
+        parts.append(table([("metric", *(name for name, _ in sides)), *rows]))
+    if summary.get("bad_rows"):
+        parts.append(f"  {logs.number(summary['bad_rows'])} malformed rows were left out")
+    data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
+    parts.append(f"model  {output}/model.json, {output}/model.npz")
+    parts.append(f"next   mrml evaluate {output} --data {data}")
+    parts.append(f"       mrml predict {output} --data {data} --output {output}.predictions")
+    return "\n".join(parts)
+
+
+def plan_text(facts: dict[str, Any]) -> str:
+    """What a run would read, hold and do."""
+    config = facts.get("config") or {}
+    lines = ["configuration", table(sorted((k, _shown(v)) for k, v in _flat(config).items()))]
+    files = facts.get("files") or []
+    shown = [(f["name"], f.get("bytes"), f.get("blocks")) for f in files[:20]]
+    lines += ["files", table([("name", "bytes", "blocks"), *shown])]
+    if len(files) > 20:
+        lines.append(f"  and {len(files) - 20} more")
+    rest = {k: v for k, v in facts.items() if k not in ("config", "files")}
+    rest.update({k: logs.size(rest[k]) for k in ("n_bytes", "memory_per_worker") if k in rest})
+    lines += ["plan", table([(k.replace("_", " "), _shown(v)) for k, v in rest.items()])]
+    return "\n".join(line for line in lines if line)
+
+
+def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespace:
+    """Two passes: the first finds the algorithm, whose hyperparameters are options of the second."""
+    first = _parser(command, example, None, add_help=False)
+    early, rest = first.parse_known_args(first.canonical(argv))
+    file = early.config
+    tree = conf.read_file(file) if file else {}
+    name = conf.algorithm_name(_positional(rest), os.environ, tree)
+    algorithm = conf.load_algorithm(name) if name else None
+    parser = _parser(command, example, algorithm)
+    parser.usage = f"mrml {command} ALGORITHM --data DATA --target COL --output DIR [options]"
+    parser.add_argument(
+        "run.algorithm",
+        metavar="ALGORITHM",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help="one of " + ", ".join(TABLE) + ", or package.module:Class; "
+        "`mrml train ALGORITHM --help` lists its hyperparameters",
+    )
+    if algorithm is None and any(word.startswith("--") for word in rest if word != "--help"):
+        unknown = next(word for word in rest if word.startswith("--"))
+        raise ConfigError(f"mrml {command}", f"unknown option {unknown} and no algorithm", _NAME_ONE)
+    args = parser.read(argv)
+    args.known, args.tree = conf.run_options(algorithm), tree
+    return args
+
+
+def _parser(command: str, example: str, algorithm: type | None, add_help: bool = True) -> Parser:
+    about = {"train": "Train a model.", "config show": "Show every value of a run and where it came from."}
+    summary = (algorithm.__doc__ or "").strip().splitlines()[:1] if algorithm else []
+    parser = Parser(command, example, description="\n".join([about[command], *summary]), add_help=add_help)
+    parser.add_argument("--config", metavar="FILE", help="run file (YAML); the environment and options win over it")
+    if command == "train":
+        parser.add_argument("--dry-run", action="store_true", help="print what would be read and done, and stop")
+    parser.add_options(o for o in conf.run_options(algorithm) if o.key != ("run", "algorithm"))
+    return common(parser, "print one JSON object instead of text")
+
+
+def _positional(rest: Sequence[str]) -> str | None:
+    """The algorithm among words that the first pass did not know, hyperparameters and their values included."""
+    for i, word in enumerate(rest):
+        after_option = i > 0 and rest[i - 1].startswith("-") and "=" not in rest[i - 1]
+        if not word.startswith("-") and (not after_option or word in TABLE):
+            return word
+    return None
+
+
+def _settings(args: argparse.Namespace) -> conf.Settings:
+    for warning in conf.unknown_variables(args.known):
+        logs.log.warning(warning)
+    return conf.resolve(args.known, flags(args), os.environ, args.tree, args.config or "")
+
+
+def _config(args: argparse.Namespace) -> RunConfig:
+    config = conf.run_config(_settings(args))
+    if not config.algorithm:
+        raise ConfigError("mrml train", "no algorithm", _NAME_ONE)
+    if not config.data.data:
+        raise ConfigError("mrml train", "no data", "give --data")
+    if not config.output and not args.dry_run:
+        raise ConfigError("mrml train", "no output", "give --output DIR")
+    if config.resume and config.overwrite:
+        raise ConfigError("mrml train", "--resume and --overwrite exclude each other", "give one of them")
+    return config
+
+
+def _by_section(settings: conf.Settings) -> dict[str, dict[str, dict[str, Any]]]:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (section, name), setting in settings.items():
+        found.setdefault(section, {})[name] = {"value": setting.value, "origin": setting.origin}
+    return found
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_shown(v)}" for k, v in value.items()) or "-"
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else logs.number(value) or "-"

@@ -1,0 +1,248 @@
+"""What a run is configured with, and where each value came from.
+
+Defaults, then a run file (``--config``), then the environment (``MRML_*``), then the options of the command
+line; later wins.  A run file is YAML::
+
+    algorithm:                  # or just: algorithm: logistic
+      name: logistic
+      l2: 1e-4
+    data:
+      data: [part-*.csv]        # relative to where mrml runs
+      target: churned
+    engine:
+      workers: 2
+    output: models/churn
+
+A variable is the field's name in capitals: ``MRML_ENGINE``, ``MRML_L2``.  Nothing here imports NumPy until an
+algorithm is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mrml import values
+from mrml.algorithms import TABLE, locate
+from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.errors import ConfigError, nearest
+from mrml.params import check
+
+SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig}
+PREFIX = "MRML_"
+#: variables of the project's own tests and benchmarks, which configure no run
+NOT_OURS = ("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_")
+#: options of the command line that are no fields, and so no hyperparameter may be called
+RESERVED = ("config", "dry_run", "json", "help", "verbose", "quiet", "log_format", "name")
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a section, as the command line, the environment and the file know it."""
+
+    section: str
+    name: str
+    type: Any
+    field: dataclasses.Field[Any]
+
+    @property
+    def key(self) -> Key:
+        return self.section, self.name
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    @property
+    def default(self) -> Any:
+        """The default, or dataclasses.MISSING."""
+        if self.field.default_factory is not dataclasses.MISSING:
+            return self.field.default_factory()
+        return self.field.default
+
+    def checked(self, value: Any, place: str) -> Any:
+        """The value when it is one of the field's choices and within its bounds."""
+        check(self.field, value, place)
+        return value
+
+
+class Setting(NamedTuple):
+    """A value and where it came from: ``default``, a file, a variable, an option."""
+
+    option: Option
+    value: Any
+    origin: str
+
+
+Settings = dict[Key, Setting]
+
+
+def options(cls: type, section: str, only: Iterable[str] = (), without: Iterable[str] = ()) -> list[Option]:
+    """The options of a dataclass' fields, in their order."""
+    hints = typing.get_type_hints(cls)
+    chosen = [f for f in dataclasses.fields(cls) if not f.metadata.get("internal")]
+    kept = [f for f in chosen if (not only or f.name in only) and f.name not in without]
+    return [Option(section, f.name, hints[f.name], f) for f in kept]
+
+
+def run_options(algorithm: type | None) -> list[Option]:
+    """Every option of a training run; the hyperparameters only where the algorithm is known."""
+    run = options(RunConfig, "run", without=("params", "data", "engine"))
+    known = [*run, *options(DataConfig, "data"), *options(EngineConfig, "engine")]
+    if algorithm is None:
+        return known
+    hyper = options(algorithm, "algorithm")
+    taken = {o.name for o in known} | set(RESERVED)
+    for option in hyper:
+        if option.name in taken:
+            finding = f"its hyperparameter {option.name!r} has the name of an option of mrml train"
+            raise ConfigError(algorithm.__name__, finding, "rename the field")
+    return known + hyper
+
+
+def load_algorithm(name: str) -> type:
+    """The class of a name of the table or of ``package.module:Class``, the current directory included."""
+    from mrml.algorithm import Algorithm, load_class
+
+    if name not in TABLE and ":" in name:
+        _see_current_directory()
+    found: type = load_class(locate(name), Algorithm)
+    return found
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The sections of a run file; ConfigError when it is missing, not YAML, or has a section nobody knows."""
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            tree = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise ConfigError(path, "there is no such file", "give --config the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else path
+        raise ConfigError(place, f"is not YAML: {getattr(error, 'problem', error)}") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError(path, "is not a mapping", "write sections data:, algorithm:, engine:")
+    if not isinstance(tree.get("algorithm", {}), dict):
+        tree = {**tree, "algorithm": {"name": tree["algorithm"]}}
+    return tree
+
+
+def algorithm_name(flag: str | None, environ: Mapping[str, str], tree: Mapping[str, Any]) -> str:
+    """The algorithm a run is for, before its options are known; empty when none is named."""
+    in_file = (tree.get("algorithm") or {}).get("name")
+    return str(flag or environ.get(PREFIX + "ALGORITHM") or in_file or "")
+
+
+def resolve(
+    known: Sequence[Option],
+    flags: Mapping[Key, Any],
+    environ: Mapping[str, str] = os.environ,
+    tree: Mapping[str, Any] | None = None,
+    file: str = "",
+) -> Settings:
+    """Every known option with its value and origin.
+
+    ``flags`` holds the texts of the command line by (section, name), a list of texts where an option may be
+    repeated; ``tree`` is what :func:`read_file` made of ``file``.
+    """
+    in_file = _file_nodes(tree or {}, known, file)
+    return {option.key: _setting(option, flags, environ, in_file, file) for option in known}
+
+
+def unknown_variables(known: Sequence[Option], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A warning for each ``MRML_`` variable that names no option."""
+    names = {o.variable for o in known}
+    strange = sorted(v for v in environ if v.startswith(PREFIX) and v not in names and not v.startswith(NOT_OURS))
+    return [f"{name}: no option has this name, so it does nothing; {nearest(name, names)}" for name in strange]
+
+
+def section(cls: type, name: str, settings: Settings) -> Any:
+    """The dataclass of a section; fields that are no options keep their defaults."""
+    return cls(**{s.option.name: s.value for key, s in settings.items() if key[0] == name})
+
+
+def run_config(settings: Settings) -> RunConfig:
+    """The training run that the settings describe."""
+    run = {s.option.name: s.value for key, s in settings.items() if key[0] == "run"}
+    params = {s.option.name: s.value for key, s in settings.items() if key[0] == "algorithm"}
+    parts = {name: section(cls, name, settings) for name, cls in SECTIONS.items()}
+    return RunConfig(**run, **parts, params=params)
+
+
+def _setting(
+    option: Option, flags: Mapping[Key, Any], environ: Mapping[str, str], in_file: Mapping[Key, Any], file: str
+) -> Setting:
+    value: Any
+    if option.key in flags:
+        place = origin = option.flag if option.name != "algorithm" else "ALGORITHM"
+        value = _from_flag(flags[option.key], option.type, place)
+        origin = f"option {origin}"
+    elif option.variable in environ:
+        place = option.variable
+        value, origin = values.from_text(environ[place], option.type, place), f"environment {place}"
+    elif option.key in in_file:
+        place, origin = f"{file}, {_path_in_file(option)}", file
+        value = values.from_yaml(in_file[option.key], option.type, place)
+    elif option.default is dataclasses.MISSING:
+        raise ConfigError(f"algorithm, {option.name}", "has no default", f"give {option.flag}")
+    else:
+        return Setting(option, option.default, "default")
+    return Setting(option, option.checked(value, place), origin)
+
+
+def _from_flag(given: str | list[str], annotation: Any, place: str) -> Any:
+    if isinstance(given, str):
+        return values.from_text(given, annotation, place)
+    parts = [values.from_text(text, annotation, place) for text in given]
+    if isinstance(parts[0], dict):
+        return {key: value for part in parts for key, value in part.items()}
+    return tuple(item for part in parts for item in part) if isinstance(parts[0], tuple) else parts[-1]
+
+
+def _file_nodes(tree: Mapping[str, Any], known: Sequence[Option], file: str) -> dict[Key, Any]:
+    """The nodes of a run file by option; ConfigError for a key nobody knows."""
+    names = {_path_in_file(o): o for o in known}
+    tops = {path for path in names if "." not in path} | {*SECTIONS, "algorithm"}
+    found: dict[Key, Any] = {}
+    for top, node in tree.items():
+        if top not in tops:
+            raise ConfigError(file, f"unknown key {top!r}", nearest(str(top), tops))
+        nested = top in SECTIONS or top == "algorithm"
+        if nested and node is not None and not isinstance(node, dict):
+            raise ConfigError(f"{file}, {top}", f"{node!r} is not a section", f"indent its keys under {top}:")
+        for path, leaf in {f"{top}.{k}": v for k, v in (node or {}).items()}.items() if nested else [(top, node)]:
+            if path not in names:
+                siblings = [p.partition(".")[2] for p in names if p.startswith(f"{top}.")]
+                key = path.partition(".")[2]
+                raise ConfigError(f"{file}, {top}", f"unknown key {key!r}", nearest(key, siblings))
+            found[names[path].key] = leaf
+    return found
+
+
+def _path_in_file(option: Option) -> str:
+    if option.section == "run":
+        return "algorithm.name" if option.name == "algorithm" else option.name
+    return f"{option.section}.{option.name}"
+
+
+def _see_current_directory() -> None:
+    """An algorithm of the user's own may lie where mrml runs; engines hand ``sys.path`` to their tasks."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)

@@ -1,0 +1,87 @@
+"""The only loop of the project, and the checkpoints that make it resumable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mrml import wire
+from mrml.algorithm import Algorithm, State
+from mrml.data.dataset import Dataset
+from mrml.engines.base import Engine
+from mrml.errors import EngineError, InputError
+from mrml.model import Model
+
+#: called after every round with the State it led to
+OnRound = Callable[[State], None]
+
+
+class Checkpoint:
+    """A directory of numbered States, written aside and renamed; the last ``keep`` stay."""
+
+    def __init__(self, directory: str | Path, keep: int = 2) -> None:
+        self.directory, self.keep = Path(directory), keep
+
+    def rounds(self) -> list[int]:
+        """Numbers of the States there are, in order."""
+        return sorted(int(p.stem) for p in self.directory.glob("*.state") if p.stem.isdigit())
+
+    def latest(self) -> State | None:
+        """The newest State that reads back whole, or None."""
+        for number in reversed(self.rounds()):
+            try:
+                return State.from_wire(wire.loads(self._path(number).read_bytes()))
+            except EngineError:  # a torn file: the one before it is as good, it only costs a round
+                continue
+        return None
+
+    def save(self, state: State) -> State:
+        """Write the State; return it as a resumed run would read it, so that both go on alike."""
+        message = wire.dumps(state.to_wire())
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self._path(state.round)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        with open(aside, "wb") as file:
+            file.write(message)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        for number in self.rounds()[: -self.keep]:
+            self._path(number).unlink(missing_ok=True)
+        return State.from_wire(wire.loads(message))
+
+    def _path(self, number: int) -> Path:
+        return self.directory / f"{number:06d}.state"
+
+
+def fit(
+    algorithm: Algorithm,
+    dataset: Dataset,
+    engine: Engine,
+    checkpoint: Checkpoint,
+    on_round: OnRound | None = None,
+    max_rounds: int | None = None,
+) -> tuple[Model, State]:
+    """Run rounds until the algorithm stops, or ``max_rounds`` are done; the Model and the last State.
+
+    Rows of validation files travel in the same Dataset as Blocks whose ``part`` is ``valid``.
+    """
+    state = checkpoint.latest()
+    if state is None:
+        state = checkpoint.save(algorithm.init(dataset.schema))
+    while state.stop is None:
+        if max_rounds is not None and state.round >= max_rounds:
+            stop = f"stopped after {state.round} rounds, the limit of max_rounds"
+            state = State(state.params, state.round, stop, converged=False)
+            break
+        values = engine.round(algorithm, state, dataset)
+        if not values:
+            raise InputError("data", "no row was found", "look at the files with `mrml schema`")
+        after = algorithm.update(state, values)
+        if after.round != state.round + 1:
+            raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
+        state = checkpoint.save(after)
+        if on_round is not None:
+            on_round(state)
+    return algorithm.model(state, dataset.schema), state

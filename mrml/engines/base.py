@@ -1,0 +1,80 @@
+"""The seam between the driver and whatever runs the rounds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TypeVar
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.data.dataset import Dataset
+from mrml.engines.task import Report, reduce_key, value_of
+from mrml.engines.write import Scoring
+from mrml.errors import EngineError
+from mrml.model import Model
+from mrml.statistic import Node
+
+E = TypeVar("E", bound="Engine")
+
+
+class Engine(ABC):
+    """Runs rounds, used in a with-block.  ``report`` tells what the last round counted.
+
+    An engine knows no algorithm: it maps every Split, brings equal keys together and reduces them.
+    """
+
+    name: str = ""
+
+    def __init__(self) -> None:
+        self.report = Report()
+
+    def __enter__(self: E) -> E:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        """One round: the value of every key that some block filled."""
+
+    @abstractmethod
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        """Score every split into a part file of the directory ``scoring.output`` (which exists)."""
+
+    def workers(self) -> int:
+        """How many tasks run side by side."""
+        return 1
+
+    def close(self) -> None:
+        """End what the engine started; by default it started nothing."""
+        return None
+
+
+class Shuffle:
+    """Brings the nodes of equal keys together; large messages stay in the files they were spilled to."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[tuple[Node, int], Callable[[], bytes]]] = {}
+
+    def add(self, key: str, node: Node, fetch: Callable[[], bytes], task: int) -> None:
+        """One node of a key from one task; exact nodes are told apart by their task."""
+        parts = self._parts.setdefault(key, {})
+        number = task if node.file < 0 else 0
+        while node.file < 0 and (node, number) in parts:  # a task may send an exact statistic in several pieces
+            number += 1 << 32
+        if (node, number) in parts:
+            raise EngineError(f"key {key!r}", f"two tasks sent {tuple(node)}", "report this as a bug")
+        parts[node, number] = fetch
+
+    def reduce(self, algorithm: Algorithm, state: State) -> dict[str, Value]:
+        """The value of every key, one key in memory at a time."""
+        values = {}
+        for key in sorted(self._parts):
+            parts = self._parts.pop(key)
+            ordered: Iterable[tuple[Node, bytes]] = ((k[0], parts[k]()) for k in sorted(parts))
+            values[key] = value_of(algorithm, state, key, reduce_key(algorithm, state, key, ordered))
+        return values

@@ -1,0 +1,57 @@
+"""The simplest engine: every task in this process, one after the other.  It is the one a debugger uses."""
+
+from __future__ import annotations
+
+import shutil
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.data.dataset import Dataset
+from mrml.data.store import DirectoryStore
+from mrml.engines import scratch
+from mrml.engines.base import Engine, Shuffle
+from mrml.engines.task import Report, blocks, map_split
+from mrml.engines.write import Scoring, write_split
+from mrml.model import Model
+from mrml.statistic import Node
+
+
+class InlineEngine(Engine):
+    """Runs the splits in order; decoded blocks are kept as memory maps in a temporary folder."""
+
+    name = "inline"
+
+    def __init__(self, split_bytes: int = 64 << 20, cache_dir: str | None = None) -> None:
+        super().__init__()
+        self.split_bytes = split_bytes
+        self._folder = scratch.make(cache_dir)
+        self._stores: dict[int, tuple[Dataset, DirectoryStore]] = {}
+
+    def _store(self, dataset: Dataset) -> DirectoryStore:
+        """The store of this Dataset object; another Dataset numbers its files anew."""
+        kept = self._stores.get(id(dataset))
+        if kept is None:
+            kept = (dataset, DirectoryStore(self._folder / str(len(self._stores))))
+            self._stores[id(dataset)] = kept
+        return kept[1]
+
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        self.report = Report()
+        shuffle = Shuffle()
+        store = self._store(dataset)
+        for number, split in enumerate(dataset.splits(self.split_bytes)):
+
+            def sink(key: str, node: Node, message: bytes, task: int = number) -> None:
+                shuffle.add(key, node, lambda: message, task)
+
+            self.report.merge(map_split(algorithm, state, blocks(dataset, split, store), sink))
+        return shuffle.reduce(algorithm, state)
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        self.report = Report()
+        store = self._store(dataset)
+        for number, split in enumerate(dataset.splits(self.split_bytes)):
+            self.report.merge(write_split(model, blocks(dataset, split, store), scoring, number))
+        return self.report
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,219 @@
+"""Rounds over persistent worker processes on one machine.
+
+Workers decode a block once and keep it as a memory map that all of them share; between rounds only the State goes
+down and Statistics come up, as wire bytes over pipes.  A worker that dies is replaced and its split run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from mrml import pin
+from mrml.algorithm import Algorithm, State, Value
+from mrml.data.dataset import Dataset
+from mrml.engines import scratch
+from mrml.engines.base import Engine, Shuffle
+from mrml.engines.task import Report
+from mrml.engines.worker import receive, send
+from mrml.engines.write import Scoring
+from mrml.errors import EngineError, TaskFailed, from_json
+from mrml.model import Model
+from mrml.statistic import Node
+
+log = logging.getLogger(__name__)
+
+#: as often as YARN tries a task
+MAX_ATTEMPTS = 4
+
+
+class _Process:
+    """One worker, and what it has been told."""
+
+    def __init__(self) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "mrml.engines.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        assert self.popen.stdin is not None and self.popen.stdout is not None
+        self.stdin: BinaryIO = self.popen.stdin  # type: ignore[assignment]
+        self.stdout: BinaryIO = self.popen.stdout  # type: ignore[assignment]
+        self.told: dict[str, int] = {}
+        self.task: int | None = None
+
+    def tell(self, version: int, message: dict[str, Any]) -> None:
+        """Send what it must know, once."""
+        if self.told.get(message["op"]) != version:
+            send(self.stdin, message)
+            self.told[message["op"]] = version
+
+    def end(self) -> None:
+        for stream in (self.stdin, self.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
+        self.popen.kill()
+        self.popen.wait()
+
+
+class LocalEngine(Engine):
+    """Worker processes, one a core by default."""
+
+    name = "local"
+
+    def __init__(self, n_workers: int | None = None, split_bytes: int = 64 << 20, cache_dir: str | None = None) -> None:
+        super().__init__()
+        self.n_workers = n_workers or os.cpu_count() or 1
+        self.split_bytes = split_bytes
+        self._folder = scratch.make(cache_dir)
+        self._datasets: list[Dataset] = []
+        self._context: list[dict[str, Any]] = []
+        self._version = 0
+        # started before anything is planned: importing NumPy and pyarrow takes them 0.2 s
+        self._processes = [_Process() for _ in range(self.n_workers)]
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [p.popen.pid for p in self._processes]
+
+    def workers(self) -> int:
+        return self.n_workers
+
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        spec = algorithm.spec()
+        n_splits = self._open(dataset, min(self.split_bytes, dataset.n_bytes // (4 * self.n_workers) + 1))
+        self._know({"op": "algorithm", "algorithm": spec})
+        self._know({"op": "state", "state": state.to_wire()})
+        shuffle = Shuffle()
+
+        def take(answer: dict[str, Any]) -> None:
+            for key, node, body in answer["parts"]:
+                shuffle.add(key, Node(*node), _fetch(body), answer["task"])
+
+        spill = self._folder / "spill"
+        try:
+            self._run("map", n_splits, take)
+            return shuffle.reduce(algorithm, state)
+        finally:
+            for path in spill.iterdir():
+                path.unlink()
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        folder = self._folder / "model"
+        folder.mkdir(exist_ok=True)
+        model.save(folder)
+        n_splits = self._open(dataset, self.split_bytes)
+        self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
+        self._run("write", n_splits, lambda answer: None)
+        return self.report
+
+    def _open(self, dataset: Dataset, split_bytes: int) -> int:
+        """Make the dataset known to the workers; the number of its splits."""
+        number = next((i for i, d in enumerate(self._datasets) if d is dataset), len(self._datasets))
+        if number == len(self._datasets):
+            self._datasets.append(dataset)
+        spill = self._folder / "spill"
+        spill.mkdir(exist_ok=True)
+        message = {"op": "dataset", "dataset": dataset.to_json(), "split_bytes": split_bytes, "path": sys.path}
+        self._know({**message, "store": str(self._folder / str(number)), "spill": str(spill)})
+        return len(dataset.splits(split_bytes))
+
+    def _know(self, message: dict[str, Any]) -> None:
+        """Every worker is told this before its next task, also one that is started later."""
+        same = [m for m in self._context if m["op"] == message["op"]]
+        if message["op"] != "state" and same and {k: v for k, v in same[0].items() if k != "version"} == message:
+            return
+        self._version += 1
+        self._context = [m for m in self._context if m["op"] != message["op"]]
+        self._context.append({**message, "version": self._version})
+        self._context.sort(key=lambda m: ["dataset", "algorithm", "state", "model"].index(m["op"]))
+
+    def _run(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
+        """Run the tasks 0 to n - 1 on whichever worker is free; lost ones again."""
+        self.report = Report()
+        waiting = deque(range(n_tasks))
+        attempts = [0] * n_tasks
+        done = 0
+        with selectors.DefaultSelector() as selector:
+            for process in self._processes:
+                selector.register(process.stdout, selectors.EVENT_READ, process)
+            while done < n_tasks:
+                for number, process in enumerate(self._processes):
+                    if process.task is None and waiting:
+                        task = waiting.popleft()
+                        attempts[task] += 1
+                        if not self._start(process, op, task):
+                            self._replace(number, selector, waiting, attempts)
+                for ready, _ in selector.select():
+                    process = ready.data
+                    try:
+                        answer = receive(process.stdout)
+                    except EOFError:
+                        self._replace(self._processes.index(process), selector, waiting, attempts)
+                        continue
+                    self._finish(process, answer)
+                    take(answer)
+                    done += 1
+
+    def _start(self, process: _Process, op: str, task: int) -> bool:
+        process.task = task
+        try:
+            for message in self._context:
+                process.tell(message["version"], message)
+            send(process.stdin, {"op": op, "split": task, "task": task})
+        except OSError:
+            return False
+        return True
+
+    def _finish(self, process: _Process, answer: dict[str, Any]) -> None:
+        process.task = None
+        if "error" in answer:
+            self._drain()
+            error = from_json(answer["error"])
+            if isinstance(error, TaskFailed):
+                error.traceback = answer["traceback"]
+            raise error
+        self.report.merge(Report(**answer["report"]))
+
+    def _replace(self, number: int, selector: selectors.BaseSelector, waiting: deque[int], attempts: list[int]) -> None:
+        """Start a new worker in the place of a dead one and give its task back."""
+        dead = self._processes[number]
+        selector.unregister(dead.stdout)
+        dead.end()
+        task = dead.task
+        if task is not None:
+            if attempts[task] >= MAX_ATTEMPTS:
+                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {dead.popen.returncode}"
+                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
+            log.warning("worker %d died (exit code %d): split %d runs again", number, dead.popen.returncode, task)
+            waiting.appendleft(task)
+        self._processes[number] = _Process()
+        selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
+
+    def _drain(self) -> None:
+        """After an error nobody waits for the other tasks: replace the busy workers."""
+        for number, process in enumerate(self._processes):
+            if process.task is not None:
+                process.end()
+                self._processes[number] = _Process()
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _fetch(body: Any) -> Callable[[], bytes]:
+    if isinstance(body, str):
+        return lambda: open(body, "rb").read()
+    return lambda: body.tobytes()

@@ -1,0 +1,170 @@
+"""Rounds as Hadoop Streaming jobs through mrjob: one job a round, one map task for a run of splits.
+
+Here the runners ``inline`` and ``local``.  The hadoop runner brings its own way of staging files and of reading
+results and plugs in at ``_run_job``.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mrml import pin, wire
+from mrml.algorithm import Algorithm, State, Value
+from mrml.data.dataset import Dataset
+from mrml.engines import scratch
+from mrml.engines.base import Engine
+from mrml.engines.task import Report, value_of
+from mrml.engines.write import Scoring
+from mrml.errors import EngineError, TaskFailed, from_json
+from mrml.model import Model
+
+log = logging.getLogger(__name__)
+
+#: a local runner has no task attempts: the whole job is tried again when a task's process died
+MAX_ATTEMPTS = 3
+
+
+class StreamingEngine(Engine):
+    """One mrjob job a round.
+
+    Parameters
+    ----------
+    runner : mrjob's ``-r``: inline or local.
+    n_tasks : map tasks a job; default one a core.
+    """
+
+    name = "streaming"
+
+    def __init__(
+        self,
+        runner: str = "local",
+        n_tasks: int | None = None,
+        split_bytes: int = 64 << 20,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.runner, self.split_bytes = runner, split_bytes
+        self.n_tasks = n_tasks or os.cpu_count() or 1
+        self._folder = scratch.make(cache_dir)
+        self._datasets: list[Dataset] = []
+
+    def workers(self) -> int:
+        return self.n_tasks if self.runner != "inline" else 1
+
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        state_path = self._folder / "state"
+        state_path.write_bytes(wire.dumps(state.to_wire()))
+        split_bytes = min(self.split_bytes, dataset.n_bytes // (2 * self.n_tasks) + 1)
+        args = ["--task", self._task(dataset, split_bytes, algorithm.spec()), "--state", str(state_path)]
+        values = {}
+        for key, (message, counted) in self._job(args, len(dataset.splits(split_bytes))):
+            self._count(counted)
+            values[key] = value_of(algorithm, state, key, base64.b64decode(message))
+        return values
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        folder = self._folder / "model"
+        folder.mkdir(exist_ok=True)
+        model.save(folder)
+        path = self._folder / "scoring"
+        path.write_bytes(wire.dumps({"model": str(folder), "scoring": scoring.to_wire()}))
+        args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
+        for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
+            self._count(counted)
+        return self.report
+
+    def _count(self, counted: str) -> None:
+        self.report.merge(Report(**json.loads(base64.b64decode(counted))))
+
+    def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
+        """The file of what stays the same over the rounds of a run."""
+        number = next((i for i, d in enumerate(self._datasets) if d is dataset), len(self._datasets))
+        if number == len(self._datasets):
+            self._datasets.append(dataset)
+        path = self._folder / "task"
+        task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
+        path.write_bytes(wire.dumps({**task, "store": str(self._folder / str(number))}))
+        return str(path)
+
+    def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, list[str]]]:
+        """Run the job; its records.  What went wrong in a task is raised here."""
+        self.report = Report()
+        inputs = self._inputs(n_splits)
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                records = self._run_job([*args, *inputs])
+                break
+            except _JobFailed as failed:
+                if attempt == MAX_ATTEMPTS:
+                    finding = f"the job failed {attempt} times: {failed}"
+                    raise EngineError(
+                        f"mrjob -r {self.runner}", finding, "run with -v for the tasks' own words"
+                    ) from failed
+                log.warning("the job failed (%s): it runs again", failed)
+        for key, fields in records:
+            if key == "!error":
+                raise _task_error(fields[0])
+            yield key, fields
+
+    def _inputs(self, n_splits: int) -> list[str]:
+        """One file of split numbers for each map task; gzip, because mrjob then never cuts it further."""
+        folder = self._folder / "splits"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        n_tasks = min(self.n_tasks, n_splits) or 1
+        paths = []
+        for task in range(n_tasks):
+            numbers = range(n_splits * task // n_tasks, n_splits * (task + 1) // n_tasks)
+            path = folder / f"{task:05d}.gz"
+            path.write_bytes(gzip.compress("".join(f"{n}\n" for n in numbers).encode(), mtime=0))
+            paths.append(str(path))
+        return paths
+
+    def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
+        """Run one mrjob job and read its output."""
+        from mrml.engines.streaming_job import FieldsProtocol, RoundJob
+
+        job = RoundJob(args=[*self._options(), *args])
+        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
+        protocol = FieldsProtocol()
+        with job.make_runner() as runner:
+            try:
+                runner.run()
+            except Exception as error:  # mrjob wraps a task's end in an exception of its runner's own
+                raise _JobFailed(str(error)) from error
+            output = b"".join(runner.cat_output())
+        return [protocol.read(line) for line in output.splitlines()]
+
+    def _options(self) -> list[str]:
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
+        environment = {**pin.VARIABLES, "PYTHONPATH": path}
+        local = ["--local-tmp-dir", str(self._folder)]
+        if self.runner == "local":
+            local += ["--no-bootstrap-mrjob", "--num-cores", str(self.n_tasks)]
+            local += [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
+        return ["-r", self.runner, "--no-conf", "--quiet", *local]
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _JobFailed(Exception):
+    """A job ended without its output."""
+
+
+def _task_error(field: str) -> Exception:
+    told = json.loads(base64.b64decode(field))
+    error = from_json(told["error"])
+    if isinstance(error, TaskFailed):
+        error.traceback = told["traceback"]
+    return error

@@ -1,0 +1,148 @@
+"""The mrjob job of one round: map tasks send up nodes of the merge tree, reducers complete it.
+
+mrjob ships this file and runs it as a script, so it imports by full names and ends in a ``__main__`` guard.  Input
+lines are numbers of splits.  A record is one line: the key as JSON, a tab, and tab-separated fields; binary values
+are base64 because mrjob's local runners sort lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mrml.engines import mrjob_compat
+
+mrjob_compat.install()
+
+from mrjob.job import MRJob  # noqa: E402
+from mrjob.protocol import RawValueProtocol  # noqa: E402
+from mrjob.step import MRStep  # noqa: E402
+
+from mrml import wire  # noqa: E402
+from mrml.algorithm import State, from_spec  # noqa: E402
+from mrml.data.dataset import Dataset  # noqa: E402
+from mrml.data.store import DirectoryStore  # noqa: E402
+from mrml.engines.task import Report, blocks, map_split, reduce_key  # noqa: E402
+from mrml.errors import MrmlError, to_json  # noqa: E402
+from mrml.statistic import Node  # noqa: E402
+
+#: the key of what went wrong in a task
+ERROR = "!error"
+#: the key of what a map-only task counted
+REPORT = "!report"
+
+Fields = list[str]
+
+
+class FieldsProtocol:
+    """Key and fields in one line of text."""
+
+    def read(self, line: bytes) -> tuple[str, Fields]:
+        key, *fields = line.decode("ascii").split("\t")
+        return json.loads(key), fields
+
+    def write(self, key: str, fields: Fields) -> bytes:
+        return "\t".join([json.dumps(key), *fields]).encode("ascii")
+
+
+def pack(message: bytes) -> str:
+    """Bytes as one field."""
+    return base64.b64encode(message).decode("ascii")
+
+
+def error_fields(error: Exception) -> Fields:
+    """What went wrong, as the driver raises it again."""
+    if isinstance(error, MrmlError):
+        told = to_json(error)
+    else:
+        finding = f"{type(error).__name__}: {error}"
+        told = {"type": "TaskFailed", "place": "task", "finding": finding, "remedy": "run with -v for its traceback"}
+    return [pack(json.dumps({"error": told, "traceback": traceback.format_exc()}).encode())]
+
+
+class RoundJob(MRJob):  # type: ignore[misc]
+    """One round, or with ``--scoring`` one map-only scoring of the splits."""
+
+    INPUT_PROTOCOL = RawValueProtocol
+    INTERNAL_PROTOCOL = FieldsProtocol
+    OUTPUT_PROTOCOL = FieldsProtocol
+
+    def configure_args(self) -> None:
+        super().configure_args()
+        self.add_file_arg("--task", help="dataset and algorithm, staged once a run")
+        self.add_file_arg("--state", help="the State of the round, by the distributed cache")
+        self.add_file_arg("--scoring", help="model and output of a map-only scoring")
+
+    def steps(self) -> list[Any]:
+        if self.options.scoring:
+            return [MRStep(mapper_init=self.task_init, mapper=self.score)]
+        return [
+            MRStep(mapper_init=self.task_init, mapper=self.map_split, reducer_init=self.task_init, reducer=self.reduce)
+        ]
+
+    def task_init(self) -> None:
+        task = wire.loads(Path(self.options.task).read_bytes())
+        self.dataset = Dataset.from_json(task["dataset"])
+        self.splits = self.dataset.splits(task["split_bytes"])
+        self.store = DirectoryStore(Path(task["store"])) if task["store"] else None
+        if not self.options.scoring:
+            self.algorithm = from_spec(task["algorithm"])
+            self.state = State.from_wire(wire.loads(Path(self.options.state).read_bytes()))
+
+    def map_split(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        sent: list[tuple[str, Fields]] = []
+
+        def sink(key: str, node: Node, message: bytes) -> None:
+            sent.append((key, [",".join(map(str, node)), pack(message)]))
+
+        try:
+            report = map_split(
+                self.algorithm, self.state, blocks(self.dataset, self.splits[int(line)], self.store), sink
+            )
+        except Exception as error:
+            yield ERROR, error_fields(error)
+            return
+        for number, (key, fields) in enumerate(sent):
+            # what the task counted rides on its first record: no key, and so no reduce task, of its own
+            yield key, fields + ([pack(json.dumps(vars(report)).encode())] if number == 0 else [])
+
+    def reduce(self, key: str, values: Iterator[Fields]) -> Iterator[tuple[str, Fields]]:
+        if key == ERROR:
+            yield key, next(iter(values))
+            return
+        report = Report()
+        try:
+            message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
+        except Exception as error:
+            yield ERROR, error_fields(error)
+            return
+        yield key, [pack(message), pack(json.dumps(vars(report)).encode())]
+
+    def score(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        from mrml.engines.write import Scoring, write_split
+        from mrml.model import load
+
+        try:
+            scoring = wire.loads(Path(self.options.scoring).read_bytes())
+            source = blocks(self.dataset, self.splits[int(line)], self.store)
+            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), int(line))
+        except Exception as error:
+            yield ERROR, error_fields(error)
+            return
+        yield REPORT, [pack(json.dumps(vars(report)).encode())]
+
+
+def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:
+    for node, message, *counted in values:
+        for text in counted:
+            report.merge(Report(**json.loads(base64.b64decode(text))))
+        file, level, position = map(int, node.split(","))
+        yield Node(file, level, position), base64.b64decode(message)
+
+
+if __name__ == "__main__":
+    RoundJob.run()

@@ -1,0 +1,133 @@
+"""What every map and reduce task does, whatever engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mrml import wire
+from mrml.algorithm import Algorithm, State, Value
+from mrml.data.block import Block
+from mrml.errors import EngineError
+from mrml.kernels.fingerprint import fingerprint
+from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
+
+if TYPE_CHECKING:
+    from mrml.data.dataset import Dataset, Range, Split
+    from mrml.data.store import DirectoryStore
+
+#: a task sends up what it holds when its statistics pass this many bytes: memory stays bounded
+HELD_BYTES = 64 << 20
+
+#: receives the wire bytes of one node of one key
+Sink = Callable[[str, Node, bytes], None]
+
+
+@dataclass
+class Report:
+    """What a task counted: rows, records and malformed ones, the first problems, who computed."""
+
+    n_rows: int = 0
+    n_records: int = 0
+    n_bad: int = 0
+    n_bytes_out: int = 0
+    problems: list[str] = field(default_factory=list)
+    fingerprints: list[str] = field(default_factory=list)
+
+    def see(self, block: Block) -> None:
+        """Count a block."""
+        self.n_rows += block.n_rows
+        self.n_records += block.n_records
+        self.n_bad += block.n_bad
+        self.problems = (self.problems + list(block.problems))[:10]
+
+    def merge(self, other: Report) -> None:
+        """Add another task's figures."""
+        self.n_rows += other.n_rows
+        self.n_records += other.n_records
+        self.n_bad += other.n_bad
+        self.n_bytes_out += other.n_bytes_out
+        self.problems = (self.problems + other.problems)[:10]
+        self.fingerprints = sorted({*self.fingerprints, *other.fingerprints})
+
+
+def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iterator[Block]:
+    """The Blocks of a split in order, from the store where it has them all, else read and kept."""
+    for part in split:
+        yield from dataset.read(part) if store is None else _kept(dataset, part, store)
+
+
+def _kept(dataset: Dataset, part: Range, store: DirectoryStore) -> Iterator[Block]:
+    stop = part.stop if part.stop is not None else store.n_blocks(part.file)
+    if stop is not None:
+        found = [store.get_block(part.file, index) for index in range(part.first, stop)]
+        if all(block is not None for block in found):
+            yield from (block for block in found if block is not None)
+            return
+    last = part.first
+    for block in dataset.read(part):
+        store.put_block(block)
+        last = block.index + 1
+        # what was just read is still in the cache: no need to map it back
+        yield block.with_design(store=store.block_memo(block.file, block.index))
+    if part.stop is None:
+        store.put_n_blocks(part.file, last)
+
+
+def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink) -> Report:
+    """Run ``algorithm.map`` over the blocks and send up the maximal nodes of every key."""
+    report = Report(fingerprints=[fingerprint()])
+    kept: dict[str, Statistic] = {}
+    partials: dict[str, Partial] = {}
+    file = -1
+
+    def emit(key: str, node: Node, statistic: Statistic) -> None:
+        message = wire.dumps(statistic.to_wire())
+        report.n_bytes_out += len(message)
+        sink(key, node, message)
+
+    def flush() -> None:
+        for key in sorted(partials):
+            for node, statistic in partials[key].parts():
+                emit(key, node, statistic)
+        partials.clear()
+        for key in sorted(kept):
+            emit(key, EXACT, kept[key])
+        kept.clear()
+
+    held = 0
+    first = 0
+    for block in source:
+        if block.file != file or held > HELD_BYTES:
+            flush()
+            file, first, held = block.file, block.index, 0
+        report.see(block)
+        into = Into(lambda key: algorithm.statistic(state, key), kept)
+        algorithm.map(state, block, into)
+        for key, statistic in into.fresh.items():
+            partials.setdefault(key, Partial(file, first)).push(block.index, statistic)
+        held = sum(s.n_bytes() for s in kept.values())
+        held += sum(s.n_bytes() for p in partials.values() for _, _, s in p.nodes)
+    flush()
+    return report
+
+
+def reduce_key(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> bytes:
+    """Complete the tree of one key and reduce it; the value as wire bytes."""
+    cls = type(algorithm.statistic(state, key))
+    statistic = complete((node, cls.from_wire(wire.loads(message))) for node, message in parts)
+    value = algorithm.reduce(state, key, statistic)
+    if isinstance(value, Statistic):
+        if type(value) is not cls:
+            raise EngineError(f"key {key!r}", "reduce returned another kind of Statistic", "return it as plain values")
+        return wire.dumps({"statistic": value.to_wire()})
+    return wire.dumps({"value": value})
+
+
+def value_of(algorithm: Algorithm, state: State, key: str, message: bytes) -> Value:
+    """The inverse of what :func:`reduce_key` sends."""
+    tree: dict[str, Any] = wire.loads(message)
+    if "statistic" in tree:
+        return type(algorithm.statistic(state, key)).from_wire(tree["statistic"])
+    return tree["value"]

@@ -1,0 +1,153 @@
+"""A worker process of the local engine: reads messages on stdin, answers on stdout, ends with its driver."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mrml import wire
+from mrml.algorithm import Algorithm, State, from_spec
+from mrml.data.dataset import Dataset, Split
+from mrml.data.store import DirectoryStore
+from mrml.engines.task import Report, blocks, map_split
+from mrml.engines.write import Scoring, write_split
+from mrml.errors import MrmlError, to_json
+from mrml.model import Model, load
+from mrml.statistic import Node
+
+#: a message larger than this goes through a file, so that the driver holds one key at a time
+SPILL_BYTES = 256 << 10
+_LENGTH = struct.Struct("<Q")
+
+
+def send(stream: BinaryIO, tree: Any) -> None:
+    """One framed message."""
+    message = wire.dumps(tree)
+    stream.write(_LENGTH.pack(len(message)))
+    stream.write(message)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> Any:
+    """The next framed message; EOFError when the other side is gone."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (n_bytes,) = _LENGTH.unpack(head)
+    message = stream.read(n_bytes)
+    if len(message) < n_bytes:
+        raise EOFError
+    return wire.loads(message)
+
+
+class Worker:
+    """Keeps the Dataset, the Algorithm and the State between messages."""
+
+    def __init__(self) -> None:
+        self.dataset: Dataset
+        self.splits: tuple[Split, ...] = ()
+        self.store: DirectoryStore
+        self.spill = Path()
+        self.algorithm: Algorithm
+        self.state: State
+        self.model: Model
+        self.scoring: Scoring
+
+    def handle(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to one message; only work has one."""
+        answer: dict[str, Any] | None = getattr(self, "on_" + message["op"])(message)
+        return answer
+
+    def on_dataset(self, message: dict[str, Any]) -> None:
+        sys.path[:0] = [p for p in message["path"] if p not in sys.path]
+        self.dataset = Dataset.from_json(message["dataset"])
+        self.splits = self.dataset.splits(message["split_bytes"])
+        self.store = DirectoryStore(Path(message["store"]))
+        self.spill = Path(message["spill"])
+
+    def on_algorithm(self, message: dict[str, Any]) -> None:
+        self.algorithm = from_spec(message["algorithm"])
+
+    def on_state(self, message: dict[str, Any]) -> None:
+        self.state = State.from_wire(message["state"])
+
+    def on_map(self, message: dict[str, Any]) -> dict[str, Any]:
+        parts: list[list[Any]] = []
+
+        def sink(key: str, node: Node, statistic: bytes) -> None:
+            parts.append([key, list(node), self._body(statistic, f"{message['task']}-{len(parts)}")])
+
+        source = blocks(self.dataset, self.splits[message["split"]], self.store)
+        report = map_split(self.algorithm, self.state, source, sink)
+        return {"parts": parts, "report": vars(report)}
+
+    def _body(self, statistic: bytes, name: str) -> Any:
+        if len(statistic) <= SPILL_BYTES:
+            return np.frombuffer(statistic, np.uint8)
+        path = self.spill / name
+        path.write_bytes(statistic)
+        return str(path)
+
+    def on_model(self, message: dict[str, Any]) -> None:
+        self.model = load(message["model"])
+        self.scoring = Scoring.from_wire(message["scoring"])
+
+    def on_write(self, message: dict[str, Any]) -> dict[str, Any]:
+        source = blocks(self.dataset, self.splits[message["split"]], self.store)
+        report: Report = write_split(self.model, source, self.scoring, message["split"])
+        return {"parts": [], "report": vars(report)}
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """The error as the driver gets it; anything but our own comes with its traceback."""
+    if isinstance(error, MrmlError):
+        return {"error": to_json(error), "traceback": ""}
+    last = f"{type(error).__name__}: {error}"
+    told = {"type": "TaskFailed", "place": "worker", "finding": last, "remedy": "run with -v for its traceback"}
+    return {"error": told, "traceback": traceback.format_exc()}
+
+
+def end_with_parent() -> None:
+    """Exit when the driver is gone, also when it was killed while this process computes."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    end_with_parent()
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an algorithm prints must not end up between messages
+    worker = Worker()
+    while True:
+        try:
+            message = receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = worker.handle(message)
+        except Exception as error:
+            answer = describe(error)
+        if answer is not None:
+            send(out, {**answer, "task": message.get("task", -1)})
+
+
+if __name__ == "__main__":
+    main()

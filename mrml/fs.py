@@ -1,0 +1,164 @@
+"""One file-system interface: a small subset of fsspec's, so that local disks and HDFS clients fit behind it.
+
+Floor 2, the standard library only.  Paths are strings with ``/`` between their parts and no scheme: `filesystem`
+takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it again.  An engine that brings
+another file system registers it with `register`.
+"""
+
+from __future__ import annotations
+
+import glob as _glob
+import os
+import re
+import shutil
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple, Protocol, cast
+
+from mrml.errors import ConfigError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+
+
+class Info(NamedTuple):
+    """``name`` is the full path, ``size`` its bytes (0 for a directory)."""
+
+    name: str
+    size: int
+    is_dir: bool
+
+
+class FileSystem(Protocol):
+    """What mrml asks of a file system.  What is not there is FileNotFoundError."""
+
+    def ls(self, path: str) -> list[Info]:
+        """The entries of a directory, by name."""
+
+    def info(self, path: str) -> Info:
+        """One file or directory."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def isdir(self, path: str) -> bool: ...
+
+    def find(self, path: str) -> list[Info]:
+        """All files below a directory, by name; nothing when it does not exist."""
+
+    def glob(self, pattern: str) -> list[Info]:
+        """What matches a pattern of ``*``, ``?``, ``[...]`` and ``**``, by name; no wildcard matches a leading dot."""
+
+    def open(self, path: str, mode: str = "rb") -> BinaryIO:
+        """A seekable file for ``rb``; a new one for ``wb``."""
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes start to end of a file; by default all of it."""
+
+    def makedirs(self, path: str) -> None:
+        """Make a directory and those above it; one that exists is fine."""
+
+    def mv(self, source: str, target: str) -> None:
+        """Rename in one step, in place of a file of that name."""
+
+    def rm(self, path: str, recursive: bool = False) -> None:
+        """Remove a file, or with ``recursive`` a directory and all in it."""
+
+
+class LocalFileSystem:
+    """The disks of this machine."""
+
+    def ls(self, path: str) -> list[Info]:
+        with os.scandir(path) as entries:
+            found = [_entry(e) for e in entries]
+        return sorted(found)
+
+    def info(self, path: str) -> Info:
+        is_dir = os.path.isdir(path)
+        return Info(path, 0 if is_dir else os.stat(path).st_size, is_dir)
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def isdir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def find(self, path: str) -> list[Info]:
+        if not os.path.isdir(path):
+            return [self.info(path)] if os.path.exists(path) else []
+        walk = os.walk(path, onerror=_raise, followlinks=True)
+        below = (os.path.join(folder, n) for folder, _, names in walk for n in names)
+        return sorted(self.info(p) for p in below if os.path.exists(p))
+
+    def glob(self, pattern: str) -> list[Info]:
+        return sorted(self.info(p) for p in _glob.glob(pattern, recursive=True))
+
+    def open(self, path: str, mode: str = "rb") -> BinaryIO:
+        if mode not in ("rb", "wb"):
+            raise ValueError(f"mode {mode!r} is neither 'rb' nor 'wb'")
+        return cast(BinaryIO, open(path, mode))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(start or 0)
+            return file.read() if end is None else file.read(max(end - (start or 0), 0))
+
+    def makedirs(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    def mv(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def rm(self, path: str, recursive: bool = False) -> None:
+        if recursive and os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.remove(path)
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be listed is an error: its rows would be lost without a word."""
+    raise error
+
+
+def _entry(entry: os.DirEntry[str]) -> Info:
+    is_dir = entry.is_dir()
+    dangling = not is_dir and not os.path.exists(entry.path)
+    return Info(entry.path, 0 if is_dir or dangling else entry.stat().st_size, is_dir)
+
+
+def _local() -> FileSystem:
+    return LocalFileSystem()
+
+
+_MAKERS: dict[str, Callable[[], FileSystem]] = {"file": _local}
+
+
+def register(scheme: str, make: Callable[[], FileSystem]) -> None:
+    """Let paths that begin with ``scheme://`` be read by the file system that ``make`` returns.
+
+    Such a file system is given the path with its scheme, since the host is part of it.
+    """
+    _MAKERS[scheme] = make
+
+
+def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
+    """The file system of a path and the path as that file system wants it: absolute, for local disks.
+
+    ConfigError for a scheme that nothing reads.
+    """
+    text = os.fspath(path)
+    found = _SCHEME.fullmatch(text)
+    if found is None:
+        return _local(), os.path.abspath(text)
+    scheme = found[1].lower()
+    if scheme == "file":
+        return _local(), os.path.abspath(_host_free(found[2]))
+    if scheme in _MAKERS:
+        return _MAKERS[scheme](), text
+    remedy = "copy the files to a local disk"
+    if scheme in ("hdfs", "viewfs", "webhdfs"):
+        remedy = "HDFS paths come with the Hadoop engine; until then fetch the files with `hdfs dfs -get`"
+    raise ConfigError(text, f"nothing here reads {scheme}:// paths", remedy)
+
+
+def _host_free(rest: str) -> str:
+    """``file:///a`` and ``file://localhost/a`` are ``/a``."""
+    return rest[len("localhost") :] if rest.startswith("localhost/") else rest

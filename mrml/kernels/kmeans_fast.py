@@ -1,0 +1,129 @@
+"""numba twins of :mod:`mrml.kernels.kmeans`: the same arguments and results.
+
+The product stays with BLAS, centres by rows, so that the search for the least score runs over rows and becomes
+vector instructions without reordering any sum.  No ``fastmath`` and no threads: every addition is written down.
+Compiled lazily and cached on disk; :func:`prewarm` fills the cache, so that a task never compiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+from mrml.kernels.kmeans import Float, Float64, Int64, Nearest, Sparse
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _jit(function: F) -> F:
+    return cast(F, numba.njit(cache=True, nogil=True)(function))
+
+
+def nearest(x: Float, slopes: Float, constants: Float) -> Nearest:
+    """See :func:`mrml.kernels.kmeans.nearest`."""
+    labels, score = np.empty(len(x), np.int64), np.empty(len(x), x.dtype)
+    _least(slopes @ x.T, np.array(constants), labels, score)
+    return Nearest(labels, score)
+
+
+@_jit
+def _least(scores: Any, constants: Any, labels: Any, best: Any) -> None:
+    """scores (k, n), constants (k,) -> labels (n,), best (n,)"""
+    k, n = scores.shape
+    for i in range(n):
+        best[i] = scores[0, i] + constants[0]
+        labels[i] = 0
+    for j in range(1, k):
+        for i in range(n):
+            value = scores[j, i] + constants[j]
+            less = value < best[i]
+            best[i] = value if less else best[i]
+            labels[i] = j if less else labels[i]
+
+
+def nearest_sparse(x: Sparse, slopes: Float64, constants: Float64) -> Nearest:
+    """See :func:`mrml.kernels.kmeans.nearest_sparse`."""
+    n = len(x.indptr) - 1
+    labels, score = np.empty(n, np.int64), np.empty(n)
+    by_column = np.ascontiguousarray(slopes.T)
+    _least_sparse(_plain(x.indptr), _plain(x.indices), _plain(x.data), by_column, np.array(constants), labels, score)
+    return Nearest(labels, score)
+
+
+@_jit
+def _least_sparse(indptr: Any, indices: Any, data: Any, by_column: Any, constants: Any, labels: Any, best: Any) -> None:
+    k = len(constants)
+    row = np.empty(k)
+    for i in range(len(labels)):
+        row[:] = 0.0
+        for e in range(indptr[i], indptr[i + 1]):
+            column, value = indices[e], data[e]
+            for j in range(k):
+                row[j] += by_column[column, j] * value
+        row += constants
+        labels[i] = np.argmin(row)
+        best[i] = row[labels[i]]
+
+
+def sums(x: Float, labels: Int64, weight: Float64 | None, origin: Float64, k: int) -> tuple[Float64, Float64]:
+    """See :func:`mrml.kernels.kmeans.sums`; rows are added in their order."""
+    total, sum_x = np.zeros(k), np.zeros((k, x.shape[1]))
+    w = np.empty(0) if weight is None else np.array(weight)
+    _add(_plain(x), labels, w, np.array(origin), total, sum_x)
+    return total, sum_x
+
+
+@_jit
+def _add(x: Any, labels: Any, weight: Any, origin: Any, total: Any, sum_x: Any) -> None:
+    n, d = x.shape
+    weighted = len(weight) > 0
+    for i in range(n):
+        j = labels[i]
+        if weighted:
+            w = weight[i]
+            total[j] += w
+            for f in range(d):
+                sum_x[j, f] += w * (x[i, f] - origin[f])
+        else:
+            total[j] += 1.0
+            for f in range(d):
+                sum_x[j, f] += x[i, f] - origin[f]
+
+
+def sums_sparse(x: Sparse, labels: Int64, weight: Float64 | None, k: int, d: int) -> tuple[Float64, Float64]:
+    """See :func:`mrml.kernels.kmeans.sums_sparse`."""
+    total, sum_x = np.zeros(k), np.zeros((k, d))
+    w = np.ones(len(labels)) if weight is None else np.array(weight)
+    _add_sparse(_plain(x.indptr), _plain(x.indices), _plain(x.data), labels, w, total, sum_x)
+    return total, sum_x
+
+
+@_jit
+def _add_sparse(indptr: Any, indices: Any, data: Any, labels: Any, weight: Any, total: Any, sum_x: Any) -> None:
+    for i in range(len(labels)):
+        j, w = labels[i], weight[i]
+        total[j] += w
+        for e in range(indptr[i], indptr[i + 1]):
+            sum_x[j, indices[e]] += w * data[e]
+
+
+def _plain(array: Any) -> Any:
+    """A read-only, aligned, contiguous view: numba compiles once for each other kind it meets."""
+    view = np.require(array, requirements=["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
+def prewarm() -> None:
+    """Compile everything, or load it from the cache on disk."""
+    labels, one = np.zeros(1, np.int64), np.zeros(1)
+    for dtype in (np.float32, np.float64):
+        x = np.zeros((1, 1), dtype)
+        nearest(x, x, np.zeros(1, dtype))
+        sums(x, labels, None, one, 1)
+    entry = Sparse(np.array([0, 1]), np.zeros(1, np.int32), np.zeros(1))
+    nearest_sparse(entry, np.zeros((1, 1)), one)
+    sums_sparse(entry, labels, None, 1, 1)

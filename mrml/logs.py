@@ -1,0 +1,211 @@
+"""Logs and progress, on stderr: lines for people, JSON lines for machines, a bar on a terminal.
+
+Results go to stdout and are the command line's own; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+from typing import IO, Any
+
+log = logging.getLogger("mrml")
+
+_COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m"}
+_LEVELS = {-1: logging.WARNING, 0: logging.INFO}
+#: facts of a round that have a place of their own in its line
+_PLACED = ("round", "rounds", "loss", "step", "seconds", "rows_per_s", "eta_s")
+
+
+class Text(logging.Formatter):
+    """The message; warnings and errors say what they are, in colour where asked."""
+
+    def __init__(self, colour: bool) -> None:
+        super().__init__()
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        if record.levelno < logging.WARNING:
+            return message
+        name = record.levelname.lower() + ":"
+        start = _COLOURS.get(record.levelno, "") if self.colour else ""
+        return f"{start}{name}\033[0m {message}" if start else f"{name} {message}"
+
+
+class Json(logging.Formatter):
+    """One JSON object a line: time (UTC), level, event, message, and the facts of the event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
+        line = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "log"),
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(plain(line), ensure_ascii=False)
+
+
+class Handler(logging.StreamHandler[IO[str]]):
+    """Writes to stderr and keeps out of the way of a progress bar."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self.bar: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.bar is not None:
+            self.bar.clear()
+        super().emit(record)
+        if self.bar is not None:
+            self.bar.refresh()
+
+
+def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool = False) -> None:
+    """Send the logs of mrml to a stream; ``verbosity`` -1 is quiet, 0 normal, 1 everything."""
+    handler = Handler(stream)
+    handler.setFormatter(Json() if style == "json" else Text(colour))
+    log.handlers[:] = [handler]
+    log.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
+    log.propagate = False
+
+
+def plain(value: Any) -> Any:
+    """Strict JSON values: NaN and infinities are null, NumPy scalars and arrays are numbers and lists."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def seconds(value: float) -> str:
+    """A duration for people: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if value < 10:
+        return f"{value:.2f} s"
+    whole = round(value)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes for people, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
+
+
+def number(value: Any) -> str:
+    """A figure for people: thousands of whole numbers set apart, six digits of others."""
+    if isinstance(value, bool) or value is None:
+        return "-" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def round_line(facts: dict[str, Any]) -> str:
+    """The line of a round: round, loss, step, seconds, rows/s, ETA, then what else the algorithm tells."""
+    of = f"/{facts['rounds']}" if facts.get("rounds") else ""
+    parts = [f"round {facts.get('round', '?')}{of}"]
+    parts += [f"{name} {number(facts[name])}" for name in ("loss", "step") if facts.get(name) is not None]
+    if facts.get("seconds") is not None:
+        parts.append(seconds(facts["seconds"]))
+    if facts.get("rows_per_s"):
+        parts.append(f"{facts['rows_per_s']:,.0f} rows/s")
+    if facts.get("eta_s") is not None:
+        parts.append(f"ETA {seconds(facts['eta_s'])}")
+    parts += [f"{name} {number(v)}" for name, v in facts.items() if name not in _PLACED and isinstance(v, float)]
+    return "  ".join(parts)
+
+
+def plan_line(plan: dict[str, Any]) -> str:
+    """The line before the first round: what will be read, and where."""
+    parts = [f"{number(plan[k])} {word}" for k, word in _COUNTS if plan.get(k) is not None]
+    if plan.get("n_bytes") is not None:
+        parts.append(size(plan["n_bytes"]))
+    where = f"engine {plan['engine']}" if plan.get("engine") else ""
+    if where and plan.get("workers"):
+        where += f", {number(plan['workers'])} workers"
+    return "; ".join(filter(None, [", ".join(parts), where])) or "started"
+
+
+_COUNTS = (("n_files", "files"), ("n_blocks", "blocks"), ("n_splits", "splits"), ("n_rows", "rows"))
+
+
+class Lines:
+    """A line a round; with the JSON format an object a round."""
+
+    def start(self, plan: dict[str, Any]) -> None:
+        log.info(plan_line(plan), extra={"event": "start", "facts": plan})
+
+    def round(self, facts: dict[str, Any]) -> None:
+        log.info(round_line(facts), extra={"event": "round", "facts": facts})
+
+    def done(self, facts: dict[str, Any]) -> None:
+        log.debug("done", extra={"event": "done", "facts": facts})
+
+
+class Bar(Lines):
+    """One line that is written over, by tqdm."""
+
+    def __init__(self, tqdm: Any, handler: Handler) -> None:
+        self.tqdm, self.handler = tqdm, handler
+
+    def start(self, plan: dict[str, Any]) -> None:
+        super().start(plan)
+        self.handler.bar = self.tqdm(
+            file=self.handler.stream, leave=False, dynamic_ncols=True, bar_format="{bar:20} {desc}"
+        )
+
+    def round(self, facts: dict[str, Any]) -> None:
+        bar = self.handler.bar
+        bar.total, bar.n = facts.get("rounds"), facts.get("round", 0)
+        bar.set_description_str(round_line(facts))
+
+    def done(self, facts: dict[str, Any]) -> None:
+        self.close()
+        super().done(facts)
+
+    def close(self) -> None:
+        """Take the bar off the terminal; also after an error."""
+        bar, self.handler.bar = self.handler.bar, None
+        if bar is not None:
+            bar.close()
+
+
+def progress() -> Lines:
+    """A bar where the logs go to a terminal as text and tqdm is installed; lines otherwise."""
+    handler = next((h for h in log.handlers if isinstance(h, Handler)), None)
+    if handler is None or isinstance(handler.formatter, Json):
+        return Lines()
+    if log.level != logging.INFO or not handler.stream.isatty():
+        return Lines()
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return Lines()
+    return Bar(tqdm, handler)
+
+
+def close() -> None:
+    """Take a bar that an error left behind off the terminal."""
+    for handler in log.handlers:
+        if isinstance(handler, Handler) and handler.bar is not None:
+            handler.bar.close()
+            handler.bar = None

@@ -1,0 +1,198 @@
+"""The cases and the engines of the identity test, and a child process that kills itself in the middle of a round."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mrml.algorithms.evaluation import Evaluate
+from mrml.data.dataset import Dataset
+
+from mrml import run
+from mrml.algorithm import Algorithm, State
+from mrml.config import DataConfig, RunConfig
+from mrml.driver import Checkpoint, fit
+from mrml.engines.base import Engine
+from mrml.engines.inline import InlineEngine
+from mrml.engines.local import LocalEngine
+from mrml.engines.streaming import StreamingEngine
+from mrml.model import Model
+
+WINDOW = 6000
+ROWS = 4000
+
+
+@dataclass(frozen=True)
+class Case:
+    """An algorithm on a data set, stopped after ``rounds``."""
+
+    name: str
+    algorithm: str
+    params: dict[str, Any]
+    data: dict[str, Any]
+    rounds: int = 4
+    evaluate: bool = False
+
+
+NUMBERS = {"data": "numbers", "target": "number", "weight": "w", "exclude": ("count", "label", "kind", "city")}
+MIXED = {"data": "numbers", "target": "label", "exclude": ("count", "number", "kind", "w")}
+KINDS = {"data": "numbers", "target": "kind", "exclude": ("count", "label", "number", "w", "city")}
+COUNTS = {"data": "numbers", "target": "count", "offset": "w", "exclude": ("label", "kind", "number", "city")}
+SPARSE = {"data": "sparse.libsvm", "format": "libsvm"}
+POINTS = {"data": "packed.csv.gz", "exclude": ("count", "label", "kind", "city", "number", "w")}
+
+CASES = (
+    Case("linear-newton", "linear", {"solver": "newton"}, NUMBERS, 2),
+    Case("linear-lbfgs", "linear", {"solver": "lbfgs"}, NUMBERS, 5),
+    Case("logistic-newton", "logistic", {"solver": "newton"}, MIXED, 4),
+    Case("logistic-lbfgs", "logistic", {"solver": "lbfgs"}, SPARSE, 5),
+    Case("softmax-newton", "softmax", {"solver": "newton"}, KINDS, 3),
+    Case("softmax-lbfgs", "softmax", {"solver": "lbfgs", "class_weight": "balanced"}, KINDS, 5),
+    Case("poisson-newton", "poisson", {"solver": "newton"}, COUNTS, 3),
+    Case("poisson-lbfgs", "poisson", {"solver": "lbfgs"}, COUNTS, 4),
+    Case("kmeans", "kmeans", {"k": 4, "seed": 3}, POINTS, 5),
+    Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),
+    Case("evaluation-binary", "logistic", {}, MIXED, 4, evaluate=True),
+    Case("evaluation-numeric", "linear", {}, NUMBERS, 4, evaluate=True),
+)  # fmt: skip
+ENGINES = ("inline", "local-1", "local-2", "local-3", "streaming-inline", "streaming-local")
+KILLS = ("none", "kill", "resume")
+
+
+def make_data(folder: Path) -> None:
+    """4,000 rows over at least 24 blocks of each form, in files of uneven size."""
+    rng = np.random.default_rng(11)
+    x = rng.normal([5.0, 2000.0, 0.0, -1.0], [1.0, 30.0, 2.0, 0.5], (ROWS, 4))
+    score = x[:, 0] - 5 + (x[:, 1] - 2000) / 30 - x[:, 2] / 2
+    label = np.where(rng.random(ROWS) < 1 / (1 + np.exp(-score)), "yes", "no")
+    kind = np.clip(np.round(score + rng.normal(0, 1, ROWS)), -1, 1).astype(int)
+    count = rng.poisson(np.exp(0.2 * score))
+    city = rng.choice(["oslo", "rome", "paris", "bonn", ""], ROWS)
+    weight = rng.uniform(0.1, 0.3, ROWS)
+    texts = np.where(rng.random((ROWS, 4)) < 0.03, "NA", np.char.mod("%.17g", x))
+    header = "a,b,c,d,number,label,kind,count,city,w"
+    lines = [f"{','.join(t)},{s:.17g},{y},{k},{n},{c},{w:.17g}"
+             for t, s, y, k, n, c, w in zip(texts, score, label, kind, count, city, weight, strict=True)]  # fmt: skip
+    (folder / "numbers").mkdir()
+    for name, part in (("p0.csv", lines[:700]), ("p1.csv", lines[700:720]), ("p2.csv", lines[720:])):
+        (folder / "numbers" / name).write_text("\n".join([header, *part]) + "\n")
+    plain = np.char.mod("%.9g", x)
+    rows = [",".join(p) + "," + line.split(",", 4)[4] for p, line in zip(plain, lines, strict=True)]
+    (folder / "packed.csv.gz").write_bytes(gzip.compress("\n".join([header, *rows]).encode(), mtime=0))
+    svm = [f"{int(y == 'yes')} " + " ".join(f"{j + 1}:{v:.6g}" for j, v in enumerate(r) if (i + j) % 3)
+           for i, (y, r) in enumerate(zip(label, np.repeat(x, 3, axis=1), strict=True))]  # fmt: skip
+    (folder / "sparse.libsvm").write_text("\n".join(svm) + "\n")
+
+
+def prepare(case: Case, folder: Path) -> tuple[Dataset, Algorithm]:
+    """The Dataset and the pipeline of a case."""
+    data = {**case.data, "data": (str(folder / case.data["data"]),)}
+    config = RunConfig(case.algorithm, case.params, DataConfig(window_bytes=WINDOW, **data), output="unused")
+    return run.open_training(config, run.algorithm_of(config))
+
+
+class Killing(LocalEngine):
+    """Kills the worker of a split just after it got it, once."""
+
+    victim: int | None = None
+
+    def _start(self, process: Any, op: str, task: int) -> bool:
+        started = super()._start(process, op, task)
+        if self.victim == task:
+            self.victim = None
+            process.popen.send_signal(signal.SIGKILL)
+        return started
+
+
+def kill_a_task_of(folder: Path, stop: threading.Event) -> None:
+    """Wait for a map task of the job below ``folder`` and kill it."""
+    while not stop.is_set():
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                mine = b"--mapper" in words and str(folder).encode() in os.readlink(entry / "cwd").encode()
+            except OSError:
+                continue
+            if mine:
+                os.kill(int(entry.name), signal.SIGKILL)
+                return
+        time.sleep(0.003)
+
+
+def engine_for(name: str, split_bytes: int) -> Engine:
+    kind, _, detail = name.partition("-")
+    if kind == "inline":
+        return InlineEngine(split_bytes)
+    if kind == "local":
+        return Killing(int(detail), split_bytes)
+    return StreamingEngine(detail, 2, split_bytes)
+
+
+@dataclass
+class Run:
+    """One way of running a case."""
+
+    case: Case
+    engine: Engine
+    folder: Path
+    on_round: Callable[[State], None] | None = None
+    checkpoint: Path = field(default=Path())
+
+    def train(self, rounds: int) -> Model:
+        dataset, pipeline = prepare(self.case, self.folder)
+        model, _ = fit(pipeline, dataset, self.engine, Checkpoint(self.checkpoint), self.on_round, rounds)
+        if not self.case.evaluate:
+            return model
+        evaluation = Evaluate()
+        checkpoint = Checkpoint(self.checkpoint / "evaluation")
+        if checkpoint.latest() is None:
+            checkpoint.save(evaluation.start(model))
+        return fit(evaluation, dataset, self.engine, checkpoint)[0]
+
+
+def model_bytes(model: Model, folder: Path) -> bytes:
+    """Both files of a model, as they lie on disk."""
+    folder.mkdir()
+    model.save(folder)
+    return (folder / "model.json").read_bytes() + (folder / "model.npz").read_bytes()
+
+
+def suicide(arguments: dict[str, Any]) -> None:
+    """Train in this process and end it with SIGKILL while a round of the case is under way."""
+    case = next(c for c in CASES if c.name == arguments["case"])
+    engine = engine_for(arguments["engine"], arguments["split_bytes"])
+    seen = 0
+    shuffle = (
+        "mrml.engines.inline.map_split" if arguments["engine"] == "inline" else "mrml.engines.streaming_job.map_split"
+    )
+    module_name, name = shuffle.rsplit(".", 1)
+    __import__(module_name)
+    module = sys.modules[module_name]
+    genuine = getattr(module, name)
+
+    def deadly(*args: Any) -> Any:
+        nonlocal seen
+        state = args[1]
+        report = genuine(*args)
+        seen += state.round == arguments["round"]
+        if seen == 2 or state.round > arguments["round"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return report
+
+    setattr(module, name, deadly)
+    Run(case, engine, Path(arguments["folder"]), checkpoint=Path(arguments["checkpoint"])).train(case.rounds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    suicide(json.loads(sys.argv[1]))

@@ -1,0 +1,73 @@
+"""The wire format: exact, checksummed, no pickle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mrml import wire
+from mrml.errors import EngineError
+
+scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(max_size=5)
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+arrays = hnp.arrays(st.sampled_from(["<f4", "<f8", "<i8", "|u1", "|b1", "<i4"]), shapes)
+keys = st.text(max_size=4).filter(lambda k: k != "__array__")
+trees = st.recursive(
+    scalars | arrays, lambda t: st.lists(t, max_size=4) | st.dictionaries(keys, t, max_size=4), max_leaves=12
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and repr(a) == repr(b)
+
+
+@given(trees)
+def test_a_tree_comes_back_as_it_was_and_the_same_tree_is_the_same_bytes(tree: Any) -> None:
+    message = wire.dumps(tree)
+    assert same(tree, wire.loads(message))
+    assert wire.dumps(wire.loads(message)) == message
+
+
+@given(trees, st.data())
+def test_a_damaged_message_is_refused(tree: Any, data: st.DataObject) -> None:
+    message = bytearray(wire.dumps(tree))
+    at = data.draw(st.integers(0, len(message) - 1))
+    message[at] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(EngineError):
+        wire.loads(bytes(message))
+
+
+@given(trees, st.data())
+def test_a_torn_message_is_refused(tree: Any, data: st.DataObject) -> None:
+    message = wire.dumps(tree)
+    with pytest.raises(EngineError):
+        wire.loads(message[: data.draw(st.integers(0, len(message) - 1))])
+
+
+def test_what_runs_code_does_not_travel() -> None:
+    for leaf in (object(), np.array([object()]), {1: 2}, {"__array__": 1}, b"bytes"):
+        with pytest.raises(TypeError):
+            wire.dumps(leaf)
+
+
+def test_a_fortran_array_arrives_in_c_order_with_the_same_values() -> None:
+    a = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    b = wire.loads(wire.dumps(a))
+    assert b.flags.c_contiguous and (a == b).all()
+
+
+def test_the_header_is_readable_json() -> None:
+    message = wire.dumps({"a": 1})
+    assert json.loads(message[13:]) == {"a": 1}
