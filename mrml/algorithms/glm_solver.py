@@ -164,8 +164,9 @@ class GLM(Algorithm):
             raise InputError("training data", "no row has a weight above 0", "check the data and its weight column")
         if state["phase"] == "start":
             return self._start(state, train)
-        trials = self._trials(state, values)
-        index = descent.chosen(state, trials)
+        with np.errstate(over="ignore", invalid="ignore"):  # a step too far may end in infinities: it is refused
+            trials = self._trials(state, values)
+            index = descent.chosen(state, trials)
         if index is None:
             return self._refused(state)
         if trials.gradient is None:
@@ -226,9 +227,10 @@ class GLM(Algorithm):
         if order:
             gradient = units.free_gradient(train["gradient"]) / weight + penalty * theta
         if order > 1:
-            hessian = units.free_hessian(train["hessian"]) / weight
-            k, q = theta.shape[1:]
-            hessian.reshape(k * q, k * q)[np.diag_indices(k * q)] += np.tile(penalty, k)
+            hessian = units.free_hessian(units.without_noise(train["hessian"])) / weight
+            diagonal = np.arange(len(penalty))
+            for k in range(theta.shape[1]):
+                hessian[k, diagonal, k, diagonal] += penalty
         if valid is not None and valid["weight"] > 0:
             valid_loss = valid["loss"] / float(valid["weight"])
         return Trials(theta, objective, gradient, hessian, valid_loss, weight)

@@ -18,6 +18,9 @@ import numpy as np
 
 from mrml.data.block import Array
 
+#: relative error of a mean, generously: a column whose spread is below this share of its centre is a constant
+NOISE = 1e-14
+
 
 @dataclass(frozen=True)
 class Units:
@@ -55,6 +58,18 @@ class Units:
         factor = np.append(1.0 / self.scale, 1.0)
         out: Array = kernel * factor[:, None, None] * factor
         return out
+
+    def without_noise(self, hessian: Array) -> Array:
+        """The Hessian of :meth:`hessian` with constant columns taken out of it.
+
+        In a constant column ``x - center`` is what rounding left in the centre, and a solver would make much of it.
+        """
+        diagonal = np.einsum("kiki->i", hessian)
+        constant = diagonal[:-1] <= diagonal[-1] * (NOISE * self.center / self.scale) ** 2
+        if not constant.any():
+            return hessian
+        keep = np.append(~constant, True)
+        return np.where(keep[:, None, None] & keep, hessian, 0.0)
 
     def free_gradient(self, gradient: Array) -> Array:
         """(..., n_features + 1) -> (..., n_free): the chain rule of :meth:`augmented`."""
