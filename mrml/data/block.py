@@ -158,25 +158,39 @@ class Block:
         self.store.put(name, version, arrays)
         return arrays
 
-    def standardised(self, rows: int = CHUNK_ROWS) -> Iterator[tuple[slice, Array]]:
+    def standardised(self, rows: int = CHUNK_ROWS, scaled: bool = True) -> Iterator[tuple[slice, Array]]:
         """Runs of at most ``rows`` rows as dense float64 ``(X - center) / scale``, in order.
 
-        The array (n, n_features) is a buffer that the next step overwrites.
+        The array (n, n_features) is a buffer that the caller may change and the next step overwrites.  With ``scaled``
+        false the scale is left out: a linear kernel folds it into the coefficients and saves a pass.
         """
         n = self.n_rows
         buffer = np.empty((min(rows, n), self.n_features), np.float64)
+        center = None if self.center is None else np.tile(self.center, _TILE)
+        factor = None if self.scale is None or not scaled else np.tile(1.0 / self.scale, _TILE)
         for start in range(0, n, rows):
             part = slice(start, min(start + rows, n))
             out = buffer[: part.stop - part.start]
-            source = self.X.rows(part.start, part.stop).toarray() if isinstance(self.X, CSR) else self.X[part]
-            if self.center is None:
-                out[...] = source
-            else:
-                np.subtract(source, self.center, out=out, dtype=np.float64)
-            if self.scale is not None:
-                np.divide(out, self.scale, out=out)
+            out[...] = self.X.rows(part.start, part.stop).toarray() if isinstance(self.X, CSR) else self.X[part]
+            if center is not None:
+                _by_tiles(np.subtract, out, center)
+            if factor is not None:
+                _by_tiles(np.multiply, out, factor)
             yield part, out
 
     def with_design(self, **changes: Any) -> Block:
         """A copy with some attributes replaced."""
         return replace(self, **changes)
+
+
+#: Rows of a tile: an inner loop of 64 x 28 takes 3 ns a row where NumPy's broadcast over 28 columns takes 8.
+_TILE = 64
+
+
+def _by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
+    """``out = operation(out, row)`` for a row repeated ``_TILE`` times in ``tile``, in place."""
+    whole = len(out) - len(out) % _TILE
+    body = out[:whole].reshape(-1, tile.size)
+    operation(body, tile, out=body)
+    rest = out[whole:].reshape(-1)
+    operation(rest, tile[: rest.size], out=rest)

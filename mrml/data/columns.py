@@ -49,7 +49,7 @@ def to_column(values: Any, column: Column, na: Sequence[str] = ()) -> Array | Co
     values : pyarrow Array or ChunkedArray of n_rows.
     column : numeric -> (n_rows,) C-contiguous array of ``column.storage``, NaN for null, not copied where Arrow
         holds it like that already (then it cannot be written to); categorical, text -> :class:`Coded`.
-    na : texts that mean null.
+    na : texts that mean null, spaces around them ignored.
     """
     values = _flat(values, column)
     if column.kind == "numeric":
@@ -198,7 +198,11 @@ def _first_appearance(codes: Array, levels: list[str | None], na: Sequence[str])
     null = set(na)
     number: dict[str, int] = {}
     merged = np.array(
-        [-1 if s is None or s in null else number.setdefault(s.rstrip("\0"), len(number)) for s in levels] + [-1],
+        [
+            -1 if s is None or s in null or s.strip(" \t") in null else number.setdefault(s.rstrip("\0"), len(number))
+            for s in levels
+        ]
+        + [-1],
         np.int32,
     )
     codes = merged[codes]  # code -1 finds the last

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -25,6 +26,8 @@ from mrml.fs import FileSystem, Info, filesystem
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".zst": "zst"}
 SIDE_FILES = (".weight", ".query")
+CHUNK_BYTES = 1 << 20
+_ARROW_NAMES = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _MAGIC = re.compile(r"[*?\[]")
 _PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)
 
@@ -107,6 +110,53 @@ def hidden(name: str) -> bool:
 def compression(name: str) -> str:
     """What a name's ending says: "", "gz", "bz2" or "zst"."""
     return COMPRESSIONS.get(posixpath.splitext(name)[1].lower(), "")
+
+
+@contextmanager
+def reading(file: File) -> Iterator[Callable[[int, int], bytes]]:
+    """``read(offset, n)``: the n bytes there, less only at the end of the file.
+
+    InputError when the file is gone, cannot be read, or is not as long as it was.
+    """
+    with _readable(file):
+        fs, path = filesystem(file.path)
+        with fs.open(path) as stream:
+            if (size := fs.info(path).size) != file.size:
+                finding = f"has {size} bytes, and had {file.size} when the run began"
+                raise InputError(file.name, finding, "start again with the files as they are")
+
+            def read(offset: int, n: int) -> bytes:
+                stream.seek(offset)
+                return stream.read(n)
+
+            yield read
+
+
+def chunks(file: File, n_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """The bytes of a file in order, decompressed, in pieces of at most ``n_bytes``."""
+    with _readable(file):
+        fs, path = filesystem(file.path)
+        with fs.open(path) as stream:
+            source: Any = stream
+            if file.compression:
+                import pyarrow as pa
+
+                source = pa.CompressedInputStream(pa.PythonFile(stream, "r"), _ARROW_NAMES[file.compression])
+            while piece := source.read(n_bytes):
+                yield piece
+
+
+@contextmanager
+def _readable(file: File) -> Iterator[None]:
+    """What a disk or a decompressor says, as an InputError that names the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(file.name, "is gone since the run began", "start again with the files as they are") from error
+    except (OSError, EOFError) as error:
+        what = f"as {file.compression}" if file.compression else ""
+        said = " ".join(str(error.strerror or error).split())[:200] if isinstance(error, OSError) else str(error)
+        raise InputError(file.name, f"cannot be read {what}: {said}".replace(" :", ":"), "copy it again") from error
 
 
 def _explore(path: str) -> _Root:

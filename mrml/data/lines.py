@@ -144,11 +144,24 @@ def _open_lines(data: bytes, starts: Array, ends: Array, quote: str, delimiter: 
     return is_open
 
 
-def keep_records(data: bytes, spans: Spans, keep: Array) -> bytes:
-    """The bytes of the records where ``keep`` (n_records,) is true, in order."""
+def keep_records(data: bytes, spans: Spans, kept: Array) -> bytes:
+    """The bytes of the records numbered in ``kept``, in order, without the empty lines between."""
     edges = np.zeros(len(data) + 1, np.int8)
-    edges[spans.starts[keep]] += 1
-    edges[spans.nexts[keep]] -= 1
+    edges[spans.starts[kept]] += 1
+    edges[spans.nexts[kept]] -= 1
     mask = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
-    kept: bytes = np.frombuffer(data, np.uint8)[mask].tobytes()
-    return kept
+    bytes_: bytes = np.frombuffer(data, np.uint8)[mask].tobytes()
+    return bytes_
+
+
+def count_fields(data: bytes, spans: Spans, quote: str, delimiter: str) -> Array:
+    """(n_records,) int64 fields of each record; of one with an open quote, some number."""
+    closed = np.flatnonzero(~spans.is_open)
+    lengths = (spans.nexts - spans.starts)[closed]
+    text = keep_records(data, spans, closed)  # an open quote would reach into the records after it
+    delimiters = np.flatnonzero(np.frombuffer(text, np.uint8) == delimiter.encode()[0])
+    if quote and quote.encode() in text:
+        delimiters = delimiters[~covered(delimiters, quoted_spans(text, quote, delimiter)[0])]
+    n_fields = np.ones(len(spans.starts), np.int64)
+    n_fields[closed] += np.diff(np.searchsorted(delimiters, np.concatenate([[0], np.cumsum(lengths)])))
+    return n_fields

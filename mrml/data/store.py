@@ -20,13 +20,18 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
 from mrml.data.block import CSR, Array, Block, Coded
+
+if TYPE_CHECKING:
+    from mrml.data.dataset import Dataset, Range
 
 MAGIC = b"MRMLBLK1"
 ALIGN = 64
@@ -77,6 +82,22 @@ class DirectoryStore:
     def put_n_blocks(self, file: int, n_blocks: int) -> None:
         """Say how many blocks a file has."""
         self._write(file, 0, "n_blocks", {"n_blocks": n_blocks}, {})
+
+    def blocks(self, dataset: Dataset, range: Range) -> Iterator[Block]:
+        """The blocks of a range, decoded at most once: kept ones from here, the others from the files."""
+        file, index, stop = range
+        end = self.n_blocks(file) if stop is None else stop
+        while (end is None or index < end) and (block := self.get_block(file, index)):
+            yield block
+            index += 1
+        if end is not None and index >= end:
+            return
+        for block in dataset.read(range._replace(first=index)):
+            self.put_block(block)
+            yield replace(block, store=self.block_memo(file, block.index))
+            index += 1
+        if stop is None:
+            self.put_n_blocks(file, index)
 
     def _target(self, file: int, index: int, name: str) -> Path:
         return self.path / f"{file:06d}" / f"{index:07d}.{quote(name, safe='')}"

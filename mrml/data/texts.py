@@ -28,7 +28,7 @@ FALSE = ("0", "false", "False", "FALSE")
 #: RE2 patterns that hold every text Arrow accepts: what does not match need not be tried one by one.
 _FLOAT = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity|nan|nan\(\w*\)))$"
 _INTEGER = r"^(-?\d+|-?0[xX][0-9a-fA-F]+)$"
-_TIME = r"^[-0-9TZ:+. ]+$"
+_TIME = r"^(\d{4}-\d{2}-\d{2}|\d{2}:\d{2})"
 
 
 def arrow_type(source: str) -> Any:
@@ -46,7 +46,7 @@ def arrow_type(source: str) -> Any:
 def read_type(column: Column) -> Any:
     """The Arrow type a text reader reads the column as: numbers at once in the column's storage."""
     source = arrow_type(column.source)
-    if pa.types.is_boolean(source) or pa.types.is_temporal(source):
+    if pa.types.is_boolean(source) or (pa.types.is_temporal(source) and not pa.types.is_duration(source)):
         return source
     if column.role != "id" and column.kind == "numeric":
         return pa.float32() if column.storage == "float32" else pa.float64()
@@ -86,23 +86,28 @@ def parse_texts(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
     """
     if pa.types.is_string(type_):
         return texts, np.zeros(len(texts), bool)
-    coded = texts.dictionary_encode()
+    trimmed = _without_nulls(texts, na)
+    if not pa.types.is_boolean(type_):  # whose cast takes more than the fast path does, such as tRue
+        try:
+            return trimmed.cast(type_), np.zeros(len(texts), bool)
+        except pa.ArrowInvalid:
+            pass
+    coded = trimmed.dictionary_encode()  # what is wrong is often wrong many times
     codes = pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy(zero_copy_only=False)
-    values, bad = _parse(coded.dictionary.cast(pa.string()), type_, na)
-    values = pa.concat_arrays([values, pa.nulls(1, type_)])
-    return values.take(pa.array(codes)), np.append(bad, False)[codes]
-
-
-def _parse(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
-    """The same for different texts none of which is null."""
-    trimmed = pc.utf8_trim(texts, " \t")
-    missing = pc.or_(pc.is_in(texts, pa.array(na, pa.string())), pc.is_in(trimmed, pa.array(na, pa.string())))
-    trimmed = pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
-    values = _try_cast(trimmed, type_)
+    different = coded.dictionary
+    values = _try_cast(different, type_)
     if pa.types.is_integer(type_):
-        values = pc.coalesce(values, _whole(_try_cast(trimmed, pa.float64()), type_))
-    bad = pc.and_(pc.is_null(values), pc.is_valid(trimmed))
-    return values, bad.to_numpy(zero_copy_only=False)
+        values = pc.coalesce(values, _whole(_try_cast(different, pa.float64()), type_))
+    bad = np.append(pc.is_null(values).to_numpy(zero_copy_only=False), False)
+    return pa.concat_arrays([values, pa.nulls(1, type_)]).take(pa.array(codes)), bad[codes]
+
+
+def _without_nulls(texts: Any, na: Sequence[str]) -> Any:
+    """The texts without spaces around them, null where they mean null with or without those."""
+    markers = pa.array(list(na), pa.string())
+    trimmed = pc.ascii_trim(texts, " \t")
+    missing = pc.or_(pc.is_in(texts, markers), pc.is_in(trimmed, markers))
+    return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
 
 
 def _whole(floats: Any, type_: Any) -> Any:
@@ -133,3 +138,30 @@ def _halves(texts: Any, type_: Any) -> Any:
         if n == 1:
             return pa.nulls(1, type_)
         return pa.concat_arrays([_halves(texts[: n // 2], type_), _halves(texts[n // 2 :], type_)])
+
+
+def plain_number(text: str) -> str:
+    """A number's text as a label: '1' for '1.0', so that it reads alike as an integer and as a float."""
+    if text.lstrip("-").isdigit():
+        return text if text.strip("-0") else "0"
+    value = float(text)
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else str(pa.scalar(value).cast(pa.string()))
+
+
+def decode(raw: Any) -> tuple[Any, Array]:
+    """Arrow bytes (n,) as strings, null where they are not UTF-8, and where that is: (n,) bool."""
+    try:
+        return raw.cast(pa.string()), np.zeros(len(raw), bool)
+    except pa.ArrowInvalid:
+        coded = raw.dictionary_encode()
+    texts = [_utf8(value) for value in coded.dictionary.to_pylist()]
+    codes = pc.fill_null(coded.indices, len(texts)).to_numpy(zero_copy_only=False)
+    bad = np.array([t is None for t in texts] + [False])
+    return pa.array([*texts, None], pa.string()).take(pa.array(codes)), bad[codes]
+
+
+def _utf8(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

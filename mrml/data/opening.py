@@ -1,0 +1,105 @@
+"""Opening a Dataset: which files, which schema, how many blocks.  The driver's side of :mod:`mrml.data.dataset`.
+
+Floor 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mrml.config import DataConfig
+from mrml.data import parquet, sides, textfiles
+from mrml.data.dataset import Dataset
+from mrml.data.files import File, discover
+from mrml.data.infer import apply_roles, infer_files, load_yaml, named
+from mrml.data.sniff import sniff, spelt
+from mrml.errors import ConfigError, InputError
+from mrml.fs import filesystem
+from mrml.schema import Column, Format, Schema
+
+
+def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]) -> Dataset:
+    """The Dataset of a configuration.
+
+    The schema is the given one (a model's, whose columns, kinds and block size stay while the format is that of the
+    new files), or that of ``config.schema``, or inferred from the training files.
+    """
+    if not config.data:
+        raise ConfigError("data, data", "no input is given", "name files, directories or globs with --data")
+    files = (*discover(config.data), *(discover(config.valid, "valid") if config.valid else ()))
+    if schema is not None:
+        schema = _for_other_files(schema, files, config)
+    elif config.schema:
+        schema = _from_file(config)
+    is_parquet = (schema.format if schema else _sniffed(files, config)).name == "parquet"
+    footers = parquet.footers(files) if is_parquet else ()
+    if schema is None:
+        train = [f for f in files if f.part == "train"]
+        schema, _ = infer_files(train, config, _sniffed(files, config), footers[: len(train)])
+    dataset = Dataset(schema, files, tuple(roles), config.bad_rows)
+    sides.check_all_or_none(files, schema, roles)
+    return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
+
+
+def _sniffed(files: Sequence[File], config: DataConfig) -> Format:
+    return sniff(files, config, named(config))
+
+
+def _from_file(config: DataConfig) -> Schema:
+    """The schema file, with the format and the roles that the configuration says otherwise."""
+    assert config.schema is not None
+    fs, path = filesystem(config.schema)
+    try:
+        text = fs.cat_file(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(config.schema, f"cannot be read: {error}", "write one with `mrml schema`") from error
+    schema = load_yaml(text, config.schema)
+    return dataclasses.replace(apply_roles(schema, config), format=_overridden(schema.format, config))
+
+
+def _overridden(format: Format, config: DataConfig) -> Format:
+    """The format with what the configuration says."""
+    said = {
+        "name": config.format,
+        "delimiter": spelt("delimiter", config.delimiter),
+        "quote": spelt("quote", config.quote),
+        "header": config.header,
+        "na": config.na or None,
+        "index_base": config.index_base,
+        "multiline": config.multiline or None,
+    }
+    return dataclasses.replace(format, **{k: v for k, v in said.items() if v is not None})
+
+
+def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) -> Schema:
+    """A model's schema over files of any format; what nulls and indices mean stays the model's unless said."""
+    old = schema.format
+    base = config.index_base if config.index_base is not None else old.index_base
+    absent = config.absent if config.absent != "zero" else old.absent
+    config = dataclasses.replace(config, na=config.na or old.na, index_base=base, absent=absent)
+    if old.name in ("csv", "tsv"):
+        config = dataclasses.replace(config, multiline=config.multiline or old.multiline, quote=config.quote or old.quote)
+    new = sniff(files, config, {c.name for c in schema.columns})
+    if (new.name == "libsvm") != schema.sparse:
+        finding = f"is {new.name}, and the model was trained on {old.name}"
+        raise InputError(files[0].name, finding, "LibSVM models read LibSVM files, the others files with column names")
+    return dataclasses.replace(schema, format=new)
+
+
+def _measured(dataset: Dataset, footers: Sequence[parquet.Footer]) -> list[File]:
+    """The files with their blocks counted; Parquet ones are checked against the schema."""
+    measured = []
+    rows = parquet.block_rows(dataset.schema)
+    for i, file in enumerate(dataset.files):
+        own = set(dict(file.partition))
+        if footers:
+            stored: list[Column] = [c for c in dataset.columns if c.name not in own]
+            parquet.check(footers[i].schema, stored, file.name)
+            groups = footers[i].row_groups
+            measured.append(dataclasses.replace(file, row_groups=groups, n_blocks=parquet.n_blocks(groups, rows)))
+            continue
+        n_blocks = textfiles.n_blocks(file, dataset.schema)
+        whole = n_blocks is None or bool(sides.side_columns(file, dataset.schema, dataset.roles))
+        measured.append(dataclasses.replace(file, n_blocks=n_blocks, splittable=not whole))
+    return measured

@@ -1,0 +1,236 @@
+"""The sample an inferred schema is made from: the first records of the first files, column by column.
+
+Floor 2, the driver's side only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from mrml.config import DataConfig
+from mrml.data import parquet
+from mrml.data.files import File, chunks
+from mrml.data.lines import find_records, keep_records, strip_bom
+from mrml.data.profile import Profile
+from mrml.data.sniff import first_fields, split
+from mrml.errors import InputError
+from mrml.schema import Format
+
+SAMPLE_BYTES = 64 << 20
+SAMPLE_FILES = 16
+#: Python parses JSON and LibSVM samples, at about 30 MB a second.
+_SLOW_BYTES = 8 << 20
+#: Rows of Parquet, all files together: types are known there, only levels and ranges are to be seen.
+_PARQUET_ROWS = 1 << 18
+
+
+class Sample(NamedTuple):
+    """Profiles in column order; ``format`` with what only the rows tell (the first LibSVM index)."""
+
+    profiles: list[Profile]
+    format: Format
+    n_bytes: int
+    bad_lines: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def take(files: Sequence[File], format: Format, config: DataConfig, footers: Sequence[parquet.Footer]) -> Sample:
+    """Sample the first files; of Parquet, every footer."""
+    if format.name == "parquet":
+        return _parquet(files, footers, format)
+    read = {"jsonl": _jsonl, "libsvm": _libsvm}.get(format.name, _delimited)
+    return read(files[:SAMPLE_FILES], format, config)
+
+
+def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes]:
+    """The first whole records of each file, together at most ``budget`` bytes, without byte order marks."""
+    for i, file in enumerate(files):
+        share = budget // (len(files) - i)
+        data = b""
+        for piece in chunks(file):
+            data += piece
+            if len(data) > share:
+                break
+        if len(data) > share:
+            data = data[:share]
+            spans = find_records(data, format.quote, format.delimiter, format.multiline)
+            data = data[: int(spans.starts[-1])] if len(spans.starts) > 1 else data
+        budget -= len(data)
+        yield strip_bom(data)
+
+
+def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
+    names = first_fields(files[0], format)
+    if not format.header:
+        names = [f"c{i}" for i in range(len(names))]
+    if len(set(names)) < len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})[0]
+        raise InputError(f"{files[0].name}, column {twice!r}", "is there twice", "rename one, or give --header false")
+    profiles = {name: Profile(name, format.na) for name in names}
+    n_bytes = bad = 0
+    for data in _heads(files, SAMPLE_BYTES, format):
+        n_bytes += len(data)
+        data, own, n_bad = _clean(data, format, names)
+        bad += n_bad
+        if data:
+            table, n_bad = _texts(data, own, format)
+            bad += n_bad
+            for name in own:
+                if name in profiles:
+                    profiles[name].take(table.column(name))
+    return Sample(list(profiles.values()), format, n_bytes, bad)
+
+
+def _clean(data: bytes, format: Format, names: Sequence[str]) -> tuple[bytes, list[str], int]:
+    """The records that are UTF-8 and close their quotes, the names of their fields, and how many others there are."""
+    spans = find_records(data, format.quote, format.delimiter, format.multiline)
+    keep = ~spans.is_open
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        keep &= np.array([_is_utf8(data[a:b]) for a, b in zip(spans.starts, spans.ends, strict=True)], bool)
+    own = list(names)
+    bad = int(len(keep) - keep.sum())
+    if format.header and len(keep):
+        own = split(data[spans.starts[0] : spans.ends[0]], format)
+        keep[0] = False
+    return (data if keep.all() else keep_records(data, spans, keep)), own, bad
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _texts(data: bytes, names: Sequence[str], format: Format) -> tuple[Any, int]:
+    """The records as a table of texts, and how many had another number of fields."""
+    bad = 0
+
+    def skip(_: Any) -> str:
+        nonlocal bad
+        bad += 1
+        return "skip"
+
+    table = pacsv.read_csv(
+        io.BytesIO(data),
+        pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=_unique(names)),
+        pacsv.ParseOptions(
+            format.delimiter,
+            quote_char=format.quote,
+            newlines_in_values=format.multiline,
+            invalid_row_handler=skip,
+        ),
+        pacsv.ConvertOptions(column_types={n: pa.string() for n in _unique(names)}, strings_can_be_null=False),
+    )
+    return table, bad
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names that a later part holds twice must not stop the reader."""
+    return [n if n not in names[:i] else f"{n}\0{i}" for i, n in enumerate(names)]
+
+
+def _jsonl(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
+    profiles: dict[str, Profile] = {}
+    n_bytes = bad = n_rows = 0
+    for data in _heads(files, _SLOW_BYTES, format):
+        n_bytes += len(data)
+        records = [_object(line) for line in data.splitlines() if line.strip()]
+        good = [r for r in records if r is not None]
+        bad += len(records) - len(good)
+        for name in dict.fromkeys(key for r in good for key in r):
+            if name not in profiles:
+                profiles[name] = Profile(name, format.na)
+                profiles[name].take(pa.nulls(n_rows))
+        n_rows += len(good)
+        for name, profile in profiles.items():
+            profile.take(_values([r.get(name) for r in good]))
+    return Sample(list(profiles.values()), format, n_bytes, bad)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _values(values: list[Any]) -> Any:
+    """JSON values as an Arrow array: nested, truths, numbers or texts."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds & {dict, list}:
+        return pa.nulls(len(values), pa.list_(pa.null()))
+    if str in kinds:
+        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+    if kinds == {int} and all(v is None or -(1 << 63) <= v < 1 << 63 for v in values):
+        return pa.array(values, pa.int64())
+    if kinds <= {bool}:
+        return pa.array(values, pa.bool_() if kinds else pa.null())
+    return pa.array([None if v is None else float(v) for v in values], pa.float64())
+
+
+_LABEL = re.compile(rb"^\s*([^\s:#]+)(?:\s+qid:(\d+))?", re.MULTILINE)
+
+
+def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
+    label, qid = Profile("label", format.na), Profile("qid", format.na)
+    n_bytes = largest = 0
+    has_zero = has_qid = False
+    for data in _heads(files, SAMPLE_BYTES, format):
+        n_bytes += len(data)
+        has_zero |= re.search(rb"\s0+:", data) is not None
+        some = data[: _SLOW_BYTES // len(files)]
+        rows = [(m[1].decode("utf-8", "replace"), m[2] and m[2].decode()) for m in _LABEL.finditer(some)]
+        has_qid |= any(q is not None for _, q in rows)
+        label.take(pa.array([r[0] for r in rows], pa.string()))
+        qid.take(pa.array([r[1] for r in rows], pa.string()))
+        largest = max([largest, *(int(i) for i in re.findall(rb"\s(\d+):", some))])
+    base = config.index_base if config.index_base is not None else int(not has_zero)
+    notes = (f"largest index in the sample: {largest}",)
+    format = dataclasses.replace(format, index_base=base)
+    return Sample([label, qid] if has_qid else [label], format, n_bytes, 0, notes)
+
+
+def _parquet(files: Sequence[File], footers: Sequence[parquet.Footer], format: Format) -> Sample:
+    _agree(files, footers)
+    profiles = {name: Profile(name, format.na) for name in footers[0].schema.names}
+    for own in footers:
+        for field in own.schema:
+            if field.name in profiles:
+                profiles[field.name].saw(field.type)
+    flat = [name for name, profile in profiles.items() if not profile.nested]
+    some = [(f, o) for f, o in zip(files, footers, strict=True) if sum(o.row_groups)][:SAMPLE_FILES]
+    n_rows = n_bytes = 0
+    for file, own in some:
+        columns = [n for n in flat if n in own.schema.names]
+        table = parquet.sample(file, columns, _PARQUET_ROWS // len(some), SAMPLE_BYTES // len(some))
+        n_rows, n_bytes = n_rows + table.num_rows, n_bytes + table.nbytes
+        for name in columns:
+            profiles[name].take(table.column(name))
+    return Sample(list(profiles.values()), format, n_bytes)
+
+
+def _agree(files: Sequence[File], footers: Sequence[parquet.Footer]) -> None:
+    """InputError when a column is of one family of types in one file and of another in another."""
+    seen: dict[str, tuple[Any, str]] = {}
+    for file, own in zip(files, footers, strict=True):
+        for field in own.schema:
+            if parquet.family(field.type) == "null":
+                continue
+            type_, first = seen.setdefault(field.name, (field.type, file.name))
+            if parquet.family(type_) != parquet.family(field.type):
+                finding = f"is {field.type} here and {type_} in {first}"
+                raise InputError(f"{file.name}, column {field.name!r}", finding, "write all files with one type")

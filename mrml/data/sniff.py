@@ -1,0 +1,198 @@
+"""Which format the files have: from their names first, from their first bytes where the names do not tell.
+
+Floor 2, the driver's side only.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Sequence
+
+from mrml.config import DataConfig
+from mrml.data.csv import split_fields
+from mrml.data.files import File, chunks
+from mrml.data.lines import find_records, strip_bom
+from mrml.errors import ConfigError, InputError
+from mrml.schema import NA, Format
+
+HEAD_BYTES = 256 << 10
+ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".libsvm": "libsvm",
+    ".svm": "libsvm",
+    ".svmlight": "libsvm",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_UNREAD = {
+    **dict.fromkeys((".orc", ".avro", ".arrow", ".feather"), "write it as Parquet"),
+    **dict.fromkeys(
+        (".xz", ".lz4", ".snappy", ".lzo", ".zip", ".z", ".deflate"), "compress it with gzip, bzip2 or zstd"
+    ),
+    **dict.fromkeys((".xlsx", ".xls", ".npy", ".npz", ".pkl", ".tar", ".tgz"), "write it as CSV or Parquet"),
+}
+_MAGIC = {
+    b"\x1f\x8b": "is gzip by its first bytes, and its name does not end in .gz",
+    b"BZh": "is bzip2 by its first bytes, and its name does not end in .bz2",
+    b"\x28\xb5\x2f\xfd": "is zstd by its first bytes, and its name does not end in .zst",
+    b"\xff\xfe": "is UTF-16",
+    b"\xfe\xff": "is UTF-16",
+    b"ORC": "is ORC",
+    b"Obj\x01": "is Avro",
+}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+_LIBSVM = re.compile(r"\s*[+-]?[\d.][\d.eE+-]*(\s+qid:\d+)?((\s+\d+:[^\s:]+)+|\s*)\s*(#.*)?")
+_PAIR = re.compile(r"\s\d+:[^\s:]+")
+_DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
+_SPELT = {"\\t": "\t", "tab": "\t", "\\x01": "\x01", "\\001": "\x01"}
+
+
+def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()) -> Format:
+    """The format of the files; what the configuration says goes before what they look like.
+
+    ``known`` are column names that the first line holds when it is a header.
+    """
+    first = files[0]
+    head = _head(first)
+    named = None if config.format else _from_names(files)
+    name = config.format or named or _from_bytes(head, first)
+    _refuse(head, name, first)
+    na = config.na or NA
+    if name in ("parquet", "jsonl"):
+        return Format(name, na=na, absent=config.absent)
+    if name == "libsvm":
+        base = config.index_base if config.index_base is not None else 1
+        return Format(name, header=False, na=na, index_base=base, absent=config.absent)
+    quote = spelt("quote", config.quote) or '"'
+    delimiter = _delimiter(config, name, head, quote)
+    if delimiter == "\t" and not (config.format or named):
+        name = "tsv"
+    plain = Format(name, delimiter, quote, False, config.multiline, na, absent=config.absent)
+    header = config.header if config.header is not None else _has_header(head, plain, known)
+    return Format(name, delimiter, quote, header, config.multiline, na, absent=config.absent)
+
+
+def first_fields(file: File, format: Format) -> list[str]:
+    """The fields of a text file's first record; empty when the file is."""
+    rows = _records(_head(file), format, 1)
+    return rows[0] if rows else []
+
+
+def split(line: bytes, format: Format) -> list[str]:
+    """The fields of one record; what is not UTF-8 is replaced."""
+    return split_fields(line.decode("utf-8", "replace").encode(), format)
+
+
+def _head(file: File) -> bytes:
+    """The first bytes of a file, whole lines where there are any."""
+    data = b""
+    for piece in chunks(file, HEAD_BYTES):
+        data += piece
+        if len(data) >= HEAD_BYTES:
+            break
+    return data
+
+
+def _from_names(files: Sequence[File]) -> str | None:
+    """The format that the names tell, or None.  InputError when two names tell two."""
+    seen: dict[str, str] = {}
+    for file in files:
+        ending = posixpath.splitext(file.stem)[1].lower()
+        if ending in _UNREAD:
+            raise InputError(file.name, f"mrml reads no {ending} files", _UNREAD[ending])
+        name = ENDINGS.get(ending)
+        if name == "parquet" and file.compression:
+            finding = f"is Parquet inside {file.compression}"
+            raise InputError(file.name, finding, "decompress it: Parquet compresses its own columns")
+        if name:
+            seen.setdefault(name, file.name)
+    if len(seen) > 1:
+        (a, x), (b, y) = list(seen.items())[:2]
+        raise InputError(y, f"is {b}, and {x} is {a}", "give files of one format, or say which with --format")
+    return next(iter(seen), None)
+
+
+def _from_bytes(head: bytes, file: File) -> str:
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    text = strip_bom(head).lstrip()
+    if text.startswith((b"{", b"[{", b"[\n")):
+        return "jsonl"
+    lines = [s for s in (line.decode("utf-8", "replace") for line in _lines(head, 20)) if s.strip(" ") and s[0] != "#"]
+    if lines and all(_LIBSVM.fullmatch(s) for s in lines) and any(_PAIR.search(s) for s in lines):
+        return "libsvm"
+    return "csv"
+
+
+def _refuse(head: bytes, name: str, file: File) -> None:
+    """InputError for bytes that are certainly not what they are taken for."""
+    if head.startswith(b"PAR1") != (name == "parquet"):
+        if name == "parquet":
+            raise InputError(file.name, "is no Parquet file: it does not begin with PAR1", "write it again")
+        raise InputError(file.name, f"is Parquet by its first bytes and {name} by its name", "rename it to .parquet")
+    for magic, finding in _MAGIC.items():
+        if head.startswith(magic):
+            raise InputError(file.name, finding, "rename it, or convert it to UTF-8 text or Parquet")
+    if name == "jsonl" and strip_bom(head).lstrip().startswith(b"["):
+        raise InputError(file.name, "is one JSON array; mrml reads one object a line", "convert it with jq -c '.[]'")
+
+
+def spelt(option: str, text: str | None) -> str | None:
+    """A delimiter or quote as configured: one character, or a name for one such as tab."""
+    text = _SPELT.get(text or "", text)
+    if text is not None and len(text) != 1:
+        raise ConfigError(f"data, {option}", f"{text!r} is not one character", f"give one character as {option}")
+    return text
+
+
+def _delimiter(config: DataConfig, name: str, head: bytes, quote: str) -> str:
+    """The configured one, a tab for TSV, else the one that cuts the first lines into most equal rows."""
+    if said := spelt("delimiter", config.delimiter):
+        return said
+    if name == "tsv":
+        return "\t"
+    best, most = ",", 1
+    for delimiter in _DELIMITERS:
+        format_ = Format("csv", delimiter, quote, False, config.multiline)
+        widths = {len(row) for row in _records(head, format_, 10)}
+        if len(widths) == 1 and (n := widths.pop()) > most and (delimiter != " " or most == 1):
+            best, most = delimiter, n
+    return best
+
+
+def _has_header(head: bytes, format: Format, known: Collection[str]) -> bool:
+    """Whether the first record names the columns.
+
+    It does when it holds a known name; it does not when it holds a number, a null marker or a name twice.  Otherwise
+    the rows below decide: it does unless one of its texts stands below it in its own column.
+    """
+    rows = _records(head, format, 50)
+    if not rows:
+        return True
+    first, below = rows[0], rows[1:]
+    if any(name in known for name in first):
+        return True
+    empty = [i for i, text in enumerate(first) if text in format.na]
+    if any(_NUMBER.fullmatch(text.strip()) for text in first) or len(set(first)) < len(first) or empty not in ([], [0]):
+        return False
+    return not any(text in [row[i] for row in below if i < len(row)] for i, text in enumerate(first))
+
+
+def _records(head: bytes, format: Format, most: int) -> list[list[str]]:
+    """The fields of the first records."""
+    return [split(line, format) for line in _lines(head, most, format.quote, format.delimiter, format.multiline)]
+
+
+def _lines(head: bytes, most: int, quote: str = "", delimiter: str = ",", multiline: bool = False) -> list[bytes]:
+    """The bytes of the first records; the last is left out when the head may have cut it."""
+    data = strip_bom(head)
+    spans = find_records(data, quote, delimiter, multiline)
+    n = len(spans.starts)
+    n -= n > 1 and len(head) >= HEAD_BYTES
+    return [data[spans.starts[i] : spans.ends[i]] for i in range(min(n, most))]

@@ -1,0 +1,154 @@
+"""Text files as runs of records: which bytes make a block, which line is the header, where a problem lies.
+
+Floor 2.  A plain file is read window by window, from any of them; a compressed one, or one whose quotes may hold
+newlines, in order from its beginning.  Both give the same blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mrml.data import csv, jsonl, libsvm
+from mrml.data.files import File, chunks, reading
+from mrml.data.lines import BOM, find_records, line_starts
+from mrml.data.records import Records
+from mrml.data.windows import n_windows, stream_windows, window_bytes
+from mrml.errors import InputError, nearest
+from mrml.schema import Column, Format, Schema
+
+_UNNAMED = re.compile(r"c(\d+)")
+
+
+class Run(NamedTuple):
+    """The records of block ``index``: whole lines, where they begin in the (decompressed) file, and the field names."""
+
+    index: int
+    offset: int
+    data: bytes
+    names: tuple[str, ...]
+
+    def parse(self, wanted: Sequence[Column], format: Format) -> Records:
+        """The wanted columns."""
+        if format.name == "jsonl":
+            return jsonl.parse(self.data, wanted, format)
+        if format.name == "libsvm":
+            return libsvm.parse(self.data, wanted, format)
+        return csv.parse(self.data, self.names, wanted, format)
+
+    def count(self, format: Format) -> int:
+        """Records, malformed ones included."""
+        return len(find_records(self.data, *_record_rule(format)).starts)
+
+    def offset_of(self, ordinal: int, format: Format) -> int:
+        """Where a record begins in :attr:`data`."""
+        return int(find_records(self.data, *_record_rule(format)).starts[ordinal])
+
+
+def n_blocks(file: File, schema: Schema) -> int | None:
+    """Blocks of a text file; None when only reading it tells."""
+    return None if in_order(file, schema.format) else n_windows(file.size, schema.window_bytes)
+
+
+def in_order(file: File, format: Format) -> bool:
+    """Whether a file can only be read from its beginning."""
+    return bool(file.compression) or (format.multiline and format.name in ("csv", "tsv"))
+
+
+def runs(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
+    """Blocks ``first`` to ``stop`` (None: to the end), in order.
+
+    InputError when the header of the file lacks a wanted column.
+    """
+    read = _ordered if in_order(file, schema.format) else _windows
+    return read(file, schema, wanted, first, stop)
+
+
+def _windows(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
+    n = n_windows(file.size, schema.window_bytes)
+    with reading(file) as read:
+        _, line = window_bytes(read, file.size, 1, 0)
+        header = _Header.of(line, file, schema, wanted)
+        for k in range(first, n if stop is None else min(stop, n)):
+            yield header.cut(k, *window_bytes(read, file.size, schema.window_bytes, k))
+
+
+def _ordered(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
+    format_ = schema.format
+    quote = format_.quote if in_order(file, format_) and _record_rule(format_)[2] else None
+    header = None
+    for k, (offset, data) in enumerate(stream_windows(chunks(file), schema.window_bytes, quote, format_.delimiter)):
+        if stop is not None and k >= stop:
+            return
+        header = header or _Header.of(data, file, schema, wanted)
+        if k >= first:
+            yield header.cut(k, offset, data)
+
+
+def _record_rule(format: Format) -> tuple[str, str, bool]:
+    """Quote, delimiter and multiline, as :func:`mrml.data.lines.find_records` wants them."""
+    if format.name in ("csv", "tsv"):
+        return format.quote, format.delimiter, format.multiline
+    return "", ",", False
+
+
+class _Header(NamedTuple):
+    """Field names and the bytes of the mark and the header line at the file's beginning."""
+
+    names: tuple[str, ...]
+    n_bytes: int
+
+    @staticmethod
+    def of(data: bytes, file: File, schema: Schema, wanted: Sequence[Column]) -> _Header:
+        """From bytes at the beginning of the file that hold its first record."""
+        skip = len(BOM) if data.startswith(BOM) else 0
+        format_ = schema.format
+        if format_.name not in ("csv", "tsv"):
+            return _Header((), skip)
+        end = _first_end(data[skip:], format_)
+        fields = _fields(data[skip : skip + end], file, format_)
+        if not format_.header:
+            return _Header(_unnamed(len(fields), schema), skip)
+        _check(fields, wanted, file)
+        return _Header(tuple(fields), skip + end)
+
+    def cut(self, index: int, offset: int, data: bytes) -> Run:
+        """The run of block ``index`` without what precedes the first record."""
+        n = self.n_bytes if index == 0 else 0
+        return Run(index, offset + n, data[n:], self.names)
+
+
+def _first_end(data: bytes, format: Format) -> int:
+    """Where the first record ends, its line end included."""
+    if format.multiline:
+        spans = find_records(data, *_record_rule(format))
+        return int(spans.nexts[0]) if len(spans.nexts) else len(data)
+    starts = line_starts(data[: 1 << 16])
+    starts = starts if len(starts) and starts[0] < 1 << 16 else line_starts(data)
+    return int(starts[0]) if len(starts) else len(data)
+
+
+def _fields(line: bytes, file: File, format: Format) -> list[str]:
+    try:
+        return csv.split_fields(line, format)
+    except InputError as error:
+        if not format.header:
+            return []
+        raise InputError(f"{file.name}, {error.place}", error.finding, error.remedy) from error
+
+
+def _check(fields: Sequence[str], wanted: Sequence[Column], file: File) -> None:
+    for column in wanted:
+        place = f"{file.name}, column {column.name!r}"
+        if column.name not in fields:
+            remedy = nearest(column.name, fields) if any(fields) else "put the column names into the first line"
+            raise InputError(place, "is missing", remedy)
+        if fields.count(column.name) > 1:
+            raise InputError(place, "is there twice", "write the file with different names")
+
+
+def _unnamed(n_fields: int, schema: Schema) -> tuple[str, ...]:
+    """c0, c1, ...: as many as the first record has, or the schema knows (a first record may be malformed)."""
+    known = [int(m[1]) + 1 for c in schema.columns if (m := _UNNAMED.fullmatch(c.name))]
+    return tuple(f"c{i}" for i in range(max([n_fields, *known])))
