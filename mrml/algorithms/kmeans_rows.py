@@ -81,8 +81,7 @@ class Rows:
         """|z|^2 (n,): that of a row without entries, and what each entry changes."""
         absent = (self.center / self.scale) ** 2
         change = ((x.data - self.center[x.indices]) / self.scale[x.indices]) ** 2 - absent[x.indices]
-        ends = np.concatenate([[0.0], np.cumsum(change)])[x.indptr]
-        norms: Array = absent.sum() + np.diff(ends)
+        norms: Array = absent.sum() + np.bincount(np.repeat(np.arange(self.n), np.diff(x.indptr)), change, self.n)
         return norms
 
     def distances(self, centres: Array, origin: Array) -> Array:
