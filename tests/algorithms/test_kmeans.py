@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from mrml import wire
 from mrml.algorithm import State, from_spec
 from mrml.algorithms.kmeans import KMeans
 from mrml.algorithms.kmeans_model import KMeansModel
-from mrml.algorithms.kmeans_rows import Draw, Moments
+from mrml.algorithms.kmeans_rows import Draw
+from mrml.algorithms.moments import Moments
 from mrml.data.block import CSR, Block
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import kmeans as kernel
@@ -353,15 +355,18 @@ def test_a_draw_is_the_same_whatever_the_order_of_merging(x: Any, limit: int, or
 @given(st.integers(0, 10**6), st.integers(0, 30))
 def test_moments_merge_to_those_of_all_rows(seed: int, cut: int) -> None:
     r = np.random.default_rng(seed)
-    x, w = r.normal(1e4, 1, (30, 3)), r.gamma(1, size=30)
+    x, w = r.normal(1e8, 1, (30, 3)), r.gamma(1, size=30)
     merged = Moments()
     for part in (slice(0, cut), slice(cut, 30)):
-        if len(x[part]):
-            mean = np.average(x[part], axis=0, weights=w[part])
-            merged.merge(Moments(w[part].sum(), mean, float(w[part] @ ((x[part] - mean) ** 2).sum(axis=1))))
-    mean = np.average(x, axis=0, weights=w)
-    np.testing.assert_allclose(merged.mean, mean, rtol=1e-13)
-    assert merged.scatter == pytest.approx(float(w @ ((x - mean) ** 2).sum(axis=1)), rel=1e-9)
+        merged.merge(Moments.of(x[part].copy(), w[part]))
+    exact = [[Fraction(v) for v in row] for row in (*x.T, w)]
+    weights, total = exact[3], sum(exact[3])
+    scatter = Fraction(0)
+    for j in range(3):
+        mean = sum(v * u for v, u in zip(exact[j], weights, strict=True)) / total
+        scatter += sum(u * (v - mean) ** 2 for v, u in zip(exact[j], weights, strict=True))
+        assert abs(Fraction(merged.mean[j]) + Fraction(merged.rest[j]) - mean) < 1e-14
+    assert merged.scatter == pytest.approx(float(scatter), rel=1e-13)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([np.float32, np.float64]), st.booleans())
