@@ -90,7 +90,9 @@ def plain(value: Any) -> Any:
 
 
 def seconds(value: float) -> str:
-    """A duration for people: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """A duration for people: ``3 ms``, ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if 0 < value < 0.1:
+        return f"{value * 1000:.0f} ms"
     if value < 10:
         return f"{value:.2f} s"
     whole = round(value)

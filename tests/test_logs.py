@@ -118,7 +118,7 @@ def test_there_is_no_bar_where_it_would_be_in_the_way(verbosity: int, style: str
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.423, "0.42 s"), (12.3, "12 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+    [(0, "0.00 s"), (0.0034, "3 ms"), (0.423, "0.42 s"), (12.3, "12 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
 )
 def test_a_duration_is_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert logs.seconds(seconds) == text

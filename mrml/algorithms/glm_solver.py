@@ -89,6 +89,10 @@ class GLM(Algorithm):
 
     # ---- the contract
 
+    def wants_scale(self) -> bool:
+        """Always: the solver works in standardised units, whichever columns are penalised."""
+        return True
+
     def rounds(self) -> int:
         return self.max_iterations
 

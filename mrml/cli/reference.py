@@ -19,7 +19,7 @@ def algorithms() -> str:
     for name, entry in TABLE.items():
         hyper = conf.options(conf.load_algorithm(name), "algorithm")
         shown = ", ".join(f"`{o.name}` {_default(o)}" for o in hyper)
-        lines.append(f"| `{name}` | {entry.summary.replace('|', chr(92) + '|')} | {shown} |")
+        lines.append(f"| `{name}` | {_cell(entry.summary)} | {_cell(shown)} |")
     return "\n".join(lines)
 
 
@@ -40,6 +40,10 @@ def refreshed(text: str) -> str:
         if end:
             text = f"{before}{begin}{make()}\n{end}{after}"
     return text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _default(option: conf.Option) -> str:

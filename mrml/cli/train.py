@@ -17,6 +17,8 @@ from mrml.errors import ConfigError
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
 CONFIG_EXAMPLE = "mrml config show logistic --config conf/breast-cancer.yaml --workers 2"
 
+#: files, or names, that a plan shows of a long list
+_SHOWN = 12
 _NAME_ONE = "name one of " + ", ".join(TABLE) + " after the command"
 
 
@@ -81,10 +83,10 @@ def plan_text(facts: dict[str, Any]) -> str:
     config = facts.get("config") or {}
     lines = ["configuration", table(sorted((k, _shown(v)) for k, v in _flat(config).items()))]
     files = facts.get("files") or []
-    shown = [(f["name"], f.get("bytes"), f.get("blocks")) for f in files[:20]]
-    lines += ["files", table([("name", "bytes", "blocks"), *shown])]
-    if len(files) > 20:
-        lines.append(f"  and {len(files) - 20} more")
+    shown = [(f["name"], f.get("part", "train"), f.get("bytes"), f.get("blocks")) for f in files[:_SHOWN]]
+    lines += ["files", table([("name", "part", "bytes", "blocks"), *shown])]
+    if len(files) > _SHOWN:
+        lines.append(f"  and {len(files) - _SHOWN} more")
     rest = {k: v for k, v in facts.items() if k not in ("config", "files")}
     rest.update({k: logs.size(rest[k]) for k in ("n_bytes", "memory_per_worker") if k in rest})
     lines += ["plan", table([(k.replace("_", " "), _shown(v)) for k, v in rest.items()])]
@@ -172,7 +174,8 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
+        more = [f"and {len(value) - _SHOWN} more"] if len(value) > _SHOWN else []
+        return ", ".join([*map(str, value[:_SHOWN]), *more]) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{k}={_shown(v)}" for k, v in value.items()) or "-"
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else logs.number(value) or "-"

@@ -183,7 +183,13 @@ def test_a_dry_run_prints_the_plan_and_trains_nothing(mrml: Cli, own: Own, below
     below.answers["plan"] = plan
     done = mrml("train", own(), "--data", "d", "--dry-run")
     assert done.code == 0 and [c[0] for c in below.calls] == ["plan"]
-    for line in ("  data.target  y", "  p0       10       1", "  and 2 more", "  n blocks  22", "  n rows    -"):
+    for line in (
+        "  data.target  y",
+        "  p0    train     10       1",
+        "  and 10 more",
+        "  n blocks  22",
+        "  n rows    -",
+    ):
         assert line in done.out.splitlines()
     assert "5.0 MiB" in done.out and "f, g" in done.out
     assert json.loads(mrml("train", own(), "--data", "d", "--dry-run", "--json").out) == plan

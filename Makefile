@@ -1,0 +1,70 @@
+# Everything works on a fresh clone: each target first makes .venv and installs what setup.cfg names, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+MRML := $(VENV)/bin/mrml
+# a changed setup.cfg is installed again
+STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
+EXTRAS := fast,progress,dev,hdfs,xgboost
+# two processes: more only wait for each other on the machines this was measured on
+PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
+BENCH := .cache/bench
+PROBES := ../shared/probes/make_data.py
+
+.PHONY: help install demo test test-fast lint identity benchmarks docs
+
+help:
+	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
+	@echo 'make test        lint, types and every test;  make test-fast: without the slow ones and Hadoop'
+	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
+	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of the README'
+
+install: $(STAMP)
+
+$(STAMP):
+	@for p in $(PYTHON) python3.11 python3 python3.13 python3.12 python3.10; do \
+	    if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then found=$$p; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then echo 'mrml needs Python 3.10 or newer with venv; name one with make PYTHON=...' >&2; exit 1; fi; \
+	echo "installing into $(VENV) with $$("$$found" --version)" >&2; \
+	"$$found" -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+demo: $(STAMP)
+	@$(PY) benchmarks/breast_cancer.py .demo/breast-cancer
+	$(MRML) train --config conf/breast-cancer.yaml --overwrite
+	$(MRML) evaluate .demo/breast-cancer.model --data .demo/breast-cancer/test
+	$(MRML) predict .demo/breast-cancer.model --data .demo/breast-cancer/test --format csv \
+	    --output .demo/breast-cancer.predictions --overwrite
+	@head -n 4 .demo/breast-cancer.predictions/part-*
+	$(MRML) sample .demo/made --rows 2000000 --seed 7 --overwrite
+	$(MRML) train --config conf/made.yaml --overwrite
+	$(MRML) predict .demo/made.model --data .demo/made --output .demo/made.predictions --overwrite
+	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
+
+test: lint
+	@$(PYTEST)
+
+test-fast: lint
+	@$(PYTEST) -m 'not hadoop and not slow'
+
+lint: $(STAMP)
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m mypy --strict -p mrml
+
+identity: $(STAMP)
+	@MRML_IDENTITY_DRAWS=2000 $(PYTEST) tests/end_to_end/test_identity.py
+
+$(BENCH)/%/meta.json: | $(STAMP)
+	@MRML_BENCH_DATA=$(BENCH) $(PY) $(PROBES) $*
+
+benchmarks: $(BENCH)/d1/meta.json $(BENCH)/d3/meta.json
+	@MRML_BENCH_DATA=$(BENCH) $(PY) benchmarks/peers.py
+
+docs: $(STAMP)
+	@$(PY) -m mrml.cli.reference README.md
