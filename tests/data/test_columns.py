@@ -147,6 +147,11 @@ def test_dictionary_columns_are_their_values(first, second):
             np.testing.assert_array_equal(to_column(together, NUMBER), to_column(plain, NUMBER))
 
 
+def test_texts_that_numpy_cannot_tell_apart_are_one_level():
+    coded = to_column(pa.array(["a", "a\0", "b", "a"]), LEVEL)
+    assert coded.codes.tolist() == [0, 0, 1, 0] and coded.levels.tolist() == ["a", "b"]
+
+
 def test_large_and_view_strings_are_strings():
     for type_ in (pa.large_string(), pa.string_view()):
         assert texts(pa.array(["a", None, "b"]).cast(type_)) == ["a", None, "b"]

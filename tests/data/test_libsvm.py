@@ -58,6 +58,11 @@ def test_query_ids_are_a_column_where_they_are_wanted():
     assert bad.rows.tolist() == [4] and bad.n_bad == 4
 
 
+def test_a_word_that_ends_with_qid_is_no_query_id_beside_one_that_is():
+    r = parse(b"1 qid:1 1:1\n1 1qid:3 1:1\n", [LABEL, QID], ONE)
+    assert r.rows.tolist() == [0] and r.problems[0].finding == "'1qid:3' is not index:value"
+
+
 def test_weights_after_the_label_are_taken_only_where_they_are_wanted():
     data = b"1:0.5 1:2\n0 2:3\n1:2 qid:4 1:1\n"
     r = parse(data, [LABEL, WEIGHT, QID], ONE)
@@ -85,7 +90,8 @@ def test_an_index_below_the_base_names_the_option():
 
 MALFORMED = (
     "1 2;1 :2;1 2:;1 2: 3;1 2 :3;1 1:2:3;1 a:1;1 1:b;1 1.5:1;1 -1:1;1 1::2;1 2147483647:1;1 nan:1;1 inf:1;cat 1:1;"
-    "1,2 1:1;1: 2:3;:1 2:3;:;1 é:1;1 1_0:1;0x1 1:1;1 1:1 1.0:1;qid:1 1:1;1 qid:1 qid:1;\ufeff1 1:1;1:2:3 4:5"
+    "1,2 1:1;1: 2:3;:1 2:3;:;1 é:1;1 1_0:1;0x1 1:1;1 1:1 1.0:1;qid:1 1:1;1 qid:1 qid:1;"
+    "\ufeff1 1:1;1:2:3 4:5;1 1qid:3;1qid:3 1:1"
 )
 
 
@@ -95,6 +101,7 @@ def test_a_malformed_line_is_dropped_and_the_others_kept(line):
         r = parse(b"1 1:1\n" + line + b"\n0 2:2\n", wanted, ONE)
         assert r.rows.tolist() == [0, 2] and r.n_bad == 1 and r.problems[0].offset == 6
         assert dense(r) == [[1, 0], [0, 2]] and r.problems[0].finding
+        assert parse(line + b"\n0 2:2\n", wanted, ONE).rows.tolist() == [1]
 
 
 def test_a_value_that_is_nan_is_kept_as_missing():
