@@ -73,9 +73,9 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(f"  {logs.number(summary['bad_rows'])} malformed rows were left out")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
     parts.append(f"model  {output}/model.json, {output}/model.npz")
-    parts.append(f"next   mrml evaluate {output} --data {data}")
-    parts.append(f"       mrml predict {output} --data {data} --output {output}.predictions")
-    return "\n".join(parts)
+    steps = [f"mrml evaluate {output} --data {data}"] if rows or config.data.target else []
+    steps += [f"mrml predict {output} --data {data} --output {output}.predictions"]
+    return "\n".join([*parts, "next   " + "\n       ".join(steps)])
 
 
 def plan_text(facts: dict[str, Any]) -> str:

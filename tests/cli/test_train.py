@@ -165,6 +165,12 @@ def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, belo
     ]
 
 
+def test_without_a_target_there_is_nothing_to_evaluate(mrml: Cli, own: Own, below: Below) -> None:
+    below.answers["train"] = {**SUMMARY, "metrics": {}, "valid": {}}
+    out = mrml("train", own(), "--data", "d", "--output", "out").out
+    assert out.splitlines()[-1] == "next   mrml predict out --data d --output out.predictions"
+
+
 def test_with_json_the_summary_is_one_object_and_nothing_else(mrml: Cli, own: Own, below: Below) -> None:
     below.answers["train"] = SUMMARY
     done = mrml("train", own(), "--data", "d", "--output", "out", "--json")
