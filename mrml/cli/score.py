@@ -17,7 +17,7 @@ EVALUATE_EXAMPLE = "mrml evaluate model --data more/ --json"
 #: what a model already knows is no option of scoring with it
 _IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "schema", "window_bytes",
                  "hash", "hash_bits", "max_levels", "bins")  # fmt: skip
-_COUNTS = (("n_rows", "rows"), ("parts", "part files"), ("bad_rows", "malformed rows left out"))
+_COUNTS = (("n_rows", "row"), ("parts", "part file"), ("bad_rows", "malformed row"))
 
 
 def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
@@ -41,7 +41,7 @@ def run_predict(args: argparse.Namespace) -> None:
     facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
     if args.json:
         return emit_json(facts)
-    counts = [(f"{logs.number(facts[k])} {word}") for k, word in _COUNTS if facts.get(k)]
+    counts = [logs.count(facts[k], word) for k, word in _COUNTS if facts.get(k)]
     took = f" in {logs.seconds(facts['seconds'])}" if "seconds" in facts else ""
     emit(f"{args.output}: {', '.join(counts)}{took}")
 

@@ -158,7 +158,7 @@ def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, belo
         "  metric     train  valid",
         "  auc     0.987654    0.9",
         "  n_rows     1,000    100",
-        "  3 malformed rows were left out",
+        "  left out: 3 malformed rows",
         "model  out/model.json, out/model.npz",
         "next   mrml evaluate out --data v",
         "       mrml predict out --data v --output out.predictions",
