@@ -96,6 +96,10 @@ class Algorithm(ABC):
     def model(self, state: State, schema: Schema) -> Model:
         """The Model of a State."""
 
+    def wants_scale(self) -> bool:
+        """Whether the design comes with ``center`` and ``scale``: by default where it standardises."""
+        return bool(self.standardise)
+
     def rounds(self) -> int:
         """The most rounds it takes, for the plan and the ETA."""
         return 1

@@ -8,9 +8,9 @@ over the standardised columns, or with ``standardise`` false over the columns as
 ``l2 / scale**2`` in solver units).  The intercept is never penalised.  A class weight multiplies its rows' weights.
 
 Newton's method (IRLS; McCullagh and Nelder 1989, section 2.5) takes one round a step: loss, gradient and Hessian in
-one pass.  L-BFGS (Nocedal and Wright 2006, algorithm 7.4) takes one round a step too.  Steps are tried as
-:mod:`mrml.algorithms.descent` says.  Converged means: the largest entry of the gradient of the objective, in solver
-units, is at most ``tol``.
+one pass; near the minimum the last Hessian serves again (the chord method) and the pass leaves it out.  L-BFGS (Nocedal
+and Wright 2006, algorithm 7.4) takes one round a step too.  Steps are tried as :mod:`mrml.algorithms.descent` says.
+Converged means: the largest entry of the gradient of the objective, in solver units, is at most ``tol``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mrml.algorithms import descent
 from mrml.algorithms.descent import Trials
 from mrml.algorithms.glm_model import GLMClassifier, GLMModel
 from mrml.algorithms.lbfgs import lbfgs_direction, remember
-from mrml.algorithms.newton import free_gauge, newton_step
+from mrml.algorithms.newton import free_gauge, pseudo_inverse
 from mrml.algorithms.units import Units
 from mrml.data.block import CSR, Array, Block
 from mrml.errors import ConfigError, InputError
@@ -40,6 +40,9 @@ from mrml.statistic import Into, Statistic, Sums
 NEWTON_PARAMETERS, MOST_NEWTON_PARAMETERS = 300, 5000
 #: steps that a search round tries: Newton needs only their losses, L-BFGS their gradients too
 NEWTON_TRIALS, LBFGS_TRIALS = 8, 4
+#: a Newton step that shrinks the gradient to this share has a Hessian that the next step can use again: its error is
+#: of that share's order, and a round without a Hessian takes half the time (2,000,000 x 28: 0.07 s for 0.14)
+CONTRACTION = 0.1
 
 #: the memory of L-BFGS: steps and changes of the gradient
 Pairs = tuple[Array, Array]
@@ -86,6 +89,10 @@ class GLM(Algorithm):
 
     # ---- the contract
 
+    def wants_scale(self) -> bool:
+        """Always: the solver works in standardised units, whichever columns are penalised."""
+        return True
+
     def rounds(self) -> int:
         return self.max_iterations
 
@@ -109,6 +116,7 @@ class GLM(Algorithm):
                 "phase": "start" if isinstance(self.loss, losses.Poisson) else "point",
                 **_at_rest(theta, n),
                 "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
+                "inverse": np.zeros((0, 0)),
                 "memory_steps": np.zeros((0, theta.size)),
                 "memory_changes": np.zeros((0, theta.size)),
                 "center": np.zeros(n) if design.center is None else np.array(design.center, np.float64),
@@ -255,21 +263,33 @@ class GLM(Algorithm):
         new.update(self._direction(state, new["gradient"], trials.hessian, pairs))
         if stop is None and not new["slope"] < 0:
             stop = descent.exhausted(largest, self.tol)
-        return self._next(state, {"phase": "point", "steps": np.ones(1), **new}, stop)
+        phase = "chord" if self._smooth(state, new) else "point"
+        return self._next(state, {"phase": phase, "steps": np.ones(1), **new}, stop)
+
+    def _smooth(self, state: State, new: dict[str, Any]) -> bool:
+        """Whether the Hessian changes so little from here that the last one serves the next step too."""
+        if state["solver"] == "lbfgs" or state["theta"].size > NEWTON_PARAMETERS:
+            return False
+        if isinstance(self.loss, losses.HalfSquaredError):
+            return True
+        before = state["gradient_max"]
+        return before is not None and new["gradient_max"] <= CONTRACTION * before
 
     def _direction(self, state: State, gradient: Array, hessian: Array | None, pairs: Pairs) -> dict[str, Any]:
         """Where to go from a point: ``direction``, its ``slope``, and what the solver keeps."""
         k, q = gradient.shape
         flat = gradient.ravel()
         found: dict[str, Any] = {"memory_steps": pairs[0], "memory_changes": pairs[1]}
-        if hessian is None:
+        if state["solver"] == "lbfgs":
             diagonal = np.tile(state["curvature"] + state["penalty"], k)
             direction = lbfgs_direction(flat, pairs[0], pairs[1], diagonal)
         else:
-            step = newton_step(free_gauge(hessian).reshape(k * q, k * q), flat)
-            direction = step.direction
-            involved = step.involved.reshape(k, q)[:, : len(state["scale"])].any(axis=0)
-            found.update(dropped=step.dropped, involved=involved)
+            inverse = state["inverse"]
+            if hessian is not None:
+                inverse, dropped, involved = pseudo_inverse(free_gauge(hessian).reshape(k * q, k * q))
+                found["involved"] = involved.reshape(k, q)[:, : len(state["scale"])].any(axis=0)
+                found.update(dropped=dropped, inverse=inverse)
+            direction = -(inverse @ flat)
         return {**found, "direction": direction.reshape(k, q), "slope": float(flat @ direction)}
 
     def _refused(self, state: State) -> State:
@@ -336,7 +356,7 @@ def _order(state: State) -> int:
     """Derivatives a round's phase asks for."""
     if state["solver"] == "lbfgs" or state["phase"] == "start":
         return 1
-    return 2 if state["phase"] == "point" else 0
+    return {"point": 2, "chord": 1, "search": 0}[state["phase"]]
 
 
 def _facts(state: State, design: Design) -> dict[str, Any]:

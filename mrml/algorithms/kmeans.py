@@ -34,7 +34,8 @@ import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.kmeans_model import KMeansModel
-from mrml.algorithms.kmeans_rows import Draw, Moments, Rows
+from mrml.algorithms.kmeans_rows import Draw, Rows
+from mrml.algorithms.moments import Moments
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import kmeans as kernel

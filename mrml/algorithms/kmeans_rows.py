@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mrml.algorithms.moments import Moments
 from mrml.data.block import CSR, Array, Block
 from mrml.errors import ConfigError
 from mrml.kernels import kmeans as numpy_kernels
@@ -81,8 +82,7 @@ class Rows:
         """|z|^2 (n,): that of a row without entries, and what each entry changes."""
         absent = (self.center / self.scale) ** 2
         change = ((x.data - self.center[x.indices]) / self.scale[x.indices]) ** 2 - absent[x.indices]
-        ends = np.concatenate([[0.0], np.cumsum(change)])[x.indptr]
-        norms: Array = absent.sum() + np.diff(ends)
+        norms: Array = absent.sum() + np.bincount(np.repeat(np.arange(self.n), np.diff(x.indptr)), change, self.n)
         return norms
 
     def distances(self, centres: Array, origin: Array) -> Array:
@@ -135,15 +135,12 @@ class Rows:
             into.merge(self._moments_sparse(self.block.X, w))
             return
         for part, z in self.block.standardised():
-            total = float(w[part].sum())
-            mean = w[part] @ z / total if total > 0 else np.zeros(z.shape[1])
-            z -= mean
-            into.merge(Moments(total, mean, float(w[part] @ np.einsum("ij,ij->i", z, z))))
+            into.merge(Moments.of(z, w[part]))
 
     def _moments_sparse(self, x: CSR, w: Array) -> Moments:
         total, (entry_w, data) = float(w.sum()), (np.repeat(w, np.diff(x.indptr)), x.data.astype(np.float64))
         if not total > 0:
-            return Moments(total, np.zeros(x.n_columns))
+            return Moments()
         mean = np.bincount(x.indices, entry_w * data, minlength=x.n_columns) / total
         entries = np.bincount(x.indices, entry_w, minlength=x.n_columns)
         present = np.bincount(x.indices, entry_w * (data - mean[x.indices]) ** 2, minlength=x.n_columns)
@@ -153,38 +150,6 @@ class Rows:
 
 def _sparse(x: CSR) -> Sparse:
     return Sparse(x.indptr, x.indices, x.data.astype(np.float64, copy=False))
-
-
-class Moments(Statistic):
-    """Weight, mean (d,) and scatter (weighted squared distance from the mean, summed over columns).
-
-    Merged as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm", COMPSTAT 1982.
-    """
-
-    def __init__(self, weight: float = 0.0, mean: Any = (), scatter: float = 0.0) -> None:
-        self.weight, self.mean, self.scatter = weight, np.asarray(mean, np.float64), scatter
-
-    def merge(self, other: Moments) -> None:
-        if not len(self.mean):
-            self.weight, self.mean, self.scatter = other.weight, other.mean, other.scatter
-            return
-        total = self.weight + other.weight
-        if not len(other.mean) or not total > 0:
-            return
-        delta = other.mean - self.mean
-        self.mean = self.mean + delta * (other.weight / total)
-        self.scatter += other.scatter + float(delta @ delta) * (self.weight * other.weight / total)
-        self.weight = total
-
-    def to_wire(self) -> Any:
-        return {"weight": self.weight, "mean": self.mean, "scatter": self.scatter}
-
-    @classmethod
-    def from_wire(cls, tree: Any) -> Moments:
-        return cls(**tree)
-
-    def n_bytes(self) -> int:
-        return self.mean.nbytes
 
 
 class Draw(Statistic):

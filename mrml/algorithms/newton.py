@@ -1,9 +1,9 @@
-"""The Newton step when the Hessian may be singular.
+"""The inverse of a Hessian that may be singular.
 
 The Hessian is scaled to a unit diagonal (Jacobi), so that columns under different penalties weigh alike, and
-decomposed; directions whose eigenvalue is at most ``RANK`` of the largest are dropped.  The step is then the one of
-least norm in the scaled units: columns that are copies of one another share their coefficient, a constant column gets
-none.
+decomposed; directions whose eigenvalue is at most ``RANK`` of the largest are dropped.  A Newton step is then the
+one of least norm in the scaled units: columns that are copies of one another share their coefficient, a constant
+column gets none.
 """
 
 from __future__ import annotations
@@ -19,25 +19,23 @@ from mrml.data.block import Array
 RANK = 1e-12
 
 
-class Step(NamedTuple):
-    """``direction`` (n,) float64; ``dropped`` directions; ``involved`` (n,) bool, the parameters that they move."""
+class Inverse(NamedTuple):
+    """``matrix`` (n, n) float64; ``dropped`` directions; ``involved`` (n,) bool, the parameters that they move."""
 
-    direction: Array
+    matrix: Array
     dropped: int
     involved: Array
 
 
-def newton_step(hessian: Array, gradient: Array) -> Step:
-    """``-pinv(hessian) @ gradient`` for a symmetric (n, n) hessian without negative eigenvalues."""
+def pseudo_inverse(hessian: Array) -> Inverse:
+    """The pseudo-inverse of a symmetric (n, n) hessian without negative eigenvalues."""
     diagonal = np.diag(hessian)
     root = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(hessian / root[:, None] / root)
     keep = values > RANK * values[-1] if values[-1] > 0.0 else np.zeros(len(values), bool)
-    along = (gradient / root) @ vectors
-    inverse = np.where(keep, 1.0, 0.0) / np.where(keep, values, 1.0)
-    direction = -(vectors @ (along * inverse)) / root
+    scaled = vectors[:, keep] / np.sqrt(values[keep])
     share = np.square(vectors[:, ~keep]).sum(axis=1)
-    return Step(direction, int((~keep).sum()), share > 1e-2)
+    return Inverse((scaled @ scaled.T) / root[:, None] / root, int((~keep).sum()), share > 1e-2)
 
 
 def free_gauge(hessian: Array) -> Array:

@@ -318,7 +318,7 @@ class Pipeline(Algorithm):
         for transform in self.transforms:
             params |= transform.fitted(values)
         params["impute"] = bool((params.pop("nulls") > 0).any()) or bool(self.bins)
-        if not getattr(self.algorithm, "standardise", True) and not self.algorithm.lazy:
+        if not self.algorithm.wants_scale():
             del params["center"], params["scale"]
         if tf.TARGET in values:
             levels: Levels = values[tf.TARGET]

@@ -26,13 +26,13 @@ Chunks = Iterable[tuple[slice, Array]]
 
 
 def chunk_rows(n_features: int, n_parameters: int = 0) -> int:
-    """Rows of a chunk: a power of two from 64 to 2,048 that keeps a row's arrays within 512 kB.
+    """Rows of a chunk: a power of two from 64 to 4,096 that keeps their arrays within 1 MB.
 
     ``n_parameters`` is the length of a row's outer product for the softmax Hessian.  It depends on the shape only:
     the order of additions follows the chunks.
     """
-    rows = 2048
-    while rows > 64 and rows * max(n_features, n_parameters, 1) * 8 > 1 << 19:
+    rows = 4096
+    while rows > 64 and rows * max(n_features, n_parameters, 1) * 8 > 1 << 20:
         rows //= 2
     return rows
 
@@ -66,7 +66,7 @@ def dense_pass(
             gradient, curvature = _evaluate(loss, y[rows], w, raw, order, sums["loss"])
             if gradient is not None:
                 sums["gradient"][..., :-1] += _times(gradient, x).reshape(*coef.shape[:2], -1)
-                sums["gradient"][..., -1] += gradient.sum(axis=-1)
+                sums["gradient"][..., -1] += np.add.reduce(gradient, axis=-1)
             if curvature is not None:
                 _add_hessian(sums["hessian"], x, w, curvature)
     return sums
@@ -103,7 +103,7 @@ def _evaluate(
     curvature = None
     for t, one in enumerate(raw):
         value, g, h = loss.evaluate(y, one[0] if len(one) == 1 else one.T, order)
-        total[t] += value.sum() if weight is None else value @ weight
+        total[t] += np.add.reduce(value) if weight is None else value @ weight
         if g is not None:
             gradients.append(g.T.reshape(one.shape))
         if h is not None:
@@ -130,7 +130,7 @@ def _add_hessian(total: Array, x: Array, weight: Array | None, curvature: Array)
     cross = root @ x
     hessian[:-1, -1] += cross
     hessian[-1, :-1] += cross
-    hessian[-1, -1] += curvature[0].sum()
+    hessian[-1, -1] += np.add.reduce(curvature[0])
 
 
 def _add_softmax(total: Array, x: Array, weight: Array | None, probability: Array) -> None:
