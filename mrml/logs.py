@@ -74,6 +74,10 @@ def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool
     log.handlers[:] = [handler]
     log.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
     log.propagate = False
+    # mrjob tells much of itself; what fails in a task arrives as an error of ours
+    mrjob = logging.getLogger("mrjob")
+    mrjob.handlers[:], mrjob.propagate = [handler], False
+    mrjob.setLevel(logging.INFO if verbosity > 0 else logging.ERROR)
 
 
 def plain(value: Any) -> Any:
@@ -121,6 +125,11 @@ def number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def count(n: int, word: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
 def round_line(facts: dict[str, Any]) -> str:
     """The line of a round: round, loss, step, seconds, rows/s, ETA, then what else the algorithm tells."""
     of = f"/{facts['rounds']}" if facts.get("rounds") else ""
@@ -138,16 +147,16 @@ def round_line(facts: dict[str, Any]) -> str:
 
 def plan_line(plan: dict[str, Any]) -> str:
     """The line before the first round: what will be read, and where."""
-    parts = [f"{number(plan[k])} {word}" for k, word in _COUNTS if plan.get(k) is not None]
+    parts = [count(plan[k], word) for k, word in _COUNTS if plan.get(k) is not None]
     if plan.get("n_bytes") is not None:
         parts.append(size(plan["n_bytes"]))
     where = f"engine {plan['engine']}" if plan.get("engine") else ""
     if where and plan.get("workers"):
-        where += f", {number(plan['workers'])} workers"
+        where += f", {count(plan['workers'], 'worker')}"
     return "; ".join(filter(None, [", ".join(parts), where])) or "started"
 
 
-_COUNTS = (("n_files", "files"), ("n_blocks", "blocks"), ("n_splits", "splits"), ("n_rows", "rows"))
+_COUNTS = (("n_files", "file"), ("n_blocks", "block"), ("n_splits", "split"), ("n_rows", "row"))
 
 
 class Lines:

@@ -57,6 +57,9 @@ def test_a_line_a_round_goes_to_the_stream() -> None:
     progress.round(FACTS)
     progress.done({})
     first, second = stream.getvalue().splitlines()
+    assert logs.plan_line({"n_files": 1, "n_blocks": 2, "engine": "inline", "workers": 1}) == (
+        "1 file, 2 blocks; engine inline, 1 worker"
+    )
     assert first == "3 files, 2,000 rows, 5.0 MiB; engine local, 2 workers"
     assert second == logs.round_line(FACTS)
 

@@ -70,4 +70,4 @@ def _nested(value: Any) -> str:
 
 
 def _figures(value: Any) -> str:
-    return ", ".join(map(logs.number, value)) if isinstance(value, list | tuple) else logs.number(value)
+    return ", ".join(map(logs.number, value)) or "-" if isinstance(value, list | tuple) else logs.number(value)

@@ -41,7 +41,7 @@ def _text(facts: dict[str, Any]) -> str:
     output, target = facts["output"], facts["target"]
     names = {"binary": "logistic", "mixed": "logistic", "regression": "linear", "clusters": "kmeans"}
     columns = ", ".join(facts["names"][:4]) + (", ..." if len(facts["names"]) > 4 else "")
-    size = f"{logs.size(facts['bytes'])} in {facts['parts']} files"
+    size = f"{logs.size(facts['bytes'])} in {logs.count(facts['parts'], 'file')}"
     goal = f" --target {target}" if target else ""
     identity = " --id id" if "id" in facts["names"] else ""
     return "\n".join(

@@ -17,6 +17,7 @@ EVALUATE_EXAMPLE = "mrml evaluate model --data more/ --json"
 #: what a model already knows is no option of scoring with it
 _IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "schema", "window_bytes",
                  "hash", "hash_bits", "max_levels", "bins")  # fmt: skip
+_COUNTS = (("n_rows", "row"), ("parts", "part file"), ("bad_rows", "malformed row"))
 
 
 def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
@@ -40,8 +41,9 @@ def run_predict(args: argparse.Namespace) -> None:
     facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
     if args.json:
         return emit_json(facts)
-    rows = [(k.replace("_", " "), v) for k, v in facts.items() if isinstance(v, int | float | str)]
-    emit("\n".join([f"predictions of {args.model} in {args.output}", table([(k, logs.number(v)) for k, v in rows])]))
+    counts = [logs.count(facts[k], word) for k, word in _COUNTS if facts.get(k)]
+    took = f" in {logs.seconds(facts['seconds'])}" if "seconds" in facts else ""
+    emit(f"{args.output}: {', '.join(counts)}{took}")
 
 
 def run_evaluate(args: argparse.Namespace) -> None:

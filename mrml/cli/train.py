@@ -65,17 +65,17 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
     rows = [row for row in columns if any(v is not None for v in row[1:])]
     output = summary["output"]
-    head = f"{config.algorithm}: {logs.number(summary.get('n_rows'))} rows, {summary.get('rounds')} rounds"
+    head = f"{config.algorithm}: {logs.count(summary['n_rows'], 'row')}, {logs.count(summary['rounds'], 'round')}"
     parts = [f"{head} in {logs.seconds(summary.get('seconds') or 0.0)}; {summary.get('stop')}"]
     if rows:
         parts.append(table([("metric", *(name for name, _ in sides)), *rows]))
     if summary.get("bad_rows"):
-        parts.append(f"  {logs.number(summary['bad_rows'])} malformed rows were left out")
+        parts.append(f"  left out: {logs.count(summary['bad_rows'], 'malformed row')}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
     parts.append(f"model  {output}/model.json, {output}/model.npz")
-    parts.append(f"next   mrml evaluate {output} --data {data}")
-    parts.append(f"       mrml predict {output} --data {data} --output {output}.predictions")
-    return "\n".join(parts)
+    steps = [f"mrml evaluate {output} --data {data}"] if rows or config.data.target else []
+    steps += [f"mrml predict {output} --data {data} --output {output}.predictions"]
+    return "\n".join([*parts, "next   " + "\n       ".join(steps)])
 
 
 def plan_text(facts: dict[str, Any]) -> str:

@@ -17,10 +17,10 @@ Cli = Callable[..., Done]
 
 
 def test_predict_hands_down_what_was_said(mrml: Cli, below: Below) -> None:
-    below.answers["predict"] = {"output": "o", "n_rows": 1234567, "parts": 2, "seconds": 0.5}
+    below.answers["predict"] = {"output": "o", "n_rows": 1234567, "bad_rows": 0, "parts": 2, "seconds": 0.5}
     done = mrml("predict", "m", "--data", "d,e", "--output", "o", "--format", "csv", "--input-format", "tsv",
                 "--id", "i", "--engine", "inline", "--overwrite")  # fmt: skip
-    assert done.out.splitlines()[0] == "predictions of m in o" and "  n rows   1,234,567" in done.out.splitlines()
+    assert done.out == "o: 1,234,567 rows, 2 part files in 0.50 s\n"
     (call,) = below.calls
     data = DataConfig(data=("d", "e"), format="tsv", id="i")
     assert call[:-1] == ("predict", "m", data, EngineConfig(engine="inline"), "o", "csv", True)

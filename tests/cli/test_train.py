@@ -158,11 +158,17 @@ def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, belo
         "  metric     train  valid",
         "  auc     0.987654    0.9",
         "  n_rows     1,000    100",
-        "  3 malformed rows were left out",
+        "  left out: 3 malformed rows",
         "model  out/model.json, out/model.npz",
         "next   mrml evaluate out --data v",
         "       mrml predict out --data v --output out.predictions",
     ]
+
+
+def test_without_a_target_there_is_nothing_to_evaluate(mrml: Cli, own: Own, below: Below) -> None:
+    below.answers["train"] = {**SUMMARY, "metrics": {}, "valid": {}}
+    out = mrml("train", own(), "--data", "d", "--output", "out").out
+    assert out.splitlines()[-1] == "next   mrml predict out --data d --output out.predictions"
 
 
 def test_with_json_the_summary_is_one_object_and_nothing_else(mrml: Cli, own: Own, below: Below) -> None:
