@@ -302,8 +302,9 @@ def _check_output(config: RunConfig) -> None:
 
 def _measure(facts: dict[str, Any], model: Model, dataset: Dataset, engine: Engine, config: RunConfig) -> None:
     """Metrics on the validation rows where there are some, else on the training rows."""
-    valid = dataset.only("valid")
-    if valid.files:
+    files = tuple(f for f in dataset.files if f.part == "valid")
+    if files:
+        valid = dataclasses.replace(dataset, files=files)
         facts["valid"] = _metrics(model, valid, engine, config.data)
     else:
         facts["metrics"] = _metrics(model, dataset, engine, config.data)
@@ -334,13 +335,10 @@ def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    algorithm = Evaluate(deviance=getattr(model, "deviance", "half_squared_error"))
+    algorithm = Evaluate(scorer=model)
     with _temporary() as folder:
         watch = _Watch(engine, algorithm, data, False, progress or Silent())
-        state = algorithm.start(model)
-        checkpoint = Checkpoint(folder)
-        checkpoint.save(state)
-        metrics, _ = fit(algorithm, dataset, engine, checkpoint, watch)
+        metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
     return found
 

@@ -153,11 +153,7 @@ class Run:
         model, _ = fit(pipeline, dataset, self.engine, Checkpoint(self.checkpoint), self.on_round, rounds)
         if not self.case.evaluate:
             return model
-        evaluation = Evaluate()
-        checkpoint = Checkpoint(self.checkpoint / "evaluation")
-        if checkpoint.latest() is None:
-            checkpoint.save(evaluation.start(model))
-        return fit(evaluation, dataset, self.engine, checkpoint)[0]
+        return fit(Evaluate(scorer=model), dataset, self.engine, Checkpoint(self.checkpoint / "evaluation"))[0]
 
 
 def model_bytes(model: Model, folder: Path) -> bytes:

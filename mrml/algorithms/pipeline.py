@@ -39,7 +39,7 @@ class Fitted:
         self.schema, self.params = schema, params
         self.classes: tuple[str, ...] = tuple(params["classes"])
         self.edges: list[Array] = list(params.get("edges", ()))
-        self.onehot: Mapping[str, Any] = params.get("onehot", {})
+        self.onehot: list[Mapping[str, Any]] = list(params.get("onehot", ()))
         self.hash: Mapping[str, Any] | None = params.get("hash")
         self.fill = np.asarray(params["fill"], np.float64)
 
@@ -57,13 +57,13 @@ class Fitted:
         if self.edges:
             pairs = zip(numeric, self.edges, strict=True)
             numeric = [f"{name}[{b}]" for name, edges in pairs for b in range(len(edges) + 2)]
-        categorical = [n for name, fitted in self.onehot.items() for n in tf.onehot_names(name, fitted)]
+        categorical = [name for fitted in self.onehot for name in tf.onehot_names(fitted)]
         return tuple(numeric + categorical)
 
     @cached_property
     def n_features(self) -> int:
         hashed = 0 if self.hash is None else 1 << self.hash["bits"]
-        one_hot = sum(len(tf.onehot_names(name, fitted)) for name, fitted in self.onehot.items())
+        one_hot = sum(len(tf.onehot_names(fitted)) for fitted in self.onehot)
         return self.n_numeric + one_hot + hashed
 
     @cached_property
@@ -129,7 +129,7 @@ class Fitted:
         return raw.memo("design", 1, lambda old: {"x": self._dense(raw)})["x"]
 
     def _dense(self, raw: Block) -> Array:
-        pieces = [self._numbers(raw)] + [tf.onehot_piece(raw.coded[n], f) for n, f in self.onehot.items()]
+        pieces = [self._numbers(raw)] + [tf.onehot_piece(raw.coded[f["column"]], f) for f in self.onehot]
         dtype = np.dtype(self.dtype)
         return np.ascontiguousarray(np.concatenate([p.astype(dtype, copy=False) for p in pieces], axis=1))
 
@@ -153,9 +153,10 @@ class Fitted:
             return out
         out.dense(self._numbers(raw), 0)
         at = self.n_numeric
-        for name, fitted in self.onehot.items():
-            out.entries(np.arange(raw.n_rows), tf.onehot_codes(raw.coded[name], fitted) + at, np.ones(raw.n_rows))
-            at += len(tf.onehot_names(name, fitted))
+        for fitted in self.onehot:
+            codes = tf.onehot_codes(raw.coded[fitted["column"]], fitted)
+            out.entries(np.arange(raw.n_rows), codes + at, np.ones(raw.n_rows))
+            at += len(tf.onehot_names(fitted))
         if self.hash is not None:
             text = {c.name for c in self.schema.features("text")}
             out.csr(tf.hash_pieces(raw, list(self.hash["columns"]), text, self.hash["bits"]), at)
@@ -352,7 +353,7 @@ class PipelineModel(Model):
     @property
     def deviance(self) -> str:
         """The name of the loss it was trained with."""
-        return str(getattr(self.inner, "deviance", "half_squared_error"))
+        return str(getattr(self.inner, "loss", "half_squared_error"))
 
     def targets(self, block: Block) -> Array | None:
         """(n_rows,) float64 targets of a raw block: values, or codes of the classes."""

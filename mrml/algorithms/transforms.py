@@ -152,11 +152,11 @@ class OneHot(Transform):
         return tuple(LEVELS + name for name in self.columns)
 
     def fitted(self, values: Mapping[str, Value]) -> dict[str, Any]:
-        out = {}
+        out = []  # a list, since a JSON object has no order and the order of the columns is the model's
         for name in self.columns:
             levels: Levels = values[LEVELS + name]
             top = sorted(level for level, _ in levels.ordered()[: self.max_levels])
-            out[name] = {"levels": top, "null": levels.n_null > 0}
+            out.append({"column": name, "levels": top, "null": levels.n_null > 0})
         return {"onehot": out}
 
 
@@ -275,7 +275,7 @@ class FittedTransform(Model):
         return block.with_design(X=bin_codes(dense(block.X), self.params["edges"]).astype(np.float64))
 
     def _onehot(self, block: Block) -> Block:
-        pieces = [onehot_piece(block.coded[name], fitted) for name, fitted in self.params["onehot"].items()]
+        pieces = [onehot_piece(block.coded[fitted["column"]], fitted) for fitted in self.params["onehot"]]
         return block.with_design(X=np.concatenate(pieces, axis=1), coded={})
 
     def _hash(self, block: Block) -> Block:
@@ -300,8 +300,9 @@ class FittedTransform(Model):
         return cls(header["transform"], Schema.from_json(header["schema"]), params)
 
 
-def onehot_names(name: str, fitted: Mapping[str, Any]) -> list[str]:
+def onehot_names(fitted: Mapping[str, Any]) -> list[str]:
     """Names of the columns of one categorical column."""
+    name = fitted["column"]
     null = [f"{name}=null"] if fitted["null"] else []
     return [f"{name}={level}" for level in fitted["levels"]] + null + [f"{name}=other"]
 
