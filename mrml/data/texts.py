@@ -140,6 +140,14 @@ def _halves(texts: Any, type_: Any) -> Any:
         return pa.concat_arrays([_halves(texts[: n // 2], type_), _halves(texts[n // 2 :], type_)])
 
 
+def plain_number(text: str) -> str:
+    """A number's text as a label: '1' for '1.0', so that it reads alike as an integer and as a float."""
+    if text.lstrip("-").isdigit():
+        return text if text.strip("-0") else "0"
+    value = float(text)
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else str(pa.scalar(value).cast(pa.string()))
+
+
 def decode(raw: Any) -> tuple[Any, Array]:
     """Arrow bytes (n,) as strings, null where they are not UTF-8, and where that is: (n,) bool."""
     try:
