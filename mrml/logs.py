@@ -9,6 +9,7 @@ import datetime
 import json
 import logging
 import math
+import os
 from typing import IO, Any
 
 log = logging.getLogger("mrml")
@@ -205,13 +206,21 @@ def progress() -> Lines:
     handler = next((h for h in log.handlers if isinstance(h, Handler)), None)
     if handler is None or isinstance(handler.formatter, Json):
         return Lines()
-    if log.level != logging.INFO or not handler.stream.isatty():
+    if log.level != logging.INFO or not handler.stream.isatty() or not _width(handler.stream):
         return Lines()
     try:
         from tqdm import tqdm
     except ImportError:
         return Lines()
     return Bar(tqdm, handler)
+
+
+def _width(stream: IO[str]) -> int:
+    """Columns of a terminal; some that programs make have none, and a bar would show nothing there."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return 80
 
 
 def close() -> None:
