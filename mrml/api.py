@@ -95,6 +95,8 @@ def _in_child(config: RunConfig) -> None:
     """NumPy was imported before mrml, with other kernels: the run gets a process of its own."""
     import yaml
 
+    # the caller's arguments are complete: a variable MRML_... must not win over them
+    environment = {k: v for k, v in mrml.pin.environment().items() if not k.startswith("MRML_")}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="mrml-") as file:
         sections = {"data": _given(config.data), "engine": _given(config.engine)}
         top = {"output": config.output, "max_rounds": config.max_rounds}
@@ -102,7 +104,7 @@ def _in_child(config: RunConfig) -> None:
         file.flush()
         flags = [flag for flag, on in (("--overwrite", config.overwrite), ("--resume", config.resume)) if on]
         command = [sys.executable, "-m", "mrml", "train", "--config", file.name, "--json", "-q", *flags]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=mrml.pin.environment())
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode:
         answer = json.loads(done.stdout) if done.stdout.strip() else {}
         if "error" in answer:

@@ -141,7 +141,7 @@ def round_line(facts: dict[str, Any]) -> str:
     if facts.get("rows_per_s"):
         parts.append(f"{facts['rows_per_s']:,.0f} rows/s")
     if facts.get("eta_s") is not None:
-        parts.append(f"ETA {seconds(facts['eta_s'])}")
+        parts.append(f"ETA at most {seconds(facts['eta_s'])}")
     parts += [f"{name} {number(v)}" for name, v in facts.items() if name not in _PLACED and isinstance(v, float)]
     return "  ".join(parts)
 

@@ -286,9 +286,13 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             _measure(facts, model, dataset, engine, config)
     _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
-    if config.strict and not state.converged:
-        raise NotConverged(config.algorithm, str(state.stop), "allow more rounds, or a larger tol")
     return facts
+
+
+def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
+    """NotConverged where the configuration is strict and the run stopped at a limit; its model stays."""
+    if config.strict and not facts["converged"]:
+        raise NotConverged(config.algorithm, str(facts["stop"]), "allow more rounds, or a larger tol")
 
 
 def _check_output(config: RunConfig) -> None:

@@ -47,6 +47,7 @@ def run_train(args: argparse.Namespace) -> None:
         emit_json(summary)
     else:
         emit(summary_text(config, summary))
+    run.check_converged(config, summary)
 
 
 def run_config(args: argparse.Namespace) -> None:
@@ -63,7 +64,7 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     sides = [(name, side) for name, side in (("train", train), ("valid", valid)) if side]
     names = list(dict.fromkeys(k for _, side in sides for k in side))
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
-    rows = [row for row in columns if any(v is not None for v in row[1:])]
+    rows = [row for row in columns if any(v not in (None, {}) for v in row[1:])]
     output = summary["output"]
     head = f"{config.algorithm}: {logs.count(summary['n_rows'], 'row')}, {logs.count(summary['rounds'], 'round')}"
     parts = [f"{head} in {logs.seconds(summary.get('seconds') or 0.0)}; {summary.get('stop')}"]

@@ -134,7 +134,8 @@ class StreamingEngine(Engine):
         """Run one mrjob job and read its output."""
         from mrml.engines.streaming_job import FieldsProtocol, RoundJob
 
-        logging.getLogger("mrjob").setLevel(logging.ERROR)  # it warns of every option that is its default
+        if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
+            logging.getLogger("mrjob").setLevel(logging.ERROR)
         job = RoundJob(args=[*self._options(), *args])
         job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
         protocol = FieldsProtocol()
