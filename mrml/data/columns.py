@@ -78,7 +78,7 @@ def to_id(values: Any, column: Column | None = None) -> Array:
 def _flat(values: Any, column: Column) -> Any:
     """One Arrow array without dictionary encoding of numbers, of a type this module knows."""
     if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+        values = values.chunk(0) if values.num_chunks == 1 else _combined(values)
     t = values.type
     if pa.types.is_dictionary(t) and not _is_text(t.value_type):
         values = values.dictionary_decode()
@@ -89,6 +89,13 @@ def _flat(values: Any, column: Column) -> Any:
         place = f"column {column.name!r}"
         raise InputError(place, f"has the type {t}, which is no kind of number or text", "leave it out with --exclude")
     return values
+
+
+def _combined(values: Any) -> Any:
+    try:
+        return values.combine_chunks()
+    except pa.ArrowInvalid:  # dictionaries that hold a null
+        return pa.concat_arrays([chunk.dictionary_decode() for chunk in values.chunks])
 
 
 def _is_text(t: Any) -> bool:

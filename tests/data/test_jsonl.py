@@ -85,6 +85,11 @@ def test_bytes_that_are_not_utf8_are_bad_where_they_are_wanted():
     assert [p[:3] for p in r.problems] == [(0, "t", "is not UTF-8"), (data.index(b"\\ud83d") - 6, "t", "is not UTF-8")]
 
 
+def test_bytes_that_are_not_utf8_are_found_though_arrow_lets_them_through():
+    r = parse(b'{"t":"caf\xe9"}\n{"t":"b"}\n', [TEXT], PLAIN)
+    assert texts(r.columns["t"]) == ["b"] and r.problems[0].finding == "is not UTF-8"
+
+
 @pytest.mark.parametrize("data", [b"", b"\n \n"])
 def test_bytes_without_records_give_empty_columns(data):
     r = parse(data, [NUMBER, TEXT], PLAIN)
