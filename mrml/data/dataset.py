@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from mrml.errors import InputError
 from mrml.schema import Column, Schema
 
 ROLES = ("feature", "target", "weight", "group", "offset", "id")
-#: A row group is cut only when it is this many times a split: each part but the first decodes what lies before it.
+#: A row group is cut only when it is at least this many times a split: each part but the first decodes what lies before it.
 _CUT_ROW_GROUPS = 4
 
 
@@ -152,8 +153,8 @@ class Dataset:
         rows = block_rows(self.schema)
         edges = np.concatenate([[0], np.cumsum([-(-n // rows) for n in file.row_groups])]).tolist()
         runs: list[tuple[int, int]] = []
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
-            step = max(at_most, 1) if high - low > _CUT_ROW_GROUPS * max(at_most, 1) else max(high - low, 1)
+        for low, high in pairwise(edges):
+            step = max(at_most, 1) if high - low >= _CUT_ROW_GROUPS * max(at_most, 1) else max(high - low, 1)
             runs += [(k, min(k + step, high)) for k in range(low, high, step)]
         return _packed(runs, at_most)
 
@@ -217,8 +218,10 @@ class Dataset:
         file = self.files[number]
         with _naming(file):
             reader = _Reader(self, number)
-            yield from reader.parquet(first, stop) if file.row_groups or self.schema.format.name == "parquet" else (
-                reader.text(first, stop)
+            yield from (
+                reader.parquet(first, stop)
+                if file.row_groups or self.schema.format.name == "parquet"
+                else (reader.text(first, stop))
             )
 
 
@@ -270,23 +273,23 @@ class _Reader:
         at = 0  # records before the block, counted where a side file needs it
         begin = 0 if self.sides else first
         for run in textfiles.runs(self.file, self.schema, self.stored, begin, stop):
-            if run.index < first:
-                at += run.count(format_)
+            if run.block < first:
+                at += run.n_records(format_)
                 continue
             records = run.parse(self.stored, format_)
-            yield self.piece(run.index, records, at, "byte", run.offset, lambda i, run=run: run.offset_of(i, format_))
+            yield self.piece(run.block, records, at, "byte", run.offset, lambda i, run=run: run.offset_of(i, format_))
             at += records.n_records
         if self.sides and stop is None:
             self.sides.check(at)
 
-    def piece(self, index: int, records: Records, at: int, unit: str, base: int, offset: Any) -> Piece:
+    def piece(self, block: int, records: Records, at: int, unit: str, base: int, offset: Any) -> Piece:
         """Records with constants and side files, checked; the first fault is raised unless they are skipped."""
         for name, value in self.constants.items():
             records.columns[name] = constant(value, len(records.rows))
         if self.sides:
             records.columns.update(self.sides.at(at + records.rows))
         name = self.file.name
-        piece = checked(index, records, self.columns, lambda problem: f"{name}, {unit} {base + problem}", offset)
+        piece = checked(block, records, self.columns, lambda problem: f"{name}, {unit} {base + problem}", offset)
         if piece.faults and self.dataset.bad_rows == "fail":
             raise piece.faults[0]
         return piece

@@ -34,7 +34,7 @@ def owned(
     seen = 0  # records of the waiting ones: what ordinals of later rows are raised by
     last, owns = before, False
     for piece in pieces:
-        if stop is not None and piece.index >= stop and not owns:
+        if stop is not None and piece.block >= stop and not owns:
             break
         groups = values(piece)
         n_on = _leading(groups, last)
@@ -44,10 +44,10 @@ def owned(
             yield from waiting
             waiting, seen, owns = [], 0, True
             last = value_at(groups, -1)
-            if stop is not None and piece.index >= stop:
+            if stop is not None and piece.block >= stop:
                 return
         rest = take(piece, np.arange(len(piece.rows)) >= n_on) if n_on else piece
-        if stop is None or piece.index < stop:
+        if stop is None or piece.block < stop:
             waiting.append(rest)
         seen += piece.n_records
     yield from waiting
@@ -64,6 +64,9 @@ def _leading(groups: Array | Coded, value: Any) -> int:
     """How many rows at the beginning have this group."""
     if value is NONE:
         return 0
-    is_coded = isinstance(groups, Coded)
-    same = np.append(groups.levels == value, False)[groups.codes] if is_coded else groups == value
+    same: Array
+    if isinstance(groups, Coded):
+        same = np.append(groups.levels == value, False)[groups.codes]
+    else:
+        same = np.equal(groups, value)
     return len(same) if same.all() else int(np.argmin(same))

@@ -26,6 +26,7 @@ from mrml.data.sniff import sniff
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
 
+_LIBSVM_ROLES = {"label": "target", "weight": "weight", "qid": "group"}
 SINGLE_ROLES = ("target", "weight", "id", "group", "offset")
 
 
@@ -56,6 +57,8 @@ def infer_files(
     profiles = sample.profiles + (_partitions(files, sample.profiles, format) if format.name != "libsvm" else [])
     texts = format.name != "parquet"
     columns = tuple(_column(p, texts, _is_partition(p, files)) for p in profiles)
+    if format.name == "libsvm":
+        columns = tuple(dataclasses.replace(c, role=_LIBSVM_ROLES[c.name]) for c in columns)
     schema = apply_roles(Schema(columns, sample.format, config.window_bytes), config)
     rows = max((p.rows for p in sample.profiles), default=0)
     seen = tuple(p.observed() for p in profiles)

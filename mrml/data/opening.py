@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from mrml.config import DataConfig
 from mrml.data import parquet, sides, textfiles
@@ -60,7 +61,7 @@ def _from_file(config: DataConfig) -> Schema:
 
 def _overridden(format: Format, config: DataConfig) -> Format:
     """The format with what the configuration says."""
-    said = {
+    said: dict[str, Any] = {
         "name": config.format,
         "delimiter": spelt("delimiter", config.delimiter),
         "quote": spelt("quote", config.quote),
@@ -79,7 +80,9 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
     absent = config.absent if config.absent != "zero" else old.absent
     config = dataclasses.replace(config, na=config.na or old.na, index_base=base, absent=absent)
     if old.name in ("csv", "tsv"):
-        config = dataclasses.replace(config, multiline=config.multiline or old.multiline, quote=config.quote or old.quote)
+        config = dataclasses.replace(
+            config, multiline=config.multiline or old.multiline, quote=config.quote or old.quote
+        )
     new = sniff(files, config, {c.name for c in schema.columns})
     if (new.name == "libsvm") != schema.sparse:
         finding = f"is {new.name}, and the model was trained on {old.name}"

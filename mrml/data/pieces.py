@@ -19,13 +19,13 @@ _REMEDY = "mend or leave out such rows, or set bad_rows: skip under data"
 
 
 class Piece(NamedTuple):
-    """Rows of block ``index`` of a file.
+    """Rows of one block of a file.
 
     ``rows`` (n_rows,) int64, ``columns`` and ``sparse`` as in :class:`mrml.data.records.Records`; ``n_records`` and
     ``n_bad`` count what the block's own bytes hold; ``faults`` are the first few problems, ready to be raised.
     """
 
-    index: int
+    block: int
     rows: Array
     columns: dict[str, Array | Coded]
     sparse: CSR | None
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     faults: tuple[InputError, ...]
 
 
-def checked(index: int, records: Records, wanted: Sequence[Column], place: Callable[[int], str],
+def checked(block: int, records: Records, wanted: Sequence[Column], place: Callable[[int], str],
             offset: Callable[[int], int]) -> Piece:  # fmt: skip
     """The rows a model can use: besides malformed ones, those without a usable target, weight, offset or group go.
 
@@ -58,7 +58,7 @@ def checked(index: int, records: Records, wanted: Sequence[Column], place: Calla
         for at, name, finding, remedy in faults[:MAX_PROBLEMS]
     )
     n_bad = records.n_bad + int(len(keep) - keep.sum())
-    piece = Piece(index, records.rows, records.columns, records.sparse, records.n_records, n_bad, errors)
+    piece = Piece(block, records.rows, records.columns, records.sparse, records.n_records, n_bad, errors)
     return piece if keep.all() else take(piece, keep)
 
 

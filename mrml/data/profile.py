@@ -21,7 +21,8 @@ MAX_LEVELS, MAX_SHARE = 1000, 0.5
 #: A column of texts is numeric when at most this many different texts, in at most this share of the rows, are none.
 MAX_BAD_TEXTS, MAX_BAD_SHARE = 5, 0.1
 #: Rows of each array whose different values are counted, of texts and of numbers; and when counting ends.
-_COUNT_TEXTS, _COUNT_NUMBERS, _COUNT_LEVELS = 100_000, 4096, 100_000
+_COUNT_TEXTS, _COUNT_NUMBERS = 100_000, 2048
+_MOST_TEXTS, _MOST_NUMBERS = 100_000, 1000
 #: Texts of this many words or more are prose rather than names.
 _WORDS = 3
 _FLOAT32 = ("int8", "int16", "uint8", "uint16", "halffloat", "float", "bool")
@@ -42,8 +43,8 @@ class Observed:
     bad: int = 0
     distinct: int = 0
     distinct_capped: bool = False
-    low: str | None = None
-    high: str | None = None
+    low: int | float | str | None = None
+    high: int | float | str | None = None
     top: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[str, int], ...] = ()
     bad_texts: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class Profile:
         if not pa.types.is_nested(values.type):
             self.numbers += len(values)
             self._bounds(values)
-            self._count(values.slice(0, _COUNT_NUMBERS))
+            self._count(values.slice(0, _COUNT_NUMBERS), _MOST_NUMBERS)
 
     def saw(self, type_: Any) -> None:
         """Note that a file holds the column as this Arrow type."""
@@ -118,8 +119,8 @@ class Profile:
             sum(self.bad.values()) if kind == "numeric" else 0,
             len(self.levels),
             self.full or self.counted < self.rows - self.nulls,
-            _text(self.low) if kind == "numeric" else None,
-            _text(self.high) if kind == "numeric" else None,
+            _plain(self.low) if kind == "numeric" else None,
+            _plain(self.high) if kind == "numeric" else None,
             _most(self.levels, 5) if kind != "numeric" else (),
             _most(self.markers, 10),
             tuple(t for t, _ in _most(self.bad, MAX_BAD_TEXTS)) if kind == "numeric" else (),
@@ -145,7 +146,7 @@ class Profile:
             notes.append("texts of several words" if prose else "nearly every value differs: an id?")
         if kind == "numeric" and self.bad:
             notes.append("some values are no numbers: add them to na, or make the kind categorical")
-        if len(self.levels) == 1 and not self.full:
+        if self.low == self.high if kind == "numeric" else len(self.levels) == 1:
             notes.append("constant")
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:
@@ -173,9 +174,9 @@ class Profile:
         if not pa.types.is_string(values.type):
             self.numbers += len(values)
             self._bounds(values)
-            self._count(texts.slice(0, _COUNT_NUMBERS))
+            self._count(texts.slice(0, _COUNT_NUMBERS), _MOST_NUMBERS)
             return
-        self._count(texts.slice(0, _COUNT_TEXTS))
+        self._count(texts.slice(0, _COUNT_TEXTS), _MOST_TEXTS)
         self._numbers(trimmed)
 
     def _numbers(self, texts: Any) -> None:
@@ -211,8 +212,8 @@ class Profile:
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
 
-    def _count(self, values: Any) -> None:
-        if len(self.levels) > _COUNT_LEVELS:
+    def _count(self, values: Any, most: int) -> None:
+        if len(self.levels) > most:
             self.full = True
             return
         self.counted += len(values)
@@ -220,7 +221,7 @@ class Profile:
 
 
 def _counts(values: Any) -> dict[str, int]:
-    return {_text(v["values"]) or "": v["counts"] for v in values.value_counts().to_pylist()}
+    return {str(v["values"]): v["counts"] for v in values.value_counts().to_pylist()}
 
 
 def _most(counts: Counter[str], n: int) -> tuple[tuple[str, int], ...]:
@@ -228,10 +229,8 @@ def _most(counts: Counter[str], n: int) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda c: (-c[1], c[0]))[:n])
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return f"{value:.17g}" if isinstance(value, float) else str(value)
+def _plain(value: Any) -> int | float | str | None:
+    return value if value is None or isinstance(value, int | float) else str(value)
 
 
 def _both(a: Any, b: Any) -> bool:

@@ -127,7 +127,7 @@ def _texts(data: bytes, names: Sequence[str], format: Format) -> tuple[Any, int]
         io.BytesIO(data),
         pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=_unique(names)),
         pacsv.ParseOptions(
-            format.delimiter,
+            delimiter=format.delimiter,
             quote_char=format.quote,
             newlines_in_values=format.multiline,
             invalid_row_handler=skip,
@@ -173,7 +173,7 @@ def _values(values: list[Any]) -> Any:
     kinds = {type(v) for v in values if v is not None}
     if kinds & {dict, list}:
         return pa.nulls(len(values), pa.list_(pa.null()))
-    if str in kinds:
+    if str in kinds or (bool in kinds and len(kinds) > 1):
         return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
     if kinds == {int} and all(v is None or -(1 << 63) <= v < 1 << 63 for v in values):
         return pa.array(values, pa.int64())
@@ -182,26 +182,27 @@ def _values(values: list[Any]) -> Any:
     return pa.array([None if v is None else float(v) for v in values], pa.float64())
 
 
-_LABEL = re.compile(rb"^\s*([^\s:#]+)(?:\s+qid:(\d+))?", re.MULTILINE)
+_LABEL = re.compile(rb"^[ \t]*([^\s:#]+)(?::([^\s:#]+))?(?:[ \t]+qid:(\d+))?", re.MULTILINE)
 
 
 def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
-    label, qid = Profile("label", format.na), Profile("qid", format.na)
+    profiles = [Profile(name, format.na) for name in ("label", "weight", "qid")]
     n_bytes = largest = 0
-    has_zero = has_qid = False
+    has_zero = False
     for data in _heads(files, SAMPLE_BYTES, format):
         n_bytes += len(data)
         has_zero |= re.search(rb"\s0+:", data) is not None
         some = data[: _SLOW_BYTES // len(files)]
-        rows = [(m[1].decode("utf-8", "replace"), m[2] and m[2].decode()) for m in _LABEL.finditer(some)]
-        has_qid |= any(q is not None for _, q in rows)
-        label.take(pa.array([r[0] for r in rows], pa.string()))
-        qid.take(pa.array([r[1] for r in rows], pa.string()))
+        rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
+        for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
+            profile.take(pa.array(texts, pa.string()))
         largest = max([largest, *(int(i) for i in re.findall(rb"\s(\d+):", some))])
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)
     format = dataclasses.replace(format, index_base=base)
-    return Sample([label, qid] if has_qid else [label], format, n_bytes, 0, notes)
+    label, weight, qid = profiles
+    found = [label, *([weight] if config.weight == "weight" else []), *([] if qid.empty else [qid])]
+    return Sample(found, format, n_bytes, 0, notes)
 
 
 def _parquet(files: Sequence[File], footers: Sequence[parquet.Footer], format: Format) -> Sample:

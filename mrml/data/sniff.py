@@ -79,14 +79,21 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
 
 
 def first_fields(file: File, format: Format) -> list[str]:
-    """The fields of a text file's first record; empty when the file is."""
-    rows = _records(_head(file), format, 1)
-    return rows[0] if rows else []
+    """The fields of a text file's first record; empty when the file is.  InputError when it is malformed."""
+    lines = _lines(_head(file), 1, format.quote, format.delimiter, format.multiline)
+    try:
+        return split_fields(lines[0], format) if lines else []
+    except InputError as error:
+        raise InputError(f"{file.name}, {error.place}", error.finding, error.remedy) from error
 
 
 def split(line: bytes, format: Format) -> list[str]:
-    """The fields of one record; what is not UTF-8 is replaced."""
-    return split_fields(line.decode("utf-8", "replace").encode(), format)
+    """The fields of one record as far as they can be told: malformed ones are there to be looked at too."""
+    text = line.decode("utf-8", "replace")
+    try:
+        return split_fields(text.encode(), format)
+    except InputError:
+        return text.split(format.delimiter)
 
 
 def _head(file: File) -> bytes:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mrml.data import csv, jsonl, libsvm
 from mrml.data.files import File, chunks, reading
 from mrml.data.lines import BOM, find_records, line_starts
 from mrml.data.records import Records
@@ -22,9 +21,9 @@ _UNNAMED = re.compile(r"c(\d+)")
 
 
 class Run(NamedTuple):
-    """The records of block ``index``: whole lines, where they begin in the (decompressed) file, and the field names."""
+    """The records of one block: whole lines, where they begin in the (decompressed) file, and the field names."""
 
-    index: int
+    block: int
     offset: int
     data: bytes
     names: tuple[str, ...]
@@ -32,18 +31,33 @@ class Run(NamedTuple):
     def parse(self, wanted: Sequence[Column], format: Format) -> Records:
         """The wanted columns."""
         if format.name == "jsonl":
+            from mrml.data import jsonl
+
             return jsonl.parse(self.data, wanted, format)
         if format.name == "libsvm":
+            from mrml.data import libsvm
+
             return libsvm.parse(self.data, wanted, format)
+        from mrml.data import csv
+
         return csv.parse(self.data, self.names, wanted, format)
 
-    def count(self, format: Format) -> int:
+    def n_records(self, format: Format) -> int:
         """Records, malformed ones included."""
-        return len(find_records(self.data, *_record_rule(format)).starts)
+        return len(self._starts(format))
 
     def offset_of(self, ordinal: int, format: Format) -> int:
         """Where a record begins in :attr:`data`."""
-        return int(find_records(self.data, *_record_rule(format)).starts[ordinal])
+        return self._starts(format)[ordinal]
+
+    def _starts(self, format: Format) -> list[int]:
+        """The first byte of each record; lines of nothing but spaces or a comment are none in JSON and LibSVM."""
+        spans = find_records(self.data, *_record_rule(format))
+        if format.name in ("csv", "tsv"):
+            return list(spans.starts.tolist())
+        comment = b"#" if format.name == "libsvm" else b"\n"
+        lines = zip(spans.starts.tolist(), spans.ends.tolist(), strict=True)
+        return [a for a, b in lines if self.data[a:b].split(comment)[0].strip(b" \t")]
 
 
 def n_blocks(file: File, schema: Schema) -> int | None:
@@ -113,10 +127,10 @@ class _Header(NamedTuple):
         _check(fields, wanted, file)
         return _Header(tuple(fields), skip + end)
 
-    def cut(self, index: int, offset: int, data: bytes) -> Run:
-        """The run of block ``index`` without what precedes the first record."""
-        n = self.n_bytes if index == 0 else 0
-        return Run(index, offset + n, data[n:], self.names)
+    def cut(self, block: int, offset: int, data: bytes) -> Run:
+        """The run of a block without what precedes the first record."""
+        n = self.n_bytes if block == 0 else 0
+        return Run(block, offset + n, data[n:], self.names)
 
 
 def _first_end(data: bytes, format: Format) -> int:
@@ -130,6 +144,8 @@ def _first_end(data: bytes, format: Format) -> int:
 
 
 def _fields(line: bytes, file: File, format: Format) -> list[str]:
+    from mrml.data import csv
+
     try:
         return csv.split_fields(line, format)
     except InputError as error:
