@@ -1,4 +1,7 @@
-"""``mrml train`` as mrjob jobs, one a round: ``python jobs/train.py -r local logistic --data DATA --target COL --output DIR``."""
+"""``mrml train`` as mrjob jobs, one a round.
+
+``python jobs/train.py -r local logistic --data DATA --target COL --output DIR``
+"""
 
 import sys
 

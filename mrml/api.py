@@ -79,8 +79,9 @@ def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
     for name in options:
         if name not in data_names | engine_names:
             raise ConfigError("fit", f"unknown option {name!r}", nearest(name, data_names | engine_names))
-    data = DataConfig(**{k: _texts(v) if k in _LISTS else v for k, v in options.items() if k in data_names})
-    engine = EngineConfig(**{k: v for k, v in options.items() if k in engine_names})
+    given: dict[str, Any] = {k: _texts(v) if k in _LISTS else v for k, v in options.items()}
+    data = DataConfig(**{k: v for k, v in given.items() if k in data_names})
+    engine = EngineConfig(**{k: v for k, v in given.items() if k in engine_names})
     for section in (data, engine):
         for f in dataclasses.fields(section):
             check(f, getattr(section, f.name))

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mrml.algorithms.evaluation import Evaluate
-from mrml.data.dataset import Dataset
 
 from mrml import run
 from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation import Evaluate
 from mrml.config import DataConfig, RunConfig
+from mrml.data.dataset import Dataset
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine

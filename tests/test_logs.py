@@ -39,7 +39,7 @@ def restored() -> Iterator[None]:
 
 
 def test_the_line_of_a_round_tells_round_loss_step_seconds_rows_per_second_and_eta() -> None:
-    line = "round 3/100  loss 0.512346  step 0.001  0.42 s  4,760,000 rows/s  ETA 12 s  gradient 2.5e-07"
+    line = "round 3/100  loss 0.512346  step 0.001  0.42 s  4,760,000 rows/s  ETA at most 12 s  gradient 2.5e-07"
     assert logs.round_line(FACTS) == line
 
 

@@ -83,7 +83,7 @@ class Evaluate(Algorithm):
     The model travels in the State; :meth:`spec` leaves it out, and tasks rebuild it once per process.
     """
 
-    scorer: Model | None = param(None, "the model to evaluate", internal=True)  # noqa: RUF009 (a Model is never changed)
+    scorer: Model | None = param(None, "the model to evaluate", internal=True)
     range_rows: int = param(1 << 20, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)
 

@@ -74,7 +74,7 @@ class Moments(Statistic):
         self.count = np.full(p, float(n))
         self.mean = np.bincount(x.indices, data, minlength=p) / n
         self.m2 = np.bincount(x.indices, (data - self.mean[x.indices]) ** 2, minlength=p)
-        self.m2 += (n - present) * self.mean**2
+        self.m2 = self.m2 + (n - present) * self.mean**2
 
     def merge(self, other: Moments) -> None:
         width = max(len(self.mean), len(other.mean))

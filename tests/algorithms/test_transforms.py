@@ -48,7 +48,17 @@ def raw_blocks(n: int = 300, seed: int = 0, size: int = 40) -> tuple[list[Block]
     for index, start in enumerate(range(0, n, size)):
         part = slice(start, min(start + size, n))
         rows = np.arange(part.stop - part.start)
-        blocks.append(Block(0, index, rows, x[part], {"city": coded(city[part]), "area": coded(list(size_of[part]))}, coded(y[part]), n_records=len(rows)))
+        blocks.append(
+            Block(
+                0,
+                index,
+                rows,
+                x[part],
+                {"city": coded(city[part]), "area": coded(list(size_of[part]))},
+                coded(y[part]),
+                n_records=len(rows),
+            )
+        )
     return blocks, Schema(columns)
 
 

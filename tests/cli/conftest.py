@@ -13,6 +13,7 @@ import pytest
 
 import mrml as package
 from mrml.cli.main import main
+from mrml.errors import NotConverged
 
 ALGORITHM = '''
 """An algorithm of the user's own, with a hyperparameter of each type."""
@@ -82,6 +83,11 @@ class Below(types.SimpleNamespace):
 
     def __init__(self) -> None:
         super().__init__(calls=[], answers={}, raises=None)
+
+    def check_converged(self, config: Any, facts: Any) -> None:
+        """As below, where it runs only after a training run that answered."""
+        if config.strict and not facts.get("converged", True):
+            raise NotConverged(config.algorithm, "stopped", "allow more rounds")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
