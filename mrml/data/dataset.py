@@ -26,7 +26,7 @@ from mrml.errors import InputError
 from mrml.schema import Column, Schema
 
 ROLES = ("feature", "target", "weight", "group", "offset", "id")
-#: A row group is cut only when it is at least this many times a split: each part but the first decodes what lies before it.
+#: A row group is cut only when it is at least this many times a split: each part decodes what lies before it, too.
 _CUT_ROW_GROUPS = 4
 
 

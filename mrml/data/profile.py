@@ -146,7 +146,7 @@ class Profile:
             notes.append("texts of several words" if prose else "nearly every value differs: an id?")
         if kind == "numeric" and self.bad:
             notes.append("some values are no numbers: add them to na, or make the kind categorical")
-        if self.low == self.high if kind == "numeric" else len(self.levels) == 1:
+        if not self.nulls and (self.low == self.high if kind == "numeric" else len(self.levels) == 1):
             notes.append("constant")
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:

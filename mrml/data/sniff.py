@@ -59,8 +59,8 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     ``known`` are column names that the first line holds when it is a header.
     """
     first = files[0]
-    head = _head(first)
     named = None if config.format else _from_names(files)
+    head = _head(first)
     name = config.format or named or _from_bytes(head, first)
     _refuse(head, name, first)
     na = config.na or NA
