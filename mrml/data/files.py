@@ -146,6 +146,17 @@ def chunks(file: File, n_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
                 yield piece
 
 
+def head(file: File, n_bytes: int) -> bytes:
+    """The first bytes of a file, decompressed."""
+    pieces, held = [], 0
+    for piece in chunks(file, min(n_bytes, CHUNK_BYTES)):
+        pieces.append(piece)
+        held += len(piece)
+        if held >= n_bytes:
+            break
+    return b"".join(pieces)[:n_bytes]
+
+
 @contextmanager
 def _readable(file: File) -> Iterator[None]:
     """What a disk or a decompressor says, as an InputError that names the file."""

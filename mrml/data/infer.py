@@ -21,7 +21,7 @@ import pyarrow as pa
 from mrml.config import DataConfig
 from mrml.data import parquet, samples
 from mrml.data.files import File, discover
-from mrml.data.profile import Observed, Profile
+from mrml.data.profile import ALL, Observed, Profile
 from mrml.data.sniff import sniff
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
@@ -179,7 +179,7 @@ def _partitions(files: Sequence[File], own: list[Profile], format: Format) -> li
     profiles = []
     for i, name in enumerate(columns):
         profile = Profile(name, format.na)
-        profile.take(pa.array([file.partition[i][1] for file in files], pa.string()))
+        profile.take(pa.array([file.partition[i][1] for file in files], pa.string()), ALL)
         profiles.append(profile)
     return profiles
 

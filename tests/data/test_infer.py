@@ -197,6 +197,7 @@ def test_kinds_and_storage_of_parquet_types(tmp_path):
         "t": pa.array([datetime.datetime(2020, 1, 1)] * 2, pa.timestamp("ms")),
         "dec": pa.array([decimal.Decimal("1.50"), decimal.Decimal("2.25")]),
         "s": pa.array(["a", "b"]),
+        "digits": pa.array(["007", "008"]),
         "dict": pa.array(["a", "b"]).dictionary_encode(),
         "nested": pa.array([[1], [2]]),
         "null": pa.array([None, None], pa.float32()),
@@ -209,7 +210,7 @@ def test_kinds_and_storage_of_parquet_types(tmp_path):
     assert kinds == {
         **dict.fromkeys(("f4", "i1", "u2", "b"), small),
         **dict.fromkeys(("f8", "i4", "d", "t", "dec"), wide),
-        **dict.fromkeys(("s", "dict"), ("categorical", "feature", "float64")),
+        **dict.fromkeys(("s", "digits", "dict"), ("categorical", "feature", "float64")),
         "nested": ("text", "ignore", "float64"),
         "null": ("numeric", "ignore", "float64"),
     }
@@ -247,6 +248,13 @@ def test_kinds_of_json_lines(tmp_path):
         "late": ("numeric", "feature", "int64"),
     }
     assert report.bad_lines == 1 and report.rows == 3 and seen(report, "late").nulls == 2
+
+
+def test_json_strings_of_digits_are_strings_unless_numbers_stand_beside_them(tmp_path):
+    text = '{"zip": "01234", "a": "3"}\n{"zip": "01235", "a": 4}\n{"zip": null, "a": "NA"}\n'
+    schema, report = inferred(tmp_path / "a.jsonl", text)
+    assert columns(schema) == {"zip": ("categorical", "feature", "string"), "a": ("numeric", "feature", "int64")}
+    assert seen(report, "a").nulls == 1
 
 
 def test_malformed_lines_are_counted_and_left_out(tmp_path):
