@@ -21,7 +21,7 @@ from mrml.data import parquet
 from mrml.data.files import File, head
 from mrml.data.lines import find_records, keep_records, strip_bom
 from mrml.data.profile import ALL, TIMES, Profile
-from mrml.data.sniff import first_fields, split
+from mrml.data.sniff import first_fields, first_with_text, split
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -65,12 +65,13 @@ def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes
 
 
 def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
-    names = first_fields(files[0], format)
+    first = first_with_text(files)
+    names = first_fields(first, format)
     if not format.header:
         names = [f"c{i}" for i in range(len(names))]
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[0]
-        raise InputError(f"{files[0].name}, column {twice!r}", "is there twice", "rename one, or give --header false")
+        raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
     profiles = {name: Profile(name, format.na) for name in names}
     n_bytes = bad = 0
     for data in _heads(files, SAMPLE_BYTES, format):

@@ -17,6 +17,7 @@ from mrml.errors import ConfigError, InputError
 from mrml.schema import NA, Format
 
 HEAD_BYTES = 256 << 10
+_LOOK_FILES = 16
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -58,8 +59,8 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
 
     ``known`` are column names that the first line holds when it is a header.
     """
-    first = files[0]
     named = None if config.format else _from_names(files)
+    first = first_with_text(files)
     start = head(first, HEAD_BYTES)
     name = config.format or named or _from_bytes(start, first)
     _refuse(start, name, first)
@@ -76,6 +77,11 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     plain = Format(name, delimiter, quote, False, config.multiline, na, absent=config.absent)
     header = config.header if config.header is not None else _has_header(start, plain, known)
     return Format(name, delimiter, quote, header, config.multiline, na, absent=config.absent)
+
+
+def first_with_text(files: Sequence[File]) -> File:
+    """The first of the first few files that holds more than spaces: a compressed part may be empty."""
+    return next((f for f in files[:_LOOK_FILES] if strip_bom(head(f, HEAD_BYTES)).strip()), files[0])
 
 
 def first_fields(file: File, format: Format) -> list[str]:
