@@ -81,6 +81,7 @@ class _Root(NamedTuple):
     label: str
     partition: tuple[tuple[str, str | None], ...]
     fs: FileSystem
+    is_whole: bool  # a directory with all that lies in it
 
 
 def discover(paths: Sequence[str], part: str = "train") -> tuple[File, ...]:
@@ -206,7 +207,7 @@ def _explore(path: str) -> _Root:
     label = "/".join(chain)
     if not chain and shown[0][1].name != plain:
         label = posixpath.basename(root)
-    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs)
+    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, root == plain)
 
 
 def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
@@ -279,7 +280,7 @@ def _refuse_repeats(roots: list[_Root]) -> None:
 def _side_files(root: _Root) -> set[str]:
     """Paths of the side files of an input; each lies beside its data file."""
     listed = {info.name for _, info in root.found}
-    for folder in sorted({posixpath.dirname(p) for p in listed}):
+    for folder in () if root.is_whole else sorted({posixpath.dirname(p) for p in listed}):
         listed.update(e.name for e in root.fs.ls(folder) if not e.is_dir)
     return {p for p in listed for end in SIDE_FILES if p.endswith(end) and p[: -len(end)] in listed}
 
