@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -30,7 +29,7 @@ from mrml.engines.base import Engine
 from mrml.engines.write import Scoring
 from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
 from mrml.model import Model, describe, load
-from mrml.rundir import SUCCESS, RunDirectory
+from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
 
 
@@ -195,6 +194,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     began = time.time()
     with engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
+        refuse_inputs(config.output, [f.path for f in dataset.files])
         directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
@@ -367,27 +367,17 @@ def predict(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
-    target = Path(output)
-    if target.exists() and not overwrite:
-        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    refuse_taken(output, overwrite)
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
-    aside = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    try:
-        with engine_of(engine, data.split_bytes) as running:
-            scoring = _scoring(dataset, running, data, str(aside), format)
-            report = running.write(model, dataset, scoring)
-            _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        (aside / SUCCESS).touch()
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
+        scoring = _scoring(dataset, running, data, str(aside), format)
+        report = running.write(model, dataset, scoring)
+        _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(target.glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": len(list(Path(output).glob("part-*"))), "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts

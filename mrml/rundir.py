@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -58,10 +58,7 @@ class RunDirectory:
             yield
         except Exception:
             if not self.resumed and max(self.checkpoint.rounds(), default=0) < 2:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                for folder in reversed(self.made):
-                    with suppress(OSError):  # something else lies there by now
-                        folder.rmdir()
+                _unmake(self.folder, self.made)
             raise
 
     def _same(self, identity: Mapping[str, Any]) -> None:
@@ -91,13 +88,68 @@ class RunDirectory:
         (self.output / SUCCESS).touch()
 
 
+def refuse_taken(output: str, overwrite: bool) -> None:
+    """OutputExists, unless there is nothing, or what lies there may be replaced: part files and their marker."""
+    target = Path(output)
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise OutputExists(output, "is no directory", "name a directory that does not exist")
+    if not overwrite:
+        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    names = sorted(p.name for p in target.iterdir())
+    foreign = next((n for n in names if not n.startswith(("part-", "_", "."))), None)
+    if foreign is not None:
+        raise OutputExists(output, f"holds {foreign!r}, which is no part file", "remove the directory yourself")
+    if names and SUCCESS not in names:
+        raise OutputExists(output, f"holds no {SUCCESS}, so it is no output of mrml", "remove the directory yourself")
+
+
+def refuse_inputs(output: str, paths: Iterable[str]) -> None:
+    """ConfigError when an input file lies where the output is to be."""
+    top = os.path.join(os.path.realpath(output), "")
+    for path in paths:
+        if os.path.realpath(path).startswith(top):
+            raise ConfigError(f"output {output}", f"holds the input file {path}", "name another --output")
+
+
+@contextmanager
+def written_aside(output: str) -> Iterator[Path]:
+    """A new directory that takes the place of ``output``, ``_SUCCESS`` included, when all went well."""
+    target = Path(output)
+    aside, old = (target.with_name(f"_{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    shutil.rmtree(aside, ignore_errors=True)
+    made = _make(aside)
+    try:
+        yield aside
+        (aside / SUCCESS).touch()
+        if target.exists():
+            os.rename(target, old)
+        os.rename(aside, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        _unmake(aside, made)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unmake(folder: Path, made: list[Path]) -> None:
+    """Remove a directory, and those above it that were made for it and hold nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for empty in reversed(made):
+        with suppress(OSError):
+            empty.rmdir()
+
+
 def _make(folder: Path) -> list[Path]:
     """Make a directory and those above it; the new ones, from the outermost.  ConfigError where none can be made."""
     new = [p for p in (folder, *folder.parents) if not p.exists()][::-1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"output {folder}", f"cannot be made: {error.strerror}", "name another --output") from error
+        place = f"output {folder.parent}"
+        raise ConfigError(place, f"cannot be made: {error.strerror}", "name another --output") from error
     return new
 
 

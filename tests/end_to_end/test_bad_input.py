@@ -37,11 +37,46 @@ def test_a_run_that_fails_leaves_the_model_it_was_to_replace(place: Place) -> No
 
 def test_an_output_that_cannot_be_made_is_2(place: Place) -> None:
     place.put({"d/a.csv": rows(), "f": "a file"})
-    message = "output f/m/_run: cannot be made: Not a directory; name another --output"
+    message = "output f/m: cannot be made: Not a directory; name another --output"
     place.refused(2, message, *TRAIN[:7], "f/m", *TRAIN[8:])
 
 
 # ---- outputs that are there
+
+
+PREDICT = ("predict", "m", "--data", "d", "--engine", "inline", "--output")
+
+
+def test_predictions_replace_predictions_and_nothing_else(place: Place) -> None:
+    place.put({"d/part-0.csv": rows(), "d/_SUCCESS": "", "home/thesis.tex": "years", "f": "a file", "bare/part-0": ""})
+    assert place(*TRAIN).code == place(*PREDICT, "p").code == 0
+    there = "is there already; say --overwrite to replace it"
+    for taken in ("p", "d", "home"):
+        place.refused(4, f"{taken}: {there}", *PREDICT, taken)
+    place.refused(4, "f: is no directory; name a directory that does not exist", *PREDICT, "f", "--overwrite")
+    for taken, first in (("home", "thesis.tex"), ("m", "model.json")):
+        message = f"{taken}: holds '{first}', which is no part file; remove the directory yourself"
+        place.refused(4, message, *PREDICT, taken, "--overwrite")
+    message = "bare: holds no _SUCCESS, so it is no output of mrml; remove the directory yourself"
+    place.refused(4, message, *PREDICT, "bare", "--overwrite")
+    here = str(place.here / "d" / "part-0.csv")
+    place.refused(2, f"output d: holds the input file {here}; name another --output", *PREDICT, "d", "--overwrite")
+    assert place(*PREDICT, "p", "--overwrite", "--format", "csv").code == 0
+    assert sorted(f.name for f in (place.here / "p").iterdir()) == ["_SUCCESS", "part-00000.csv"]
+
+
+def test_a_model_is_not_written_among_its_data(place: Place) -> None:
+    place.put({"d/part-0.csv": rows()})
+    message = f"output d: holds the input file {place.here / 'd' / 'part-0.csv'}; name another --output"
+    place.refused(2, message, *TRAIN[:7], "d", *TRAIN[8:], "--overwrite")
+
+
+def test_predictions_that_fail_leave_those_that_were_there(place: Place) -> None:
+    place.put({"d/a.csv": rows(), "e/a.csv": "a,b\n1,u\nx,v\n"})
+    assert place(*TRAIN).code == place(*PREDICT, "p").code == 0
+    message = "a.csv, byte 8, column 'a': 'x' is not a number; add na: [\"x\"] under data"
+    place.refused(3, message, *PREDICT[:3], "e", *PREDICT[4:], "p", "--overwrite")
+    place.refused(3, message, *PREDICT[:3], "e", *PREDICT[4:], "new/er/p")
 
 
 def test_resuming_with_something_else_names_what_differs(place: Place) -> None:
