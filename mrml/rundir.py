@@ -115,8 +115,11 @@ def refuse_inputs(output: str, paths: Iterable[str]) -> None:
 
 @contextmanager
 def written_aside(output: str) -> Iterator[Path]:
-    """A new directory that takes the place of ``output``, ``_SUCCESS`` included, when all went well."""
-    target = Path(output)
+    """A new directory that takes the place of ``output``, ``_SUCCESS`` included, when all went well.
+
+    Its path is absolute: tasks run in directories of their own.
+    """
+    target = Path(os.path.abspath(output))
     aside, old = (target.with_name(f"_{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     shutil.rmtree(aside, ignore_errors=True)
     made = _make(aside)
