@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
 from mrml.engines.task import Report, blocks, map_split, reduce_key  # noqa: E402
-from mrml.errors import MrmlError, to_json  # noqa: E402
+from mrml.engines.worker import describe  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
 #: the key of what went wrong in a task
@@ -56,12 +55,7 @@ def pack(message: bytes) -> str:
 
 def error_fields(error: Exception) -> Fields:
     """What went wrong, as the driver raises it again."""
-    if isinstance(error, MrmlError):
-        told = to_json(error)
-    else:
-        finding = f"{type(error).__name__}: {error}"
-        told = {"type": "TaskFailed", "place": "task", "finding": finding, "remedy": "run with -v for its traceback"}
-    return [pack(json.dumps({"error": told, "traceback": traceback.format_exc()}).encode())]
+    return [pack(json.dumps(describe(error)).encode())]
 
 
 class RoundJob(MRJob):  # type: ignore[misc]

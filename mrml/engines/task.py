@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.block import Block
-from mrml.errors import EngineError
+from mrml.errors import EngineError, MrmlError, TaskFailed
 from mrml.kernels.fingerprint import fingerprint
 from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
 
@@ -50,6 +53,25 @@ class Report:
         self.n_bytes_out += other.n_bytes_out
         self.problems = (self.problems + other.problems)[:10]
         self.fingerprints = sorted({*self.fingerprints, *other.fingerprints})
+
+
+def failed(error: Exception) -> TaskFailed:
+    """What nobody raised on purpose: at the line that raised it, with the traceback for the log."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    finding = f"{type(error).__name__}: {error}".splitlines()[0]
+    trace = "".join(traceback.format_exception(error))
+    return TaskFailed(f"{os.path.basename(last.filename)}, line {last.lineno}", finding, "", trace)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """What an algorithm or a model raises in this process is the TaskFailed that it is in a task's."""
+    try:
+        yield
+    except MrmlError:
+        raise
+    except Exception as error:
+        raise failed(error) from error
 
 
 def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iterator[Block]:

@@ -7,7 +7,6 @@ import struct
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +16,9 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
 from mrml.data.store import DirectoryStore
-from mrml.engines.task import Report, blocks, map_split
+from mrml.engines.task import Report, blocks, failed, map_split
 from mrml.engines.write import Scoring, write_split
-from mrml.errors import MrmlError, to_json
+from mrml.errors import MrmlError, TaskFailed, to_json
 from mrml.model import Model, load
 from mrml.statistic import Node
 
@@ -108,11 +107,8 @@ class Worker:
 
 def describe(error: Exception) -> dict[str, Any]:
     """The error as the driver gets it; anything but our own comes with its traceback."""
-    if isinstance(error, MrmlError):
-        return {"error": to_json(error), "traceback": ""}
-    last = f"{type(error).__name__}: {error}"
-    told = {"type": "TaskFailed", "place": "worker", "finding": last, "remedy": "run with -v for its traceback"}
-    return {"error": told, "traceback": traceback.format_exc()}
+    told = error if isinstance(error, MrmlError) else failed(error)
+    return {"error": to_json(told), "traceback": told.traceback if isinstance(told, TaskFailed) else ""}
 
 
 def preload() -> None:

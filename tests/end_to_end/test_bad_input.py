@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+
+import pytest
 
 from .conftest import Place
 
@@ -118,3 +121,176 @@ def test_an_output_that_is_there_is_4_and_says_what_it_is(place: Place) -> None:
     place.refused(4, f"done: holds a run that did not finish; {remedy}", *TRAIN[:7], "done", *TRAIN[8:])
     both = "mrml train: --resume and --overwrite exclude each other; give one of them"
     place.refused(2, both, *TRAIN, "--resume", "--overwrite")
+
+
+# ---- models that are none
+
+NOT_MODELS = [
+    ("nowhere", {}, "nowhere: is no directory; give what `mrml train --output` wrote"),
+    ("f", {"f": "a file"}, "f: is no directory; give what `mrml train --output` wrote"),
+    ("d", {}, "d: holds no model.json; give what `mrml train --output` wrote"),
+    ("m", {"m/model.npz": b""}, "m: cannot be read as a model: model.npz is no array file; copy it again"),
+    ("m", {"m/model.npz": b"hello"}, "m: cannot be read as a model: model.npz is no array file; copy it again"),
+    ("m", {"m/model.json": "{"}, "m: cannot be read as a model: Expecting property name enclosed in double quotes: "
+                                 "line 1 column 2 (char 1); copy it again"),
+    ("m", {"m/model.json": "[]"}, "m: is of model format None, this mrml reads 1; use the mrml that wrote it"),
+    ("m", {"m/model.json": '{"format": 9}'}, "m: is of model format 9, this mrml reads 1; use the mrml that wrote it"),
+    ("m", {"m/model.json": '{"format": 1}'}, "m: is no whole model: KeyError: 'class'; copy it again"),
+    ("m", {"m/model.json": '{"format": 1, "class": "no.such:Thing"}'},
+     "model: no.such:Thing cannot be imported; install its package"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "files", "message"), NOT_MODELS, ids=range(len(NOT_MODELS)))
+def test_a_directory_that_is_no_whole_model_is_told(
+    place: Place, model: str, files: dict[str, str | bytes], message: str
+) -> None:
+    place.put({"d/a.csv": rows()})
+    assert place(*TRAIN).code == 0
+    place.put(files)
+    code = 2 if "cannot be imported" in message else 3
+    place.refused(code, message, "predict", model, "--data", "d", "--output", "p", "--engine", "inline")
+    place.refused(code, message, "evaluate", model, "--data", "d", "--engine", "inline")
+    place.refused(code, message, "inspect", model)
+
+
+def test_a_model_that_was_cut_or_whose_bytes_changed_is_told(place: Place) -> None:
+    place.put({"d/a.csv": rows()})
+    assert place(*TRAIN).code == 0
+    whole = (place.here / "m/model.npz").read_bytes()
+    place.put({"m/model.npz": whole[: len(whole) // 2]})
+    place.refused(3, "m: cannot be read as a model: model.npz is no array file; copy it again", "inspect", "m")
+    at = len(whole) // 2
+    place.put({"m/model.npz": whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]})
+    done = place("inspect", "m")
+    assert done.code == 3 and done.err.startswith(
+        "error: m: cannot be read as a model: Bad CRC-32 for file 'transforms."
+    )
+    (place.here / "m/model.npz").unlink()
+    place.refused(3, "m: holds no model.npz; give what `mrml train --output` wrote", "inspect", "m")
+
+
+# ---- algorithms of the user's own
+
+OWN = """
+from dataclasses import dataclass
+from mrml.extend import *
+
+@dataclass(frozen=True)
+class Raises(Algorithm):
+    where: str = param("nowhere", "which method raises")
+
+    def _reach(self, where):
+        if self.where == where:
+            raise ZeroDivisionError(f"in {where}")
+
+    def init(self, schema):
+        self._reach("init")
+        return State({"n": 0.0})
+
+    def statistic(self, state, key):
+        return Sums(n=0.0)
+
+    def map(self, state, block, into):
+        self._reach("map")
+        into["rows"].add(n=float(block.n_rows))
+
+    def reduce(self, state, key, statistic):
+        self._reach("reduce")
+        return statistic
+
+    def update(self, state, values):
+        self._reach("update")
+        return state.next(stop="counted", n=float(values["rows"]["n"]))
+
+    def model(self, state, schema):
+        self._reach("model")
+        return Counted(state["n"], self.where)
+
+
+class Counted(Model):
+    def __init__(self, n, where):
+        self.n, self.where = n, where
+
+    def predict(self, block):
+        if self.where == "predict":
+            raise ZeroDivisionError("in predict")
+        import numpy as np
+        return Prediction(np.full(block.n_rows, self.n))
+
+    def header(self):
+        return {"n": self.n, "where": self.where}
+
+    def arrays(self):
+        return {}
+
+    @classmethod
+    def from_parts(cls, header, arrays):
+        return cls(header["n"], header["where"])
+"""
+LINE = 1 + next(i for i, line in enumerate(OWN.splitlines()) if "raise ZeroDivisionError" in line)
+ENGINES = {
+    "inline": ("inline",),
+    "local": ("local", "--workers", "1"),
+    "streaming": ("streaming", "-r", "inline"),
+    "tasks": ("streaming", "-r", "local", "--workers", "1"),
+}
+
+
+def own(where: str, engine: str, *more: str) -> tuple[str, ...]:
+    command = ("train", "own:Raises", "--where", where, "--data", "d", "--output", "m")
+    return (*command, *more, "--engine", *ENGINES[engine])
+
+
+@pytest.mark.parametrize(
+    ("engine", "where"),
+    [*itertools.product(("inline", "streaming"), ("init", "map", "reduce", "update", "model")), ("local", "map"),
+     ("local", "reduce"), ("tasks", "map")],
+)  # fmt: skip
+def test_what_an_algorithm_raises_is_5_at_its_line_and_its_traceback_is_shown_with_v(
+    place: Place, engine: str, where: str
+) -> None:
+    place.put({"d/a.csv": rows(), "own.py": OWN})
+    before = place.tree()
+    done = place(*own(where, engine), "-q")
+    message = f"error: own.py, line {LINE}: ZeroDivisionError: in {where} (traceback in {place.tmp}/mrml-"
+    assert (done.code, done.out) == (5, "") and done.err.startswith(message)
+    assert done.err.endswith(".log; -v prints it)\n") and done.err.count("\n") == 1
+    (log,) = place.tmp.glob("mrml-*.log")
+    assert f'own.py", line {LINE}, in _reach' in log.read_text()
+    assert where == "model" or place.tree() == before  # what was counted is worth a --resume
+    if engine != "tasks":
+        again = place(*own(where, engine), "-v", "--overwrite")
+        assert again.code == 5 and f'own.py", line {LINE}, in _reach' in again.err and "traceback in" not in again.err
+
+
+@pytest.mark.parametrize("engine", ["inline", "local", "streaming"])
+def test_what_a_model_raises_is_5_and_no_predictions_are_left(place: Place, engine: str) -> None:
+    place.put({"d/a.csv": rows(), "own.py": OWN})
+    assert place(*own("predict", "inline")).code == 0
+    before = place.tree()
+    done = place("predict", "m", "--data", "d", "--output", "p", "--engine", *ENGINES[engine], "-q")
+    assert done.code == 5 and "ZeroDivisionError: in predict (traceback in" in done.err and place.tree() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("owm:Raises", "", "owm:Raises: cannot be imported: No module named 'owm'; give it as package.module:Class"),
+        ("own:Rises", "x = 1", "own:Rises: cannot be imported: module 'own' has no attribute 'Rises'; "
+                               "give it as package.module:Class"),
+        ("own:Raises", "def f(:", "own:Raises: cannot be imported: SyntaxError: invalid syntax (own.py, line 1); "
+                                  "mend the module"),
+        ("own:Raises", "1 / 0", "own:Raises: cannot be imported: ZeroDivisionError: division by zero; mend the module"),
+        ("own:Path", "from pathlib import Path", "own:Path: is not a subclass of mrml.algorithm.Algorithm"),
+        ("logstic", "", "algorithm: 'logstic' is unknown; did you mean 'logistic'? (your own is package.module:Class)"),
+    ],
+)  # fmt: skip
+def test_an_algorithm_that_cannot_be_had_is_2(place: Place, name: str, text: str, message: str) -> None:
+    place.put({"d/a.csv": rows(), "own.py": text})
+    place.refused(2, message, "train", name, *TRAIN[2:])
+
+
+def test_a_mistake_of_ours_is_told_with_v_by_its_traceback_and_without_by_its_line(place: Place) -> None:
+    done = place("evaluate", "nowhere", "--data", "d", "-v")
+    assert done.code == 3 and done.err.startswith("error: nowhere: is no directory") and "Traceback" in done.err
