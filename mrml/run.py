@@ -106,8 +106,8 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
         raise ConfigError(
             "data, target", f"{type(algorithm).__name__.lower()} needs one", "name it with --target COLUMN"
         )
-    roles = ["feature", "weight", "offset", "group"] + (["target"] if algorithm.target != "none" else [])
-    return tuple(r for r in roles if r == "feature" or schema.role(r) is not None)
+    # weight and group also where no column has the role: a side file may stand in for it
+    return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
 
 
 def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pipeline]:
@@ -392,8 +392,7 @@ def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
-    wanted = tuple(r for r in roles if r == "feature" or schema.role(r) is not None)
-    return Dataset.open(data, schema=schema, roles=wanted)
+    return Dataset.open(data, schema=schema, roles=roles)
 
 
 def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:

@@ -123,11 +123,7 @@ class Fitted:
             return out
         if isinstance(x, CSR):
             raise ConfigError("algorithm, standardise", "sparse columns cannot be centred", "say --standardise false")
-
-        def compute(old: Any) -> dict[str, Array]:
-            return {"x": np.concatenate([chunk.copy() for _, chunk in out.standardised()])}
-
-        kept = raw.memo(f"standardised.{self.key}", 1, compute)
+        kept = raw.memo(f"standardised.{self.key}", 1, lambda old: {"x": _standardised(out)})
         return dataclasses.replace(out, X=kept["x"], center=None, scale=None)
 
     def _matrix(self, raw: Block) -> Array | CSR:
@@ -200,6 +196,14 @@ class Fitted:
             finding = f"label {str(level)!r} was not in the training data ({', '.join(self.classes[:10])})"
             raise InputError("target", finding, "leave those rows out, or train with them")
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
+
+
+def _standardised(block: Block) -> Array:
+    """(n_rows, n_features) float64: all runs of ``block.standardised()``, of which an empty block has none."""
+    out: Array = np.empty((block.n_rows, block.n_features))
+    for rows, part in block.standardised():
+        out[rows] = part
+    return out
 
 
 class _Triplets:
