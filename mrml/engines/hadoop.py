@@ -142,6 +142,9 @@ class HadoopEngine(StreamingEngine):
         conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(self.n_reducers)}
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
+    def workers(self) -> int:
+        return self.n_tasks
+
     def _options(self) -> list[str]:
         python = self.task_python or sys.executable
         environment = dict(pin.VARIABLES)
@@ -265,7 +268,7 @@ def hash_of(content: bytes) -> str:
 
 def find_hadoop() -> str:
     """The hadoop command of HADOOP_HOME or of the path."""
-    home = os.environ.get("HADOOP_HOME")
+    home = pin.environment().get("HADOOP_HOME")
     found = shutil.which(f"{home}/bin/hadoop") if home else shutil.which("hadoop")
     if found is None:
         raise ConfigError("hadoop", "the hadoop command was not found", "export HADOOP_HOME, or put it on the PATH")
@@ -274,7 +277,7 @@ def find_hadoop() -> str:
 
 def find_streaming_jar() -> str:
     """hadoop-streaming*.jar below HADOOP_HOME."""
-    home = Path(os.environ.get("HADOOP_HOME") or Path(find_hadoop()).resolve().parents[1])
+    home = Path(pin.environment().get("HADOOP_HOME") or Path(find_hadoop()).resolve().parents[1])
     places = (home / "share/hadoop/tools/lib", home / "lib", home)
     for place in places:
         for jar in sorted(place.glob("hadoop-streaming*.jar")):

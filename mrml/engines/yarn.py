@@ -7,7 +7,6 @@ lost.  Everything here is the ResourceManager's REST interface with time-outs, a
 from __future__ import annotations
 
 import json
-import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mrml import pin
 from mrml.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0
@@ -48,8 +48,8 @@ def configuration(folder: str | None = None) -> dict[str, str]:
 
     ConfigError when neither names a folder that is there.
     """
-    home = os.environ.get("HADOOP_HOME")
-    guesses = [folder, os.environ.get("HADOOP_CONF_DIR"), f"{home}/etc/hadoop" if home else None]
+    home = pin.environment().get("HADOOP_HOME")
+    guesses = [folder, pin.environment().get("HADOOP_CONF_DIR"), f"{home}/etc/hadoop" if home else None]
     found = next((Path(g) for g in guesses if g and Path(g).is_dir()), None)
     if found is None:
         remedy = "export HADOOP_CONF_DIR (and HADOOP_HOME), or start a cluster with `mrml cluster up`"
