@@ -53,7 +53,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
     metrics = run.evaluate(args.model, data, engine, logs.progress())
     if args.json:
         return emit_json(metrics)
+    reasons = metrics.pop("reasons", {})
     emit(table([(name, value) for name, value in metrics.items() if value is not None]))
+    for name, why in reasons.items():
+        emit(f"  no {name}: {why}")
 
 
 def _parser(command: str, about: str, example: str) -> Parser:

@@ -64,12 +64,14 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     sides = [(name, side) for name, side in (("train", train), ("valid", valid)) if side]
     names = list(dict.fromkeys(k for _, side in sides for k in side))
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
-    rows = [row for row in columns if any(v not in (None, {}) for v in row[1:])]
+    rows = [row for row in columns if row[0] != "reasons" and any(v is not None for v in row[1:])]
     output = summary["output"]
     head = f"{config.algorithm}: {logs.count(summary['n_rows'], 'row')}, {logs.count(summary['rounds'], 'round')}"
     parts = [f"{head} in {logs.seconds(summary.get('seconds') or 0.0)}; {summary.get('stop')}"]
     if rows:
         parts.append(table([("metric", *(name for name, _ in sides)), *rows]))
+    for _, side in sides:
+        parts += [f"  no {name}: {why}" for name, why in side.get("reasons", {}).items()]
     if summary.get("bad_rows"):
         parts.append(f"  left out: {logs.count(summary['bad_rows'], 'malformed row')}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"

@@ -17,7 +17,7 @@ from mrml.kernels.fingerprint import fingerprint
 from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
 
 if TYPE_CHECKING:
-    from mrml.data.dataset import Dataset, Range, Split
+    from mrml.data.dataset import Dataset, Split
     from mrml.data.store import DirectoryStore
 
 #: a task sends up what it holds when its statistics pass this many bytes: memory stays bounded
@@ -98,24 +98,7 @@ def prints_to_stderr() -> Iterator[None]:
 def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iterator[Block]:
     """The Blocks of a split in order, from the store where it has them all, else read and kept."""
     for part in split:
-        yield from dataset.read(part) if store is None else _kept(dataset, part, store)
-
-
-def _kept(dataset: Dataset, part: Range, store: DirectoryStore) -> Iterator[Block]:
-    stop = part.stop if part.stop is not None else store.n_blocks(part.file)
-    if stop is not None:
-        found = [store.get_block(part.file, index) for index in range(part.first, stop)]
-        if all(block is not None for block in found):
-            yield from (block for block in found if block is not None)
-            return
-    last = part.first
-    for block in dataset.read(part):
-        store.put_block(block)
-        last = block.index + 1
-        # what was just read is still in the cache: no need to map it back
-        yield block.with_design(store=store.block_memo(block.file, block.index))
-    if part.stop is None:
-        store.put_n_blocks(part.file, last)
+        yield from dataset.read(part) if store is None else store.blocks(dataset, part)
 
 
 @prints_to_stderr()

@@ -55,7 +55,7 @@ def tally(code: UInt64, positive: npt.NDArray[Any], negative: npt.NDArray[Any]) 
 def bins(code: UInt64, lo: UInt64, hi: UInt64, width: UInt64, n_bins: int) -> Int64:
     """The bin (n,) of each code: ``range * n_bins + (code - lo) // width``, or -1 outside every range.
 
-    Ranges lo to hi, both inclusive, are ascending and disjoint.
+    Ranges lo to hi, both inclusive, are ascending and disjoint; a width fits 64 bits where n_bins is at least 2.
     """
     at = np.searchsorted(lo, code, side="right") - 1
     inside = (at >= 0) & (code <= hi[at])

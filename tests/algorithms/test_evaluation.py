@@ -360,7 +360,7 @@ def test_codes_are_in_the_order_of_the_scores(values: list[float]) -> None:
         assert (code[a] < code[b]) == (x[a] < x[b]) and (code[a] == code[b]) == (x[a] == x[b])
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30), st.integers(0, 2**64 - 1), st.integers(1, 99))
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30), st.integers(0, 2**64 - 1), st.integers(2, 99))
 def test_a_code_falls_into_the_bin_that_holds_it(codes: list[int], lo: int, n_bins: int) -> None:
     hi = max([lo, *codes])
     width = (hi - lo) // n_bins + 1

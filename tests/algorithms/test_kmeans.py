@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.cluster import KMeans as Peer
 
 from mrml import model as models
@@ -191,6 +192,15 @@ def test_an_empty_block_and_validation_rows_change_nothing(seeding: str) -> None
     valid = Block(0, 8, np.arange(5), x[:5] * 100, part="valid")
     algorithm = KMeans(k=4, seeding=seeding)
     assert as_bytes(fit(algorithm, [*data, empty, valid])) == as_bytes(fit(algorithm, data))
+
+
+def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
+    x, weight = np.arange(4.0)[:, None], np.array([1.0, 2.0, 3.0, 4.0])
+    drawn = np.zeros(4)
+    for seed in range(1500):
+        algorithm = KMeans(k=1, seed=seed, seeding="random", kernels="numpy")
+        drawn[int(one_round(algorithm, algorithm.init(SCHEMA), blocks(x, 2, weight))["centres"][0, 0])] += 1
+    assert stats.chisquare(drawn, 1500 * weight / 10).pvalue > 1e-3
 
 
 def test_another_seed_draws_other_rows() -> None:
@@ -381,7 +391,7 @@ def test_the_kernels_are_twins(seed: int, dtype: Any, weighted: bool) -> None:
     sparse = csr(x.astype(np.float64))
     rows = kernel.Sparse(sparse.indptr, sparse.indices, sparse.data)
     for module in (kernel, fast):
-        found = module.nearest(x, -2 * c, constants)
+        found = module.nearest(x, -2 * c, constants, np.empty(n * k + 3, dtype))
         assert np.array_equal(found.labels, d2.argmin(axis=1))
         assert np.array_equal(found.score + (x * x).sum(axis=1), d2.min(axis=1))
         also = module.nearest_sparse(rows, -2.0 * c, constants.astype(np.float64))
