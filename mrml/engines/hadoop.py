@@ -115,7 +115,8 @@ class HadoopEngine(StreamingEngine):
     # ---- a job
 
     def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
-        from mrml.engines.streaming_job import FieldsProtocol, RoundJob
+        from mrml.engines.protocol import FieldsProtocol
+        from mrml.engines.streaming_job import RoundJob
 
         self._jobs += 1
         tag = f"{self.run_id}-{self._jobs}"
