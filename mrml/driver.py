@@ -10,7 +10,7 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
-from mrml.engines.task import telling
+from mrml.engines.task import in_task
 from mrml.errors import EngineError, InputError
 from mrml.model import Model
 
@@ -70,7 +70,7 @@ def fit(
     """
     state = checkpoint.latest()
     if state is None:
-        with telling():
+        with in_task("init"):
             state = algorithm.init(dataset.schema)
         state = checkpoint.save(state)
     while state.stop is None:
@@ -81,12 +81,12 @@ def fit(
         values = engine.round(algorithm, state, dataset)
         if not values:
             raise InputError("data", "no row was found", "look at the files with `mrml schema`")
-        with telling():
+        with in_task(f"round {state.round + 1}, update"):
             after = algorithm.update(state, values)
         if after.round != state.round + 1:
             raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
         state = checkpoint.save(after)
         if on_round is not None:
             on_round(state)
-    with telling():
+    with in_task("model"):
         return algorithm.model(state, dataset.schema), state

@@ -66,9 +66,30 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
         from mrml.engines.local import LocalEngine
 
         return LocalEngine(config.workers, split_bytes, config.cache_dir)
+    if config.runner == "hadoop":
+        from mrml.engines.hadoop import HadoopEngine
+
+        return HadoopEngine(
+            config.workers,
+            split_bytes,
+            config.cache_dir,
+            config.task_python,
+            config.reducers,
+            jobconf_of(config),
+            config.queue,
+            config.max_wait_s,
+        )
     from mrml.engines.streaming import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
+
+
+def jobconf_of(config: EngineConfig) -> dict[str, str]:
+    """The properties of ``--jobconf``; ConfigError for one without a value."""
+    for pair in config.jobconf:
+        if "=" not in pair:
+            raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in config.jobconf)
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:

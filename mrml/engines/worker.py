@@ -16,9 +16,8 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
 from mrml.data.store import DirectoryStore
-from mrml.engines.task import Report, blocks, failed, map_split
+from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
-from mrml.errors import MrmlError, TaskFailed, to_json
 from mrml.model import Model, load
 from mrml.statistic import Node
 
@@ -105,12 +104,6 @@ class Worker:
         return {"parts": [], "report": vars(report)}
 
 
-def describe(error: Exception) -> dict[str, Any]:
-    """The error as the driver gets it; anything but our own comes with its traceback."""
-    told = error if isinstance(error, MrmlError) else failed(error)
-    return {"error": to_json(told), "traceback": told.traceback if isinstance(told, TaskFailed) else ""}
-
-
 def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
@@ -146,7 +139,8 @@ def main() -> None:
         try:
             answer = worker.handle(message)
         except Exception as error:
-            answer = describe(error)
+            place = f"split {message['split']}" if "split" in message else str(message.get("op"))
+            answer = tell(task_error(error, place))
         if answer is not None:
             send(out, {**answer, "task": message.get("task", -1)})
 
