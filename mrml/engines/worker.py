@@ -108,6 +108,10 @@ def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
 
+    from mrml.data.lean import keep_pandas_out
+
+    keep_pandas_out()
+
 
 def end_with_parent() -> None:
     """Exit when the driver is gone, also when it was killed while this process computes."""
