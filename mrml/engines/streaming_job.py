@@ -26,9 +26,11 @@ from mrjob.step import MRStep  # noqa: E402
 from mrml import wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
+from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
 from mrml.engines.protocol import ERROR, KEY, REPORT, Fields, FieldsProtocol, pack  # noqa: E402
 from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
+from mrml.engines.worker import end_with_parent  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
 
@@ -65,6 +67,9 @@ class RoundJob(MRJob):  # type: ignore[misc]
         ]
 
     def task_init(self) -> None:
+        if {"--mapper", "--reducer"} & set(sys.argv):  # a process of its own: nobody reads what it does after its job
+            end_with_parent()
+            keep_pandas_out()
         if not isinstance(sys.stderr, io.TextIOBase):  # mrjob's inline runner hands a binary file, and words are text
             sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
