@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import mrml
-from mrml.algorithm import Algorithm, State, build, hyperparameters, load_class
+from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
 from mrml.algorithms.evaluation import Evaluate
@@ -136,18 +136,10 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     data = config.data
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    if data.target is None and data.schema is None and algorithm.target != "none":
-        looks_libsvm = data.format == "libsvm"
-        if not looks_libsvm and not _libsvm(data):
-            raise ConfigError("data, target", "no target column is named", "say --target COLUMN")
     dataset = Dataset.open(data)
     schema = dataset.schema
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
-
-
-def _libsvm(data: DataConfig) -> bool:
-    return infer(data.data, data)[0].format.name == "libsvm"
 
 
 class RunDirectory:
@@ -523,8 +515,3 @@ def inspect(model_dir: str) -> dict[str, Any]:
     if "intercept" in arrays:
         facts["intercept"] = arrays["intercept"].ravel().tolist()
     return facts
-
-
-def hyperparameter_names(name: str) -> list[str]:
-    """The hyperparameters of an algorithm of the table or of the user's own."""
-    return sorted(hyperparameters(load_class(locate(name), Algorithm)))
