@@ -167,4 +167,5 @@ def _report(error: MrmlError, verbose: bool) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
             file.write(trace + "\n")
         text = f"{error} (traceback in {file.name}; -v prints it)"
-    logs.log.error("%s", text, exc_info=verbose and not trace, extra={"event": "error", "facts": facts})
+    told = error if verbose and not trace and error.__traceback__ else None  # an interrupt was never raised
+    logs.log.error("%s", text, exc_info=told, extra={"event": "error", "facts": facts})
