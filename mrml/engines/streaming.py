@@ -23,9 +23,10 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine
-from mrml.engines.task import Report, value_of
+from mrml.engines.protocol import ERROR, KEY, FieldsProtocol
+from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
-from mrml.errors import EngineError, TaskFailed, from_json
+from mrml.errors import EngineError
 from mrml.model import Model
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,12 @@ class StreamingEngine(Engine):
         split_bytes = min(self.split_bytes, dataset.n_bytes // (2 * self.n_tasks) + 1)
         args = ["--task", self._task(dataset, split_bytes, algorithm.spec()), "--state", str(state_path)]
         values = {}
-        for key, (message, counted) in self._job(args, len(dataset.splits(split_bytes))):
+        for name, (*messages, counted) in self._job(args, len(dataset.splits(split_bytes))):
             self._count(counted)
-            values[key] = value_of(algorithm, state, key, base64.b64decode(message))
-        return values
+            for message in messages:  # none where a split filled no key
+                key = name.removeprefix(KEY)
+                values[key] = value_of(algorithm, state, key, base64.b64decode(message))
+        return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         folder = self._folder / "model"
@@ -112,8 +115,8 @@ class StreamingEngine(Engine):
                     ) from failed
                 log.warning("the job failed (%s): it runs again", failed)
         for key, fields in records:
-            if key == "!error":
-                raise _task_error(fields[0])
+            if key == ERROR:
+                raise told(json.loads(base64.b64decode(fields[0])))
             yield key, fields
 
     def _inputs(self, n_splits: int) -> list[str]:
@@ -132,7 +135,7 @@ class StreamingEngine(Engine):
 
     def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
         """Run one mrjob job and read its output."""
-        from mrml.engines.streaming_job import FieldsProtocol, RoundJob
+        from mrml.engines.streaming_job import RoundJob
 
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)
@@ -162,11 +165,3 @@ class StreamingEngine(Engine):
 
 class _JobFailed(Exception):
     """A job ended without its output."""
-
-
-def _task_error(field: str) -> Exception:
-    told = json.loads(base64.b64decode(field))
-    error = from_json(told["error"])
-    if isinstance(error, TaskFailed):
-        error.traceback = told["traceback"]
-    return error
