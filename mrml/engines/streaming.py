@@ -96,8 +96,12 @@ class StreamingEngine(Engine):
             self._datasets.append(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
-        path.write_bytes(wire.dumps({**task, "store": str(self._folder / str(number))}))
+        path.write_bytes(wire.dumps({**task, "store": self._store_path(number)}))
         return str(path)
+
+    def _store_path(self, number: int) -> str | None:
+        """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
+        return str(self._folder / str(number))
 
     def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, list[str]]]:
         """Run the job; its records.  What went wrong in a task is raised here."""
@@ -107,7 +111,7 @@ class StreamingEngine(Engine):
             try:
                 records = self._run_job([*args, *inputs])
                 break
-            except _JobFailed as failed:
+            except JobFailed as failed:
                 if attempt == MAX_ATTEMPTS:
                     finding = f"the job failed {attempt} times: {failed}"
                     raise EngineError(
@@ -140,13 +144,13 @@ class StreamingEngine(Engine):
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)
         job = RoundJob(args=[*self._options(), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
+        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=getattr(sys.stderr, "buffer", None))
         protocol = FieldsProtocol()
         with job.make_runner() as runner:
             try:
                 runner.run()
             except Exception as error:  # mrjob wraps a task's end in an exception of its runner's own
-                raise _JobFailed(str(error)) from error
+                raise JobFailed(str(error)) from error
             output = b"".join(runner.cat_output())
         return [protocol.read(line) for line in output.splitlines()]
 
@@ -163,5 +167,5 @@ class StreamingEngine(Engine):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _JobFailed(Exception):
+class JobFailed(Exception):
     """A job ended without its output."""

@@ -48,6 +48,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
     INPUT_PROTOCOL = RawValueProtocol
     INTERNAL_PROTOCOL = FieldsProtocol
     OUTPUT_PROTOCOL = FieldsProtocol
+    #: one line, one map task; only the hadoop runner looks at it
+    HADOOP_INPUT_FORMAT = "org.apache.hadoop.mapred.lib.NLineInputFormat"
 
     def configure_args(self) -> None:
         super().configure_args()
@@ -57,9 +59,9 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def steps(self) -> list[Any]:
         if self.options.scoring:
-            return [MRStep(mapper_init=self.task_init, mapper=self.score)]
+            return [MRStep(mapper_init=self.task_init, mapper=self.score_splits)]
         return [
-            MRStep(mapper_init=self.task_init, mapper=self.map_split, reducer_init=self.task_init, reducer=self.reduce)
+            MRStep(mapper_init=self.task_init, mapper=self.map_splits, reducer_init=self.task_init, reducer=self.reduce)
         ]
 
     def task_init(self) -> None:
@@ -73,24 +75,28 @@ class RoundJob(MRJob):  # type: ignore[misc]
             self.algorithm = from_spec(task["algorithm"])
             self.state = State.from_wire(wire.loads(Path(self.options.state).read_bytes()))
 
-    def map_split(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+    def map_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        """A line holds the numbers of the splits to map."""
+        for number in line.split():
+            yield from self.map_split(int(number))
+
+    def map_split(self, number: int) -> Iterator[tuple[str, Fields]]:
         sent: list[tuple[str, Fields]] = []
 
         def sink(key: str, node: Node, message: bytes) -> None:
             sent.append((KEY + key, [",".join(map(str, node)), pack(message)]))
 
         try:
-            report = map_split(
-                self.algorithm, self.state, blocks(self.dataset, self.splits[int(line)], self.store), sink
-            )
+            source = blocks(self.dataset, self.splits[number], self.store)
+            report = map_split(self.algorithm, self.state, source, sink)
         except Exception as error:
-            yield ERROR, error_fields(error, f"split {line}")
+            yield ERROR, error_fields(error, f"split {number}")
             return
         if not sent:
             yield REPORT, [report_field(report)]
-        for number, (key, fields) in enumerate(sent):
+        for place, (key, fields) in enumerate(sent):
             # what the task counted rides on its first record: no key, and so no reduce task, of its own
-            yield key, fields + ([report_field(report)] if number == 0 else [])
+            yield key, fields + ([report_field(report)] if place == 0 else [])
 
     def reduce(self, name: str, values: Iterator[Fields]) -> Iterator[tuple[str, Fields]]:
         if name in (ERROR, REPORT):
@@ -104,16 +110,21 @@ class RoundJob(MRJob):  # type: ignore[misc]
             return
         yield name, [pack(message), report_field(report)]
 
-    def score(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+    def score_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        """A line holds the numbers of the splits to score."""
+        for number in line.split():
+            yield from self.score(int(number))
+
+    def score(self, number: int) -> Iterator[tuple[str, Fields]]:
         from mrml.engines.write import Scoring, write_split
         from mrml.model import load
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
-            source = blocks(self.dataset, self.splits[int(line)], self.store)
-            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), int(line))
+            source = blocks(self.dataset, self.splits[number], self.store)
+            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:
-            yield ERROR, error_fields(error, f"split {line}")
+            yield ERROR, error_fields(error, f"split {number}")
             return
         yield REPORT, [report_field(report)]
 
