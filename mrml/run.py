@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import mrml
-from mrml.algorithm import Algorithm, State, build, hyperparameters, load_class
+from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
 from mrml.algorithms.evaluation import Evaluate
@@ -26,7 +26,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
-from mrml.engines.write import Scoring
+from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
@@ -130,18 +130,10 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     data = config.data
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    if data.target is None and data.schema is None and algorithm.target != "none":
-        looks_libsvm = data.format == "libsvm"
-        if not looks_libsvm and not _libsvm(data):
-            raise ConfigError("data, target", "no target column is named", "say --target COLUMN")
     dataset = Dataset.open(data)
     schema = dataset.schema
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
-
-
-def _libsvm(data: DataConfig) -> bool:
-    return infer(data.data, data)[0].format.name == "libsvm"
 
 
 def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
@@ -397,6 +389,9 @@ def predict(
         scoring = _scoring(dataset, running, data, str(aside), format)
         report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
+        sweep(str(aside))
+        if not any(aside.iterdir()):
+            write_nothing(model, dataset, scoring)
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
     facts |= {"parts": len(list(Path(output).glob("part-*"))), "seconds": time.monotonic() - began}
     if progress is not None:
@@ -408,11 +403,24 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
     """Rows without an id are told by file and row number, which needs the records of every block counted."""
     names = tuple(f.name for f in dataset.files)
     if dataset.schema.role("id") is not None:
-        return Scoring(output, format, names)
+        return Scoring(output, format, names, id_type=_id_type(dataset))
     algorithm = CountRecords()
     values = engine.round(algorithm, State({}), dataset)
     counts = algorithm.update(State({}), values)["starts"] if values else {}
     return Scoring(output, format, names, counts)
+
+
+def _id_type(dataset: Dataset) -> str:
+    """The integer type of the id column in these files, or nothing."""
+    column = dataset.schema.role("id")
+    assert column is not None
+    source = column.source
+    if dataset.schema.format.name == "parquet":
+        from mrml.data.parquet import footer
+
+        found = footer(dataset.files[0]).schema
+        source = str(found.field(column.name).type) if column.name in found.names else source
+    return "uint64" if source == "uint64" else "int64" if source.startswith(("int", "uint")) else ""
 
 
 def schema(data: DataConfig) -> tuple[Schema, str]:
@@ -445,8 +453,3 @@ def inspect(model_dir: str) -> dict[str, Any]:
     if "intercept" in arrays:
         facts["intercept"] = arrays["intercept"].ravel().tolist()
     return facts
-
-
-def hyperparameter_names(name: str) -> list[str]:
-    """The hyperparameters of an algorithm of the table or of the user's own."""
-    return sorted(hyperparameters(load_class(locate(name), Algorithm)))
