@@ -39,10 +39,23 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
     footers = parquet.footers(files) if format_.name == "parquet" else ()
     if schema is None:
         train = [f for f in files if f.part == "train"]
-        schema, _ = infer_files(train, config, format_, footers[: len(train)])
+        schema, report = infer_files(train, config, format_, footers[: len(train)])
+        if not report.rows and not footers:  # of Parquet the types are known without rows
+            raise _no_rows(train, report.bad_lines, schema.format)
     dataset = Dataset(schema, files, tuple(roles), config.bad_rows)
     sides.check_all_or_none(files, schema, roles)
     return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
+
+
+def _no_rows(files: Sequence[File], n_bad: int, format: Format) -> InputError:
+    place = files[0].name if len(files) == 1 else f"{len(files)} files from {files[0].name} on"
+    if n_bad and format.name in ("csv", "tsv"):
+        remedy = f"the delimiter was taken for {format.delimiter!r}: say another with --delimiter"
+        return InputError(place, "no row has as many fields as the header", remedy)
+    if n_bad:
+        return InputError(place, f"no row is {format.name}", "say another --format")
+    below = " below the header" if format.header and format.name in ("csv", "tsv") else ""
+    return InputError(place, f"no row{below}", "give files with rows")
 
 
 def _from_file(config: DataConfig) -> Schema:
