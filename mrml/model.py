@@ -72,8 +72,11 @@ class Model(ABC):
         """Write ``model.json`` and ``model.npz`` into an existing directory."""
         folder = Path(directory)
         text = json.dumps(describe(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
         arrays = self.arrays()
+        for name, array in arrays.items():
+            if np.asarray(array).dtype.hasobject:  # NumPy would pickle it
+                raise ConfigError(type(self).__name__, f"array {name!r} holds objects", "put them into the header")
+        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
         with open(folder / "model.npz", "wb") as file:
             np.savez(file, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
 
@@ -92,7 +95,7 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
     module, _, name = str(header["class"]).partition(":")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError("model", f"{header['class']} cannot be imported", "install its package") from error
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise InputError("model", f"{header['class']} is not a Model")
