@@ -113,7 +113,9 @@ def test_down_ends_containers_too_and_up_finds_the_data_again(cluster: Cluster, 
     with Cluster.up(1, home, cache=CACHE, port_base=settings.choose_ports(home, 1).base) as second:
         put(second, b"a line\n", "/line")
         with sleeping_job(second, "/line", tmp_path / "log"):
-            assert eventually(lambda: "sleep 600" in commands(second)), (tmp_path / "log").read_text()
+            assert eventually(lambda: any(c.endswith("sleep 600") for c in commands(second)), 120), (
+                tmp_path / "log"
+            ).read_text()
             begun = second.containers()
             assert any(c.is_master for c in begun)
             second.down()
