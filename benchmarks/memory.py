@@ -75,7 +75,7 @@ def main() -> None:
                 "--data",
                 data,
                 "--target",
-                "y",
+                "label",
                 "--output",
                 out,
                 "--workers",

@@ -50,9 +50,14 @@ class EngineConfig:
     """Section ``engine``: where the rounds run.  Nothing here changes a model."""
 
     engine: str = param("local", "where the rounds run", choices=("inline", "local", "streaming"))
-    runner: str = param("local", "mrjob runner of the streaming engine (-r)", choices=("inline", "local"))
+    runner: str = param("local", "mrjob runner of the streaming engine (-r)", choices=("inline", "local", "hadoop"))
     workers: int | None = param(None, "worker processes; default one a core", low=1)
     cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
+    task_python: str | None = param(None, "hadoop: interpreter on the nodes that has mrml; default this one")
+    reducers: int = param(1, "hadoop: reduce tasks of a job", low=1)
+    queue: str | None = param(None, "hadoop: YARN queue")
+    jobconf: tuple[str, ...] = param((), "hadoop: more properties of a job, KEY=VALUE")
+    max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0)
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 log = logging.getLogger("mrml")
 
@@ -53,7 +53,13 @@ class Json(logging.Formatter):
         return json.dumps(plain(line), ensure_ascii=False)
 
 
-class Handler(logging.StreamHandler[IO[str]]):
+if TYPE_CHECKING:
+    StreamHandler = logging.StreamHandler[IO[str]]
+else:  # Python 3.10 cannot subscript it
+    StreamHandler = logging.StreamHandler
+
+
+class Handler(StreamHandler):
     """Writes to stderr and keeps out of the way of a progress bar."""
 
     def __init__(self, stream: IO[str]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import mrml
-from mrml.algorithm import Algorithm, State, build, hyperparameters, load_class
+from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
 from mrml.algorithms.evaluation import Evaluate
@@ -72,9 +72,30 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
         from mrml.engines.local import LocalEngine
 
         return LocalEngine(config.workers, split_bytes, config.cache_dir)
+    if config.runner == "hadoop":
+        from mrml.engines.hadoop import HadoopEngine
+
+        return HadoopEngine(
+            config.workers,
+            split_bytes,
+            config.cache_dir,
+            config.task_python,
+            config.reducers,
+            jobconf_of(config),
+            config.queue,
+            config.max_wait_s,
+        )
     from mrml.engines.streaming import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
+
+
+def jobconf_of(config: EngineConfig) -> dict[str, str]:
+    """The properties of ``--jobconf``; ConfigError for one without a value."""
+    for pair in config.jobconf:
+        if "=" not in pair:
+            raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in config.jobconf)
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:
@@ -106,8 +127,8 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
         raise ConfigError(
             "data, target", f"{type(algorithm).__name__.lower()} needs one", "name it with --target COLUMN"
         )
-    roles = ["feature", "weight", "offset", "group"] + (["target"] if algorithm.target != "none" else [])
-    return tuple(r for r in roles if r == "feature" or schema.role(r) is not None)
+    # weight and group also where no column has the role: a side file may stand in for it
+    return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
 
 
 def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pipeline]:
@@ -115,18 +136,10 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     data = config.data
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    if data.target is None and data.schema is None and algorithm.target != "none":
-        looks_libsvm = data.format == "libsvm"
-        if not looks_libsvm and not _libsvm(data):
-            raise ConfigError("data, target", "no target column is named", "say --target COLUMN")
     dataset = Dataset.open(data)
     schema = dataset.schema
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
-
-
-def _libsvm(data: DataConfig) -> bool:
-    return infer(data.data, data)[0].format.name == "libsvm"
 
 
 class RunDirectory:
@@ -392,8 +405,7 @@ def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
-    wanted = tuple(r for r in roles if r == "feature" or schema.role(r) is not None)
-    return Dataset.open(data, schema=schema, roles=wanted)
+    return Dataset.open(data, schema=schema, roles=roles)
 
 
 def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
@@ -503,8 +515,3 @@ def inspect(model_dir: str) -> dict[str, Any]:
     if "intercept" in arrays:
         facts["intercept"] = arrays["intercept"].ravel().tolist()
     return facts
-
-
-def hyperparameter_names(name: str) -> list[str]:
-    """The hyperparameters of an algorithm of the table or of the user's own."""
-    return sorted(hyperparameters(load_class(locate(name), Algorithm)))

@@ -1,8 +1,13 @@
-"""For every test: no deadlines, because the machines that run them are shared."""
+"""For every test: kernels pinned before NumPy loads, and no deadlines, because the machines are shared."""
 
 from __future__ import annotations
 
 import hypothesis
+
+import mrml
+
+# Here, before any test module loads NumPy: what this process computes is compared with workers to the byte.
+assert mrml.PINNED, "NumPy was loaded before mrml could pin its kernels"
 
 # In CI hypothesis loads a profile of its own: no deadline, and the same examples every time.
 hypothesis.settings.register_profile("mrml", deadline=None)

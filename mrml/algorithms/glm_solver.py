@@ -58,7 +58,7 @@ class GLM(Algorithm):
     max_iterations: int = param(200, "the most rounds", low=1)
     fit_intercept: bool = param(True, "fit an intercept")
     standardise: bool = param(True, "penalise coefficients of the standardised columns")  # type: ignore[misc]
-    memory: int = param(10, "pairs of steps that L-BFGS remembers", low=1)
+    memory: int = param(20, "pairs of steps that L-BFGS remembers", low=1)
 
     lazy: ClassVar[bool] = True
     loss: ClassVar[losses.Loss]
@@ -207,16 +207,17 @@ class GLM(Algorithm):
         """The sums of one block with respect to the coefficients of z and the intercept."""
         sparse = isinstance(block.X, CSR) and order < 2
         units = self._units(state)
-        coef = units.to_kernel(descent.trial_points(state), sparse)
+        as_is = sparse or (order < 2 and units.near_origin)
+        coef = units.to_kernel(descent.trial_points(state), as_is)
         if isinstance(block.X, CSR) and sparse:
             csr = (block.X.indptr, block.X.indices, block.X.data)
             sums = sparse_pass(self.loss, csr, y, weight, block.offset, coef, order)
         else:
             outer = coef[0].size if order > 1 and coef.shape[1] > 1 else 0
-            chunks = block.standardised(chunk_rows(block.n_features, outer), scaled=False)
+            chunks = block.standardised(chunk_rows(block.n_features, outer), scaled=False, centred=not as_is)
             sums = dense_pass(self.loss, chunks, y, weight, block.offset, coef, order)
         if order:
-            sums["gradient"] = units.gradient(sums["gradient"], sparse)
+            sums["gradient"] = units.gradient(sums["gradient"], as_is)
         if order > 1:
             sums["hessian"] = units.hessian(sums["hessian"])
         return sums

@@ -93,7 +93,7 @@ class KMeans(Algorithm):
                 "phase": "lloyd" if self.centres else "sample",
                 "kernels": kernels,
                 "centres": given,
-                "origin": _origin(given.mean(axis=0)) if given is not None else None,
+                "origin": None if given is None else _origin(given.mean(axis=0), float(given.var(axis=0).sum())),
                 "groups": [],
                 "memo": "",
                 "mean": None,
@@ -210,7 +210,8 @@ class KMeans(Algorithm):
         if len(sample) < self.k:
             finding = f"k is {self.k}, but the data holds only {len(sample)} different rows of positive weight"
             raise InputError("algorithm, k", finding, f"set k to at most {len(sample)}")
-        common = {**moments, "origin": _origin(moments["mean"]), "centres": sample}
+        origin = _origin(moments["mean"], moments["scatter"] / moments["weight"])
+        common = {**moments, "origin": origin, "centres": sample}
         if self.seeding == "random":
             return state.next(phase="lloyd", **common)
         first = sample[:1]
@@ -288,10 +289,14 @@ def _vector(values: tuple[float, ...] | None) -> Array | None:
     return None if values is None else np.array(values, np.float64)
 
 
-def _origin(mean: Array) -> Array:
-    """A point amid the data that float32 holds exactly, so that float32 and float64 rows move alike."""
+def _origin(mean: Array, spread: float) -> Array:
+    """A point amid the data that float32 holds exactly, so that float32 and float64 rows move alike.
+
+    Zero, which costs nothing, where the mean is no farther from it than the rows are from the mean (``spread``, their
+    mean squared distance): distances then lose one digit in base two.
+    """
     origin: Array = mean.astype(np.float32).astype(np.float64)
-    return origin
+    return origin if float(origin @ origin) > spread else np.zeros_like(origin)
 
 
 def _new(rows: Array, groups: list[Array]) -> Array:

@@ -61,9 +61,12 @@ class Rows:
         c, o = (centres - origin).astype(dtype), origin.astype(dtype)
         slopes, constants = -2 * c, np.einsum("ij,ij->i", c, c, dtype=np.float64).astype(dtype)
         labels, d2 = np.empty(self.n, np.int64), np.empty(self.n if norms else 0)
-        for part, z in self._chunks(chunk_rows(len(centres))):
-            z = z - o
-            found = self.kernels.nearest(z, slopes, constants)
+        rows, moved = min(chunk_rows(len(c)), self.n), bool(o.any())
+        scratch, about = np.empty(rows * len(c), dtype), np.empty((rows if moved else 0, len(o)), dtype)
+        for part, z in self._chunks(rows):
+            if moved:
+                z = np.subtract(z, o, out=about[: len(z)])
+            found = self.kernels.nearest(z, slopes, constants, scratch)
             labels[part] = found.labels
             if norms:
                 d2[part] = np.maximum(found.score + np.einsum("ij,ij->i", z, z), 0)

@@ -8,6 +8,7 @@ become one-hot columns, columns of more levels than that and texts are hashed.
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms import transforms as tf
 from mrml.algorithms.statistics import Levels, Moments
@@ -42,6 +44,11 @@ class Fitted:
         self.onehot: list[Mapping[str, Any]] = list(params.get("onehot", ()))
         self.hash: Mapping[str, Any] | None = params.get("hash")
         self.fill = np.asarray(params["fill"], np.float64)
+
+    @cached_property
+    def key(self) -> str:
+        """Tells these transforms from others in the names of memos."""
+        return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
 
     @cached_property
     def n_numeric(self) -> int:
@@ -111,12 +118,12 @@ class Fitted:
         """The design block; ``lazy`` ones keep center and scale beside X, others are standardised."""
         x = self._matrix(raw)
         center, scale = self.affine
-        out = dataclasses.replace(raw, X=x, coded={}, y=self.targets(raw, strict=True), center=center, scale=scale)
+        out = dataclasses.replace(raw, X=x, coded={}, y=self._targets(raw), center=center, scale=scale)
         if lazy or center is None:
             return out
         if isinstance(x, CSR):
             raise ConfigError("algorithm, standardise", "sparse columns cannot be centred", "say --standardise false")
-        kept = raw.memo("standardised", 1, lambda old: {"x": np.concatenate([c.copy() for _, c in out.standardised()])})
+        kept = raw.memo(f"standardised.{self.key}", 1, lambda old: {"x": _standardised(out)})
         return dataclasses.replace(out, X=kept["x"], center=None, scale=None)
 
     def _matrix(self, raw: Block) -> Array | CSR:
@@ -124,9 +131,9 @@ class Fitted:
         if plain and not self.schema.sparse and not self.params["impute"]:
             return raw.X
         if self.sparse:
-            kept = raw.memo("design", 1, lambda old: self._sparse(raw).arrays())
+            kept = raw.memo(f"design.{self.key}", 1, lambda old: self._sparse(raw).arrays())
             return CSR(kept["indptr"], kept["indices"], kept["data"], self.n_features)
-        return raw.memo("design", 1, lambda old: {"x": self._dense(raw)})["x"]
+        return raw.memo(f"design.{self.key}", 1, lambda old: {"x": self._dense(raw)})["x"]
 
     def _dense(self, raw: Block) -> Array:
         pieces = [self._numbers(raw)] + [tf.onehot_piece(raw.coded[f["column"]], f) for f in self.onehot]
@@ -162,6 +169,18 @@ class Fitted:
             out.csr(tf.hash_pieces(raw, list(self.hash["columns"]), text, self.hash["bits"]), at)
         return out
 
+    def _targets(self, raw: Block) -> Array | None:
+        """As ``targets``, kept with the block where labels have to be looked up."""
+        if raw.y is None or not self.classes:
+            return self.targets(raw, strict=True)
+
+        def compute(old: Any) -> dict[str, Array]:
+            codes = self.targets(raw, strict=True)
+            assert codes is not None
+            return {"codes": codes}
+
+        return raw.memo(f"targets.{self.key}", 1, compute)["codes"]
+
     def targets(self, raw: Block, strict: bool) -> Array | None:
         """(n_rows,) float64 values, or class codes; an unknown label is an InputError, or NaN when not strict."""
         if raw.y is None or self.params["target"] == "none":
@@ -177,6 +196,14 @@ class Fitted:
             finding = f"label {str(level)!r} was not in the training data ({', '.join(self.classes[:10])})"
             raise InputError("target", finding, "leave those rows out, or train with them")
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
+
+
+def _standardised(block: Block) -> Array:
+    """(n_rows, n_features) float64: all runs of ``block.standardised()``, of which an empty block has none."""
+    out: Array = np.empty((block.n_rows, block.n_features))
+    for rows, part in block.standardised():
+        out[rows] = part
+    return out
 
 
 class _Triplets:

@@ -2,8 +2,8 @@
 
 solver    theta (n_outputs, n_free): coefficients of the standardised columns ``z = (x - center) / scale``, then the
           intercept where one is fitted.  Gradients, Hessians, tolerances and checkpoints are in these.
-kernel    (n_outputs, n_features + 1): coefficients of ``x - center`` (dense) or of ``x`` (sparse, so that zeros stay
-          zeros), the intercept last.
+kernel    (n_outputs, n_features + 1): coefficients of ``x - center``, or of ``x`` as it is (sparse, so that zeros stay
+          zeros; or dense and near the origin, which saves a pass over the chunk), the intercept last.
 columns   coef (n_outputs, n_features) and intercept (n_outputs,) of ``x``: what a model holds.
 
 Without an intercept the raw prediction is ``z @ theta``; or ``(x / scale) @ theta = z @ theta + shift @ theta`` with
@@ -20,6 +20,8 @@ from mrml.data.block import Array
 
 #: relative error of a mean, generously: a column whose spread is below this share of its centre is a constant
 NOISE = 1e-14
+#: centres that are at most this many spreads from 0 need not be subtracted from every row
+NEAR = 64.0
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,29 @@ class Units:
     shift: Array
     intercept: bool
 
+    @property
+    def near_origin(self) -> bool:
+        """Whether raw predictions of ``x`` as it is lose at most two digits of float64 to the columns' centres."""
+        return bool((np.abs(self.center) <= NEAR * self.scale).all())
+
     def augmented(self, theta: Array) -> Array:
         """(..., n_free) -> (..., n_features + 1): coefficients of z and the intercept."""
         if self.intercept:
             return theta
         return np.concatenate([theta, (theta @ self.shift)[..., None]], axis=-1)
 
-    def to_kernel(self, theta: Array, sparse: bool) -> Array:
+    def to_kernel(self, theta: Array, as_is: bool) -> Array:
         """Coefficients for a kernel, (..., n_features + 1)."""
         coef: Array = self.augmented(theta).copy()
         coef[..., :-1] /= self.scale
-        if sparse:
+        if as_is:
             coef[..., -1] -= coef[..., :-1] @ self.center
         return coef
 
-    def gradient(self, kernel: Array, sparse: bool) -> Array:
+    def gradient(self, kernel: Array, as_is: bool) -> Array:
         """A kernel's gradient (..., n_features + 1), with respect to the coefficients of z and the intercept."""
         out: Array = kernel.copy()
-        if sparse:
+        if as_is:
             out[..., :-1] -= out[..., -1:] * self.center
         out[..., :-1] /= self.scale
         return out
@@ -87,5 +94,5 @@ class Units:
 
     def columns(self, theta: Array) -> tuple[Array, Array]:
         """Coefficients and intercepts of the columns of X."""
-        coef = self.to_kernel(theta, sparse=True)
+        coef = self.to_kernel(theta, as_is=True)
         return coef[..., :-1].copy(), coef[..., -1].copy()

@@ -158,17 +158,19 @@ class Block:
         self.store.put(name, version, arrays)
         return arrays
 
-    def standardised(self, rows: int = CHUNK_ROWS, scaled: bool = True) -> Iterator[tuple[slice, Array]]:
+    def standardised(
+        self, rows: int = CHUNK_ROWS, scaled: bool = True, centred: bool = True
+    ) -> Iterator[tuple[slice, Array]]:
         """Runs of at most ``rows`` rows as dense float64 ``(X - center) / scale``, in order.
 
         The array (n, n_features) is a buffer that the caller may change and the next step overwrites.  With ``scaled``
-        false the scale is left out: a linear kernel folds it into the coefficients and saves a pass.
+        or ``centred`` false that step is left out: a linear kernel folds it into the coefficients and saves a pass.
         """
         n = self.n_rows
         buffer = np.empty((min(rows, n), self.n_features), np.float64)
         # Copied first and widened from cache: 6.7 ns a row of 28 float32, where widening from memory takes 10.7.
         staged = np.empty(buffer.shape, self.X.dtype)
-        center = None if self.center is None else np.tile(self.center, _TILE)
+        center = None if self.center is None or not centred else np.tile(self.center, _TILE)
         factor = None if self.scale is None or not scaled else np.tile(1.0 / self.scale, _TILE)
         for start in range(0, n, rows):
             part = slice(start, min(start + rows, n))

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 from mrml.errors import InputError
@@ -81,6 +81,7 @@ class _Root(NamedTuple):
     label: str
     partition: tuple[tuple[str, str | None], ...]
     fs: FileSystem
+    is_whole: bool  # a directory with all that lies in it
 
 
 def discover(paths: Sequence[str], part: str = "train") -> tuple[File, ...]:
@@ -120,10 +121,8 @@ def reading(file: File) -> Iterator[Callable[[int, int], bytes]]:
     """
     with _readable(file):
         fs, path = filesystem(file.path)
+        check_unchanged(file)
         with fs.open(path) as stream:
-            if (size := fs.info(path).size) != file.size:
-                finding = f"has {size} bytes, and had {file.size} when the run began"
-                raise InputError(file.name, finding, "start again with the files as they are")
 
             def read(offset: int, n: int) -> bytes:
                 stream.seek(offset)
@@ -136,14 +135,46 @@ def chunks(file: File, n_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """The bytes of a file in order, decompressed, in pieces of at most ``n_bytes``."""
     with _readable(file):
         fs, path = filesystem(file.path)
+        check_unchanged(file)
         with fs.open(path) as stream:
-            source: Any = stream
-            if file.compression:
-                import pyarrow as pa
-
-                source = pa.CompressedInputStream(pa.PythonFile(stream, "r"), _ARROW_NAMES[file.compression])
-            while piece := source.read(n_bytes):
+            read = _inflated(stream, file.compression) if file.compression else stream.read
+            while piece := read(n_bytes):
                 yield piece
+
+
+def check_unchanged(file: File) -> None:
+    """InputError when a file is not as long as it was when it was listed."""
+    fs, path = filesystem(file.path)
+    if (size := fs.info(path).size) != file.size:
+        finding = f"has {size} bytes, and had {file.size} when the run began"
+        raise InputError(file.name, finding, "start again with the files as they are")
+
+
+def _inflated(stream: BinaryIO, compression: str) -> Callable[[int], bytes]:
+    """``read(n)`` of what a stream holds compressed, in one piece or several behind each other."""
+    import pyarrow as pa
+
+    source = pa.CompressedInputStream(pa.PythonFile(stream, "r"), _ARROW_NAMES[compression])
+
+    def read(n: int) -> bytes:
+        try:
+            piece: bytes = source.read(n)
+            return piece
+        except pa.ArrowException as error:  # most are OSErrors already
+            raise OSError(str(error)) from error
+
+    return read
+
+
+def head(file: File, n_bytes: int) -> bytes:
+    """The first bytes of a file, decompressed."""
+    pieces, held = [], 0
+    for piece in chunks(file, min(n_bytes, CHUNK_BYTES)):
+        pieces.append(piece)
+        held += len(piece)
+        if held >= n_bytes:
+            break
+    return b"".join(pieces)[:n_bytes]
 
 
 @contextmanager
@@ -176,7 +207,7 @@ def _explore(path: str) -> _Root:
     label = "/".join(chain)
     if not chain and shown[0][1].name != plain:
         label = posixpath.basename(root)
-    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs)
+    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, root == plain)
 
 
 def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
@@ -249,7 +280,7 @@ def _refuse_repeats(roots: list[_Root]) -> None:
 def _side_files(root: _Root) -> set[str]:
     """Paths of the side files of an input; each lies beside its data file."""
     listed = {info.name for _, info in root.found}
-    for folder in sorted({posixpath.dirname(p) for p in listed}):
+    for folder in () if root.is_whole else sorted({posixpath.dirname(p) for p in listed}):
         listed.update(e.name for e in root.fs.ls(folder) if not e.is_dir)
     return {p for p in listed for end in SIDE_FILES if p.endswith(end) and p[: -len(end)] in listed}
 

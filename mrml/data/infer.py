@@ -21,7 +21,7 @@ import pyarrow as pa
 from mrml.config import DataConfig
 from mrml.data import parquet, samples
 from mrml.data.files import File, discover
-from mrml.data.profile import Observed, Profile
+from mrml.data.profile import ALL, Observed, Profile
 from mrml.data.sniff import sniff
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
@@ -108,7 +108,8 @@ def to_yaml(schema: Schema, report: Report | None = None) -> str:
         del value["design"]
     value["format"]["na"] = list(value["format"]["na"])
     lines = ["# Edit kind (numeric, categorical, text) and role (feature, target, weight, group, offset, id, ignore);"]
-    lines += ["# `observed` is what the sample held and is not read back.", _dump(yaml, value).rstrip(), "columns:"]
+    lines += ["# `observed` is what the sample held and is not read back.", _dump(yaml, value).rstrip()]
+    lines += ["columns:" if columns else "columns: []"]
     lines += ["- " + _dump(yaml, c, flow=True).strip() for c in columns]
     text = "\n".join(lines) + "\n"
     return text if report is None else text + _dump(yaml, {"observed": _plain(report)})
@@ -178,7 +179,7 @@ def _partitions(files: Sequence[File], own: list[Profile], format: Format) -> li
     profiles = []
     for i, name in enumerate(columns):
         profile = Profile(name, format.na)
-        profile.take(pa.array([file.partition[i][1] for file in files], pa.string()))
+        profile.take(pa.array([file.partition[i][1] for file in files], pa.string()), ALL)
         profiles.append(profile)
     return profiles
 
@@ -202,7 +203,10 @@ def _about(column: Observed) -> dict[str, Any]:
         about["bad_texts"] = list(column.bad_texts)
     if column.low is not None:
         about["range"] = [column.low, column.high]
-    about |= {k: dict(v) for k, v in (("top", column.top), ("null_markers", column.markers)) if v}
+    if column.top:
+        about["top"] = dict(column.top)
+    if column.markers:
+        about["null_markers"] = [{"text": text, "count": n} for text, n in column.markers]
     return about | ({"notes": list(column.notes)} if column.notes else {})
 
 

@@ -33,18 +33,14 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
         schema = _for_other_files(schema, files, config)
     elif config.schema:
         schema = _from_file(config)
-    is_parquet = (schema.format if schema else _sniffed(files, config)).name == "parquet"
-    footers = parquet.footers(files) if is_parquet else ()
+    format_ = schema.format if schema else sniff(files, config, named(config))
+    footers = parquet.footers(files) if format_.name == "parquet" else ()
     if schema is None:
         train = [f for f in files if f.part == "train"]
-        schema, _ = infer_files(train, config, _sniffed(files, config), footers[: len(train)])
+        schema, _ = infer_files(train, config, format_, footers[: len(train)])
     dataset = Dataset(schema, files, tuple(roles), config.bad_rows)
     sides.check_all_or_none(files, schema, roles)
     return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
-
-
-def _sniffed(files: Sequence[File], config: DataConfig) -> Format:
-    return sniff(files, config, named(config))
 
 
 def _from_file(config: DataConfig) -> Schema:

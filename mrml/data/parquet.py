@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from mrml.data.block import Array, Coded
 from mrml.data.columns import to_column, to_id
-from mrml.data.files import File
+from mrml.data.files import File, check_unchanged
 from mrml.data.records import MAX_PROBLEMS, Problem, Records
 from mrml.data.texts import arrow_type, finding, parse_texts, read_type
 from mrml.errors import InputError, nearest
@@ -217,6 +217,7 @@ def _open(file: File) -> Iterator[Any]:
     """The file as pyarrow reads it; a local one as a memory map, so that its bytes are never copied."""
     fs, path = filesystem(file.path)
     try:
+        check_unchanged(file)
         source = pa.memory_map(path) if isinstance(fs, LocalFileSystem) else pa.PythonFile(fs.open(path), "r")
         parquet = pq.ParquetFile(source, pre_buffer=False)
     except (OSError, pa.ArrowException) as error:

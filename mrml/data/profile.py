@@ -25,6 +25,9 @@ _COUNT_TEXTS, _COUNT_NUMBERS = 100_000, 2048
 _MOST_TEXTS, _MOST_NUMBERS = 100_000, 1000
 #: Texts of this many words or more are prose rather than names.
 _WORDS = 3
+#: What texts are tried as, the narrowest first: in JSON only where no type stands for them, in text files always.
+TIMES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+ALL = (pa.bool_(), pa.int64(), pa.float64(), *TIMES)
 _FLOAT32 = ("int8", "int16", "uint8", "uint16", "halffloat", "float", "bool")
 
 
@@ -63,14 +66,14 @@ class Profile:
         self.levels: Counter[str] = Counter()
         self.low: Any = None
         self.high: Any = None
-        self.full = self.textual = False
+        self.full = self.loose = False  # loose: texts may be numbers
 
-    def take(self, values: Any) -> None:
-        """Count in an Arrow array or chunked array."""
+    def take(self, values: Any, among: Sequence[Any] = ()) -> None:
+        """Count in an Arrow array or chunked array; texts are tried as the types ``among``."""
         values = _flat(values)
         self.rows += len(values)
         if _is_text(values.type):
-            self._texts(values.cast(pa.string()))
+            self._texts(values.cast(pa.string()), among)
             return
         self.nulls += values.null_count
         values = values.drop_null()
@@ -100,7 +103,7 @@ class Profile:
         if any(t.endswith(">") for t in types):
             return "text", types[0]
         if "string" not in types:
-            merged = None if self.textual and "bool" in types and len(types) > 1 else _merged(types)
+            merged = None if self.loose and "bool" in types and len(types) > 1 else _merged(types)
             return ("numeric", merged) if merged else ("categorical", "string")
         if self._mostly_numbers():
             return "numeric", "double"
@@ -146,7 +149,7 @@ class Profile:
             notes.append("texts of several words" if prose else "nearly every value differs: an id?")
         if kind == "numeric" and self.bad:
             notes.append("some values are no numbers: add them to na, or make the kind categorical")
-        if self.low == self.high if kind == "numeric" else len(self.levels) == 1:
+        if not self.nulls and (self.low == self.high if kind == "numeric" else len(self.levels) == 1):
             notes.append("constant")
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:
@@ -155,7 +158,7 @@ class Profile:
             notes.append(f"{len(self.markers)} different null markers")
         return notes
 
-    def _texts(self, texts: Any) -> None:
+    def _texts(self, texts: Any, among: Sequence[Any]) -> None:
         self.nulls += texts.null_count
         texts = texts.drop_null()
         trimmed = pc.utf8_trim(texts, " \t")
@@ -168,8 +171,8 @@ class Profile:
             self.markers.update(_counts(texts.filter(missing)))
             keep = pc.invert(missing)
             texts, trimmed = texts.filter(keep), trimmed.filter(keep)
-        self.textual = True
-        values = _typed(trimmed)
+        self.loose |= pa.float64() in among
+        values = _typed(trimmed, among)
         self.saw(values.type)
         if not pa.types.is_string(values.type):
             self.numbers += len(values)
@@ -177,7 +180,8 @@ class Profile:
             self._count(texts.slice(0, _COUNT_NUMBERS), _MOST_NUMBERS)
             return
         self._count(texts.slice(0, _COUNT_TEXTS), _MOST_TEXTS)
-        self._numbers(trimmed)
+        if self.loose:
+            self._numbers(trimmed)
 
     def _numbers(self, texts: Any) -> None:
         """How many texts are numbers, and which are not."""
@@ -192,7 +196,7 @@ class Profile:
         other = {"string", "int64", "double"}
         filled = self.rows - self.nulls
         few = len(self.bad) <= MAX_BAD_TEXTS and filled - self.numbers <= MAX_BAD_SHARE * filled
-        return few and all(t in other for t in self.types if t != "null")
+        return self.loose and few and all(t in other for t in self.types if t != "null")
 
     def _repeats(self) -> bool:
         return len(self.levels) <= MAX_LEVELS or len(self.levels) <= MAX_SHARE * self.counted
@@ -251,14 +255,16 @@ def _is_text(type_: Any) -> bool:
     return any(f(type_) for f in tests)
 
 
-def _typed(texts: Any) -> Any:
-    """The texts as the narrowest type that holds them all: nothing, integers, numbers, truths, dates, times."""
+def _typed(texts: Any, among: Sequence[Any]) -> Any:
+    """The texts as the first type that holds them all."""
     if not len(texts):
         return pa.array([], pa.null())
-    if pc.all(pc.is_in(texts, pa.array([w for w in TRUE + FALSE if w.isalpha()]))).as_py():
+    words = pa.array([w for w in TRUE + FALSE if w.isalpha()])
+    if pa.bool_() in among and pc.all(pc.is_in(texts, words)).as_py():
         return pc.is_in(texts, pa.array(TRUE))
-    for type_ in (pa.int64(), pa.float64(), pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
+    for type_ in (t for t in among if t != pa.bool_()):
         try:
+            texts.slice(0, 64).cast(type_)  # Arrow refuses a column only once it has been through all of it
             return texts.cast(type_)
         except pa.ArrowInvalid:
             continue

@@ -18,10 +18,10 @@ import pyarrow.csv as pacsv
 
 from mrml.config import DataConfig
 from mrml.data import parquet
-from mrml.data.files import File, chunks
+from mrml.data.files import File, head
 from mrml.data.lines import find_records, keep_records, strip_bom
-from mrml.data.profile import Profile
-from mrml.data.sniff import first_fields, split
+from mrml.data.profile import ALL, TIMES, Profile
+from mrml.data.sniff import first_fields, first_with_text, split
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -55,11 +55,7 @@ def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes
     """The first whole records of each file, together at most ``budget`` bytes, without byte order marks."""
     for i, file in enumerate(files):
         share = budget // (len(files) - i)
-        data = b""
-        for piece in chunks(file):
-            data += piece
-            if len(data) > share:
-                break
+        data = head(file, share + 1)
         if len(data) > share:
             data = data[:share]
             spans = find_records(data, format.quote, format.delimiter, format.multiline)
@@ -69,12 +65,13 @@ def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes
 
 
 def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
-    names = first_fields(files[0], format)
+    first = first_with_text(files)
+    names = first_fields(first, format)
     if not format.header:
         names = [f"c{i}" for i in range(len(names))]
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[0]
-        raise InputError(f"{files[0].name}, column {twice!r}", "is there twice", "rename one, or give --header false")
+        raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
     profiles = {name: Profile(name, format.na) for name in names}
     n_bytes = bad = 0
     for data in _heads(files, SAMPLE_BYTES, format):
@@ -86,7 +83,7 @@ def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sam
             bad += n_bad
             for name in own:
                 if name in profiles:
-                    profiles[name].take(table.column(name))
+                    profiles[name].take(table.column(name), ALL)
     return Sample(list(profiles.values()), format, n_bytes, bad)
 
 
@@ -156,7 +153,7 @@ def _jsonl(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
                 profiles[name].take(pa.nulls(n_rows))
         n_rows += len(good)
         for name, profile in profiles.items():
-            profile.take(_values([r.get(name) for r in good]))
+            profile.take(*_values([r.get(name) for r in good]))
     return Sample(list(profiles.values()), format, n_bytes, bad)
 
 
@@ -168,18 +165,19 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _values(values: list[Any]) -> Any:
-    """JSON values as an Arrow array: nested, truths, numbers or texts."""
+def _values(values: list[Any]) -> tuple[Any, Sequence[Any]]:
+    """JSON values as an Arrow array, and what its texts are to be tried as: times, and numbers only among numbers."""
     kinds = {type(v) for v in values if v is not None}
     if kinds & {dict, list}:
-        return pa.nulls(len(values), pa.list_(pa.null()))
+        return pa.nulls(len(values), pa.list_(pa.null())), ()
     if str in kinds or (bool in kinds and len(kinds) > 1):
-        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+        texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        return pa.array(texts, pa.string()), TIMES if kinds == {str} else ALL
     if kinds == {int} and all(v is None or -(1 << 63) <= v < 1 << 63 for v in values):
-        return pa.array(values, pa.int64())
+        return pa.array(values, pa.int64()), ()
     if kinds <= {bool}:
-        return pa.array(values, pa.bool_() if kinds else pa.null())
-    return pa.array([None if v is None else float(v) for v in values], pa.float64())
+        return pa.array(values, pa.bool_() if kinds else pa.null()), ()
+    return pa.array([None if v is None else float(v) for v in values], pa.float64()), ()
 
 
 _LABEL = re.compile(rb"^[ \t]*([^\s:#]+)(?::([^\s:#]+))?(?:[ \t]+qid:(\d+))?", re.MULTILINE)
@@ -195,7 +193,7 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
         some = data[: _SLOW_BYTES // len(files)]
         rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
         for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
-            profile.take(pa.array(texts, pa.string()))
+            profile.take(pa.array(texts, pa.string()), ALL)
         largest = max([largest, *(int(i) for i in re.findall(rb"\s(\d+):", some))])
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)

@@ -11,12 +11,13 @@ from collections.abc import Collection, Sequence
 
 from mrml.config import DataConfig
 from mrml.data.csv import split_fields
-from mrml.data.files import File, chunks
+from mrml.data.files import File, head
 from mrml.data.lines import find_records, strip_bom
 from mrml.errors import ConfigError, InputError
 from mrml.schema import NA, Format
 
 HEAD_BYTES = 256 << 10
+_LOOK_FILES = 16
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -58,11 +59,11 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
 
     ``known`` are column names that the first line holds when it is a header.
     """
-    first = files[0]
-    head = _head(first)
     named = None if config.format else _from_names(files)
-    name = config.format or named or _from_bytes(head, first)
-    _refuse(head, name, first)
+    first = first_with_text(files)
+    start = head(first, HEAD_BYTES)
+    name = config.format or named or _from_bytes(start, first)
+    _refuse(start, name, first)
     na = config.na or NA
     if name in ("parquet", "jsonl"):
         return Format(name, na=na, absent=config.absent)
@@ -70,17 +71,22 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
         base = config.index_base if config.index_base is not None else 1
         return Format(name, header=False, na=na, index_base=base, absent=config.absent)
     quote = spelt("quote", config.quote) or '"'
-    delimiter = _delimiter(config, name, head, quote)
+    delimiter = _delimiter(config, name, start, quote)
     if delimiter == "\t" and not (config.format or named):
         name = "tsv"
     plain = Format(name, delimiter, quote, False, config.multiline, na, absent=config.absent)
-    header = config.header if config.header is not None else _has_header(head, plain, known)
+    header = config.header if config.header is not None else _has_header(start, plain, known)
     return Format(name, delimiter, quote, header, config.multiline, na, absent=config.absent)
+
+
+def first_with_text(files: Sequence[File]) -> File:
+    """The first of the first few files that holds more than spaces: a compressed part may be empty."""
+    return next((f for f in files[:_LOOK_FILES] if strip_bom(head(f, HEAD_BYTES)).strip()), files[0])
 
 
 def first_fields(file: File, format: Format) -> list[str]:
     """The fields of a text file's first record; empty when the file is.  InputError when it is malformed."""
-    lines = _lines(_head(file), 1, format.quote, format.delimiter, format.multiline)
+    lines = _lines(head(file, HEAD_BYTES), 1, format.quote, format.delimiter, format.multiline)
     try:
         return split_fields(lines[0], format) if lines else []
     except InputError as error:
@@ -94,16 +100,6 @@ def split(line: bytes, format: Format) -> list[str]:
         return split_fields(text.encode(), format)
     except InputError:
         return text.split(format.delimiter)
-
-
-def _head(file: File) -> bytes:
-    """The first bytes of a file, whole lines where there are any."""
-    data = b""
-    for piece in chunks(file, HEAD_BYTES):
-        data += piece
-        if len(data) >= HEAD_BYTES:
-            break
-    return data
 
 
 def _from_names(files: Sequence[File]) -> str | None:
@@ -125,28 +121,28 @@ def _from_names(files: Sequence[File]) -> str | None:
     return next(iter(seen), None)
 
 
-def _from_bytes(head: bytes, file: File) -> str:
-    if head.startswith(b"PAR1"):
+def _from_bytes(data: bytes, file: File) -> str:
+    if data.startswith(b"PAR1"):
         return "parquet"
-    text = strip_bom(head).lstrip()
+    text = strip_bom(data).lstrip()
     if text.startswith((b"{", b"[{", b"[\n")):
         return "jsonl"
-    lines = [s for s in (line.decode("utf-8", "replace") for line in _lines(head, 20)) if s.strip(" ") and s[0] != "#"]
+    lines = [s for s in (line.decode("utf-8", "replace") for line in _lines(data, 20)) if s.strip(" ") and s[0] != "#"]
     if lines and all(_LIBSVM.fullmatch(s) for s in lines) and any(_PAIR.search(s) for s in lines):
         return "libsvm"
     return "csv"
 
 
-def _refuse(head: bytes, name: str, file: File) -> None:
+def _refuse(data: bytes, name: str, file: File) -> None:
     """InputError for bytes that are certainly not what they are taken for."""
-    if head.startswith(b"PAR1") != (name == "parquet"):
+    if data.startswith(b"PAR1") != (name == "parquet"):
         if name == "parquet":
             raise InputError(file.name, "is no Parquet file: it does not begin with PAR1", "write it again")
         raise InputError(file.name, f"is Parquet by its first bytes and {name} by its name", "rename it to .parquet")
     for magic, finding in _MAGIC.items():
-        if head.startswith(magic):
+        if data.startswith(magic):
             raise InputError(file.name, finding, "rename it, or convert it to UTF-8 text or Parquet")
-    if name == "jsonl" and strip_bom(head).lstrip().startswith(b"["):
+    if name == "jsonl" and strip_bom(data).lstrip().startswith(b"["):
         raise InputError(file.name, "is one JSON array; mrml reads one object a line", "convert it with jq -c '.[]'")
 
 
@@ -158,7 +154,7 @@ def spelt(option: str, text: str | None) -> str | None:
     return text
 
 
-def _delimiter(config: DataConfig, name: str, head: bytes, quote: str) -> str:
+def _delimiter(config: DataConfig, name: str, data: bytes, quote: str) -> str:
     """The configured one, a tab for TSV, else the one that cuts the first lines into most equal rows."""
     if said := spelt("delimiter", config.delimiter):
         return said
@@ -167,19 +163,19 @@ def _delimiter(config: DataConfig, name: str, head: bytes, quote: str) -> str:
     best, most = ",", 1
     for delimiter in _DELIMITERS:
         format_ = Format("csv", delimiter, quote, False, config.multiline)
-        widths = {len(row) for row in _records(head, format_, 10)}
+        widths = {len(row) for row in _records(data, format_, 10)}
         if len(widths) == 1 and (n := widths.pop()) > most and (delimiter != " " or most == 1):
             best, most = delimiter, n
     return best
 
 
-def _has_header(head: bytes, format: Format, known: Collection[str]) -> bool:
+def _has_header(data: bytes, format: Format, known: Collection[str]) -> bool:
     """Whether the first record names the columns.
 
     It does when it holds a known name; it does not when it holds a number, a null marker or a name twice.  Otherwise
     the rows below decide: it does unless one of its texts stands below it in its own column.
     """
-    rows = _records(head, format, 50)
+    rows = _records(data, format, 50)
     if not rows:
         return True
     first, below = rows[0], rows[1:]
@@ -191,15 +187,16 @@ def _has_header(head: bytes, format: Format, known: Collection[str]) -> bool:
     return not any(text in [row[i] for row in below if i < len(row)] for i, text in enumerate(first))
 
 
-def _records(head: bytes, format: Format, most: int) -> list[list[str]]:
+def _records(data: bytes, format: Format, most: int) -> list[list[str]]:
     """The fields of the first records."""
-    return [split(line, format) for line in _lines(head, most, format.quote, format.delimiter, format.multiline)]
+    return [split(line, format) for line in _lines(data, most, format.quote, format.delimiter, format.multiline)]
 
 
-def _lines(head: bytes, most: int, quote: str = "", delimiter: str = ",", multiline: bool = False) -> list[bytes]:
-    """The bytes of the first records; the last is left out when the head may have cut it."""
-    data = strip_bom(head)
+def _lines(data: bytes, most: int, quote: str = "", delimiter: str = ",", multiline: bool = False) -> list[bytes]:
+    """The bytes of the first records; the last is left out when the data may have cut it."""
+    may_be_cut = len(data) >= HEAD_BYTES
+    data = strip_bom(data)
     spans = find_records(data, quote, delimiter, multiline)
     n = len(spans.starts)
-    n -= n > 1 and len(head) >= HEAD_BYTES
+    n -= n > 1 and may_be_cut
     return [data[spans.starts[i] : spans.ends[i]] for i in range(min(n, most))]

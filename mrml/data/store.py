@@ -20,10 +20,11 @@ import os
 import struct
 import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 MAGIC = b"MRMLBLK1"
 ALIGN = 64
 _HEAD = struct.Struct("<8sII")
+#: Maps that stay open, the least recently used closed first: at 8 MB each, 1 GB of pages that the kernel may reclaim.
+MAPS = 128
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ARRAYS = ("rows", "X", "y", "weight", "offset", "group", "id", "center", "scale")
 _PLAIN = ("file", "index", "part", "n_records", "n_bad", "problems")
@@ -47,6 +50,7 @@ class DirectoryStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._made: set[int] = set()
+        self._maps: OrderedDict[Path, _Map] = OrderedDict()
 
     def block_memo(self, file: int, index: int) -> DirectoryMemo:
         """The memo of a block."""
@@ -117,7 +121,29 @@ class DirectoryStore:
                 raise
 
     def _read(self, file: int, index: int, name: str) -> tuple[dict[str, Any], dict[str, Array]] | None:
-        return read_arrays(self._target(file, index, name))
+        """From the open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
+        target = self._target(file, index, name)
+        try:
+            inode = os.stat(target).st_ino
+        except OSError:
+            return None
+        kept = self._maps.get(target)
+        if kept is not None and kept.inode == inode:
+            self._maps.move_to_end(target)
+            return kept.content
+        content = read_arrays(target)
+        if content is not None:
+            self._maps[target] = _Map(inode, content)
+            while len(self._maps) > MAPS:
+                self._maps.popitem(last=False)
+        return content
+
+
+class _Map(NamedTuple):
+    """An open map: the file it was made of, and what :func:`read_arrays` gave."""
+
+    inode: int
+    content: tuple[dict[str, Any], dict[str, Array]]
 
 
 class DirectoryMemo:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines.task import Report, reduce_key, value_of
+from mrml.engines.task import Report, in_task, reduce_key, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model
@@ -76,5 +76,6 @@ class Shuffle:
         for key in sorted(self._parts):
             parts = self._parts.pop(key)
             ordered: Iterable[tuple[Node, bytes]] = ((k[0], parts[k]()) for k in sorted(parts))
-            values[key] = value_of(algorithm, state, key, reduce_key(algorithm, state, key, ordered))
+            with in_task(f"key {key!r}"):
+                values[key] = value_of(algorithm, state, key, reduce_key(algorithm, state, key, ordered))
         return values

@@ -9,7 +9,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.task import Report, blocks, map_split
+from mrml.engines.task import Report, blocks, in_task, map_split
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model
 from mrml.statistic import Node
@@ -43,14 +43,16 @@ class InlineEngine(Engine):
             def sink(key: str, node: Node, message: bytes, task: int = number) -> None:
                 shuffle.add(key, node, lambda: message, task)
 
-            self.report.merge(map_split(algorithm, state, blocks(dataset, split, store), sink))
+            with in_task(f"split {number}"):
+                self.report.merge(map_split(algorithm, state, blocks(dataset, split, store), sink))
         return shuffle.reduce(algorithm, state)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         self.report = Report()
         store = self._store(dataset)
         for number, split in enumerate(dataset.splits(self.split_bytes)):
-            self.report.merge(write_split(model, blocks(dataset, split, store), scoring, number))
+            with in_task(f"split {number}"):
+                self.report.merge(write_split(model, blocks(dataset, split, store), scoring, number))
         return self.report
 
     def close(self) -> None:

@@ -22,10 +22,10 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.task import Report
+from mrml.engines.task import Report, told
 from mrml.engines.worker import receive, send
 from mrml.engines.write import Scoring
-from mrml.errors import EngineError, TaskFailed, from_json
+from mrml.errors import EngineError
 from mrml.model import Model
 from mrml.statistic import Node
 
@@ -179,10 +179,7 @@ class LocalEngine(Engine):
         process.task = None
         if "error" in answer:
             self._drain()
-            error = from_json(answer["error"])
-            if isinstance(error, TaskFailed):
-                error.traceback = answer["traceback"]
-            raise error
+            raise told(answer)
         self.report.merge(Report(**answer["report"]))
 
     def _replace(self, number: int, selector: selectors.BaseSelector, waiting: deque[int], attempts: list[int]) -> None:

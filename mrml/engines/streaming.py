@@ -23,9 +23,10 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine
-from mrml.engines.task import Report, value_of
+from mrml.engines.protocol import ERROR, KEY, FieldsProtocol
+from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
-from mrml.errors import EngineError, TaskFailed, from_json
+from mrml.errors import EngineError
 from mrml.model import Model
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,12 @@ class StreamingEngine(Engine):
         split_bytes = min(self.split_bytes, dataset.n_bytes // (2 * self.n_tasks) + 1)
         args = ["--task", self._task(dataset, split_bytes, algorithm.spec()), "--state", str(state_path)]
         values = {}
-        for key, (message, counted) in self._job(args, len(dataset.splits(split_bytes))):
+        for name, (*messages, counted) in self._job(args, len(dataset.splits(split_bytes))):
             self._count(counted)
-            values[key] = value_of(algorithm, state, key, base64.b64decode(message))
-        return values
+            for message in messages:  # none where a split filled no key
+                key = name.removeprefix(KEY)
+                values[key] = value_of(algorithm, state, key, base64.b64decode(message))
+        return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         folder = self._folder / "model"
@@ -93,8 +96,12 @@ class StreamingEngine(Engine):
             self._datasets.append(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
-        path.write_bytes(wire.dumps({**task, "store": str(self._folder / str(number))}))
+        path.write_bytes(wire.dumps({**task, "store": self._store_path(number)}))
         return str(path)
+
+    def _store_path(self, number: int) -> str | None:
+        """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
+        return str(self._folder / str(number))
 
     def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, list[str]]]:
         """Run the job; its records.  What went wrong in a task is raised here."""
@@ -104,7 +111,7 @@ class StreamingEngine(Engine):
             try:
                 records = self._run_job([*args, *inputs])
                 break
-            except _JobFailed as failed:
+            except JobFailed as failed:
                 if attempt == MAX_ATTEMPTS:
                     finding = f"the job failed {attempt} times: {failed}"
                     raise EngineError(
@@ -112,8 +119,8 @@ class StreamingEngine(Engine):
                     ) from failed
                 log.warning("the job failed (%s): it runs again", failed)
         for key, fields in records:
-            if key == "!error":
-                raise _task_error(fields[0])
+            if key == ERROR:
+                raise told(json.loads(base64.b64decode(fields[0])))
             yield key, fields
 
     def _inputs(self, n_splits: int) -> list[str]:
@@ -132,7 +139,7 @@ class StreamingEngine(Engine):
 
     def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
         """Run one mrjob job and read its output."""
-        from mrml.engines.streaming_job import FieldsProtocol, RoundJob
+        from mrml.engines.streaming_job import RoundJob
 
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)
@@ -143,7 +150,7 @@ class StreamingEngine(Engine):
             try:
                 runner.run()
             except Exception as error:  # mrjob wraps a task's end in an exception of its runner's own
-                raise _JobFailed(str(error)) from error
+                raise JobFailed(str(error)) from error
             output = b"".join(runner.cat_output())
         return [protocol.read(line) for line in output.splitlines()]
 
@@ -160,13 +167,5 @@ class StreamingEngine(Engine):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _JobFailed(Exception):
+class JobFailed(Exception):
     """A job ended without its output."""
-
-
-def _task_error(field: str) -> Exception:
-    told = json.loads(base64.b64decode(field))
-    error = from_json(told["error"])
-    if isinstance(error, TaskFailed):
-        error.traceback = told["traceback"]
-    return error

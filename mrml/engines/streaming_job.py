@@ -1,15 +1,16 @@
 """The mrjob job of one round: map tasks send up nodes of the merge tree, reducers complete it.
 
 mrjob ships this file and runs it as a script, so it imports by full names and ends in a ``__main__`` guard.  Input
-lines are numbers of splits.  A record is one line: the key as JSON, a tab, and tab-separated fields; binary values
-are base64 because mrjob's local runners sort lines.
+lines are numbers of splits.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
-import traceback
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,42 +27,19 @@ from mrml import wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
-from mrml.engines.task import Report, blocks, map_split, reduce_key  # noqa: E402
-from mrml.errors import MrmlError, to_json  # noqa: E402
+from mrml.engines.protocol import ERROR, KEY, REPORT, Fields, FieldsProtocol, pack  # noqa: E402
+from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
-#: the key of what went wrong in a task
-ERROR = "!error"
-#: the key of what a map-only task counted
-REPORT = "!report"
 
-Fields = list[str]
-
-
-class FieldsProtocol:
-    """Key and fields in one line of text."""
-
-    def read(self, line: bytes) -> tuple[str, Fields]:
-        key, *fields = line.decode("ascii").split("\t")
-        return json.loads(key), fields
-
-    def write(self, key: str, fields: Fields) -> bytes:
-        return "\t".join([json.dumps(key), *fields]).encode("ascii")
-
-
-def pack(message: bytes) -> str:
-    """Bytes as one field."""
-    return base64.b64encode(message).decode("ascii")
-
-
-def error_fields(error: Exception) -> Fields:
+def error_fields(error: Exception, place: str) -> Fields:
     """What went wrong, as the driver raises it again."""
-    if isinstance(error, MrmlError):
-        told = to_json(error)
-    else:
-        finding = f"{type(error).__name__}: {error}"
-        told = {"type": "TaskFailed", "place": "task", "finding": finding, "remedy": "run with -v for its traceback"}
-    return [pack(json.dumps({"error": told, "traceback": traceback.format_exc()}).encode())]
+    return [pack(json.dumps(tell(task_error(error, place))).encode())]
+
+
+def report_field(report: Report) -> str:
+    """What a task counted."""
+    return pack(json.dumps(vars(report)).encode())
 
 
 class RoundJob(MRJob):  # type: ignore[misc]
@@ -70,6 +48,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
     INPUT_PROTOCOL = RawValueProtocol
     INTERNAL_PROTOCOL = FieldsProtocol
     OUTPUT_PROTOCOL = FieldsProtocol
+    #: one line, one map task; only the hadoop runner looks at it
+    HADOOP_INPUT_FORMAT = "org.apache.hadoop.mapred.lib.NLineInputFormat"
 
     def configure_args(self) -> None:
         super().configure_args()
@@ -79,12 +59,14 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def steps(self) -> list[Any]:
         if self.options.scoring:
-            return [MRStep(mapper_init=self.task_init, mapper=self.score)]
+            return [MRStep(mapper_init=self.task_init, mapper=self.score_splits)]
         return [
-            MRStep(mapper_init=self.task_init, mapper=self.map_split, reducer_init=self.task_init, reducer=self.reduce)
+            MRStep(mapper_init=self.task_init, mapper=self.map_splits, reducer_init=self.task_init, reducer=self.reduce)
         ]
 
     def task_init(self) -> None:
+        if not isinstance(sys.stderr, io.TextIOBase):  # mrjob's inline runner hands a binary file, and words are text
+            sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
         self.dataset = Dataset.from_json(task["dataset"])
         self.splits = self.dataset.splits(task["split_bytes"])
@@ -93,47 +75,58 @@ class RoundJob(MRJob):  # type: ignore[misc]
             self.algorithm = from_spec(task["algorithm"])
             self.state = State.from_wire(wire.loads(Path(self.options.state).read_bytes()))
 
-    def map_split(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+    def map_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        """A line holds the numbers of the splits to map."""
+        for number in line.split():
+            yield from self.map_split(int(number))
+
+    def map_split(self, number: int) -> Iterator[tuple[str, Fields]]:
         sent: list[tuple[str, Fields]] = []
 
         def sink(key: str, node: Node, message: bytes) -> None:
-            sent.append((key, [",".join(map(str, node)), pack(message)]))
+            sent.append((KEY + key, [",".join(map(str, node)), pack(message)]))
 
         try:
-            report = map_split(
-                self.algorithm, self.state, blocks(self.dataset, self.splits[int(line)], self.store), sink
-            )
+            source = blocks(self.dataset, self.splits[number], self.store)
+            report = map_split(self.algorithm, self.state, source, sink)
         except Exception as error:
-            yield ERROR, error_fields(error)
+            yield ERROR, error_fields(error, f"split {number}")
             return
-        for number, (key, fields) in enumerate(sent):
+        if not sent:
+            yield REPORT, [report_field(report)]
+        for place, (key, fields) in enumerate(sent):
             # what the task counted rides on its first record: no key, and so no reduce task, of its own
-            yield key, fields + ([pack(json.dumps(vars(report)).encode())] if number == 0 else [])
+            yield key, fields + ([report_field(report)] if place == 0 else [])
 
-    def reduce(self, key: str, values: Iterator[Fields]) -> Iterator[tuple[str, Fields]]:
-        if key == ERROR:
-            yield key, next(iter(values))
+    def reduce(self, name: str, values: Iterator[Fields]) -> Iterator[tuple[str, Fields]]:
+        if name in (ERROR, REPORT):
+            yield from ((name, fields) for fields in values)
             return
-        report = Report()
+        report, key = Report(), name.removeprefix(KEY)
         try:
             message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
         except Exception as error:
-            yield ERROR, error_fields(error)
+            yield ERROR, error_fields(error, f"key {key!r}")
             return
-        yield key, [pack(message), pack(json.dumps(vars(report)).encode())]
+        yield name, [pack(message), report_field(report)]
 
-    def score(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+    def score_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
+        """A line holds the numbers of the splits to score."""
+        for number in line.split():
+            yield from self.score(int(number))
+
+    def score(self, number: int) -> Iterator[tuple[str, Fields]]:
         from mrml.engines.write import Scoring, write_split
         from mrml.model import load
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
-            source = blocks(self.dataset, self.splits[int(line)], self.store)
-            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), int(line))
+            source = blocks(self.dataset, self.splits[number], self.store)
+            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:
-            yield ERROR, error_fields(error)
+            yield ERROR, error_fields(error, f"split {number}")
             return
-        yield REPORT, [pack(json.dumps(vars(report)).encode())]
+        yield REPORT, [report_field(report)]
 
 
 def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:
@@ -144,5 +137,12 @@ def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, byt
         yield Node(file, level, position), base64.b64decode(message)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run as a task: records go to standard output, and what a library writes there goes to standard error."""
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     RoundJob.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.block import Block
-from mrml.errors import EngineError
+from mrml.errors import EngineError, MrmlError, TaskFailed, from_json, to_json
 from mrml.kernels.fingerprint import fingerprint
 from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
 
 if TYPE_CHECKING:
-    from mrml.data.dataset import Dataset, Range, Split
+    from mrml.data.dataset import Dataset, Split
     from mrml.data.store import DirectoryStore
 
 #: a task sends up what it holds when its statistics pass this many bytes: memory stays bounded
@@ -52,29 +55,53 @@ class Report:
         self.fingerprints = sorted({*self.fingerprints, *other.fingerprints})
 
 
+def task_error(error: Exception, place: str) -> MrmlError:
+    """What the driver raises for an error in a task: ours as it is, any other as TaskFailed with its traceback."""
+    if isinstance(error, MrmlError):
+        return error
+    last = f"{type(error).__name__}: {error}"
+    return TaskFailed(place, last, "run with -v for its traceback", "".join(traceback.format_exception(error)))
+
+
+def tell(error: MrmlError) -> dict[str, Any]:
+    """The error as it travels; :func:`told` is the inverse."""
+    return {"error": to_json(error), "traceback": getattr(error, "traceback", "")}
+
+
+def told(tree: dict[str, Any]) -> MrmlError:
+    """The error that a task told of."""
+    error = from_json(tree["error"])
+    if isinstance(error, TaskFailed):
+        error.traceback = tree["traceback"]
+    return error
+
+
+@contextlib.contextmanager
+def in_task(place: str) -> Iterator[None]:
+    """A task that runs in this process fails as those in others do."""
+    try:
+        yield
+    except Exception as error:
+        found = task_error(error, place)
+        if found is error:
+            raise
+        raise found from error
+
+
+@contextlib.contextmanager
+def prints_to_stderr() -> Iterator[None]:
+    """What an algorithm prints is for the log: standard output carries records, messages and results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
 def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iterator[Block]:
     """The Blocks of a split in order, from the store where it has them all, else read and kept."""
     for part in split:
-        yield from dataset.read(part) if store is None else _kept(dataset, part, store)
+        yield from dataset.read(part) if store is None else store.blocks(dataset, part)
 
 
-def _kept(dataset: Dataset, part: Range, store: DirectoryStore) -> Iterator[Block]:
-    stop = part.stop if part.stop is not None else store.n_blocks(part.file)
-    if stop is not None:
-        found = [store.get_block(part.file, index) for index in range(part.first, stop)]
-        if all(block is not None for block in found):
-            yield from (block for block in found if block is not None)
-            return
-    last = part.first
-    for block in dataset.read(part):
-        store.put_block(block)
-        last = block.index + 1
-        # what was just read is still in the cache: no need to map it back
-        yield block.with_design(store=store.block_memo(block.file, block.index))
-    if part.stop is None:
-        store.put_n_blocks(part.file, last)
-
-
+@prints_to_stderr()
 def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink) -> Report:
     """Run ``algorithm.map`` over the blocks and send up the maximal nodes of every key."""
     report = Report(fingerprints=[fingerprint()])
@@ -113,6 +140,7 @@ def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink:
     return report
 
 
+@prints_to_stderr()
 def reduce_key(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> bytes:
     """Complete the tree of one key and reduce it; the value as wire bytes."""
     cls = type(algorithm.statistic(state, key))

@@ -7,7 +7,6 @@ import struct
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +16,8 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
 from mrml.data.store import DirectoryStore
-from mrml.engines.task import Report, blocks, map_split
+from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
-from mrml.errors import MrmlError, to_json
 from mrml.model import Model, load
 from mrml.statistic import Node
 
@@ -106,15 +104,6 @@ class Worker:
         return {"parts": [], "report": vars(report)}
 
 
-def describe(error: Exception) -> dict[str, Any]:
-    """The error as the driver gets it; anything but our own comes with its traceback."""
-    if isinstance(error, MrmlError):
-        return {"error": to_json(error), "traceback": ""}
-    last = f"{type(error).__name__}: {error}"
-    told = {"type": "TaskFailed", "place": "worker", "finding": last, "remedy": "run with -v for its traceback"}
-    return {"error": told, "traceback": traceback.format_exc()}
-
-
 def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
@@ -150,7 +139,8 @@ def main() -> None:
         try:
             answer = worker.handle(message)
         except Exception as error:
-            answer = describe(error)
+            place = f"split {message['split']}" if "split" in message else str(message.get("op"))
+            answer = tell(task_error(error, place))
         if answer is not None:
             send(out, {**answer, "task": message.get("task", -1)})
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrml.data.block import Array, Block
-from mrml.engines.task import Report
+from mrml.engines.task import Report, prints_to_stderr
 from mrml.errors import ConfigError, nearest
 from mrml.kernels.fingerprint import fingerprint
 from mrml.model import Model, Prediction
@@ -47,6 +47,7 @@ class Scoring:
         return Scoring(tree["output"], tree["format"], tuple(tree["names"]), tree["starts"])
 
 
+@prints_to_stderr()
 def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number: int) -> Report:
     """Score the blocks of split ``number`` into ``part-<number>``; written aside and renamed: a rerun is harmless."""
     report = Report(fingerprints=[fingerprint()])

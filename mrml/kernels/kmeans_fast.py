@@ -7,10 +7,11 @@ Compiled lazily and cached on disk; :func:`prewarm` fills the cache, so that a t
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 
 from mrml.kernels.kmeans import Float, Float64, Int64, Nearest, Sparse
@@ -18,14 +19,31 @@ from mrml.kernels.kmeans import Float, Float64, Int64, Nearest, Sparse
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _without_scipy(name: str) -> Any:
+    """Import a module that would load SciPy only to look at its version, as numba does: a task pays for that."""
+    hide = "scipy" not in sys.modules
+    if hide:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module(name)
+    finally:
+        if hide:
+            del sys.modules["scipy"]
+
+
+numba = _without_scipy("numba")
+_without_scipy("numba.np.arraymath")  # looks for SciPy's BLAS when the first function is dispatched
+
+
 def _jit(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
-def nearest(x: Float, slopes: Float, constants: Float) -> Nearest:
+def nearest(x: Float, slopes: Float, constants: Float, scratch: Float) -> Nearest:
     """See :func:`mrml.kernels.kmeans.nearest`."""
-    labels, score = np.empty(len(x), np.int64), np.empty(len(x), x.dtype)
-    _least(slopes @ x.T, np.array(constants), labels, score)
+    n, k = len(x), len(slopes)
+    labels, score = np.empty(n, np.int64), np.empty(n, x.dtype)
+    _least(np.matmul(slopes, x.T, out=scratch[: n * k].reshape(k, n)), np.array(constants), labels, score)
     return Nearest(labels, score)
 
 
@@ -122,7 +140,7 @@ def prewarm() -> None:
     labels, one = np.zeros(1, np.int64), np.zeros(1)
     for dtype in (np.float32, np.float64):
         x = np.zeros((1, 1), dtype)
-        nearest(x, x, np.zeros(1, dtype))
+        nearest(x, x, np.zeros(1, dtype), np.empty(1, dtype))
         sums(x, labels, None, one, 1)
     entry = Sparse(np.array([0, 1]), np.zeros(1, np.int32), np.zeros(1))
     nearest_sparse(entry, np.zeros((1, 1)), one)

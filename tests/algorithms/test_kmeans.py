@@ -391,7 +391,7 @@ def test_the_kernels_are_twins(seed: int, dtype: Any, weighted: bool) -> None:
     sparse = csr(x.astype(np.float64))
     rows = kernel.Sparse(sparse.indptr, sparse.indices, sparse.data)
     for module in (kernel, fast):
-        found = module.nearest(x, -2 * c, constants)
+        found = module.nearest(x, -2 * c, constants, np.empty(n * k + 3, dtype))
         assert np.array_equal(found.labels, d2.argmin(axis=1))
         assert np.array_equal(found.score + (x * x).sum(axis=1), d2.min(axis=1))
         also = module.nearest_sparse(rows, -2.0 * c, constants.astype(np.float64))

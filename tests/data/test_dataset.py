@@ -54,6 +54,12 @@ def blocks(dataset: Dataset, split_bytes: int = 1 << 30) -> list[Block]:
     return [b for split in dataset.splits(split_bytes) for part in split for b in dataset.read(part)]
 
 
+def remeasured(dataset: Dataset) -> Dataset:
+    """The Dataset as if its files had always had their present sizes."""
+    files = (dataclasses.replace(f, size=Path(f.path).stat().st_size) for f in dataset.files)
+    return dataclasses.replace(dataset, files=tuple(files))
+
+
 def plain(values) -> list:
     """A column as Python values, NaN as None."""
     if isinstance(values, Coded):
@@ -365,7 +371,27 @@ def test_a_truncated_gzip_file_is_an_input_error(tmp_path):
     path = write(tmp_path / "a.csv.gz", text)
     dataset = opened(path, target="y")
     path.write_bytes(path.read_bytes()[:-200])
-    fails(lambda: blocks(dataset), "a.csv.gz", "cannot be read as gz")
+    fails(lambda: blocks(dataset), "a.csv.gz", "when the run began")
+    fails(lambda: blocks(remeasured(dataset)), "a.csv.gz", "cannot be read as gz")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".zst"])
+def test_compressed_members_behind_each_other_are_one_file_and_garbage_is_an_error(tmp_path, ending):
+    one, two = (write(tmp_path / f"{i}{ending}", t).read_bytes() for i, t in enumerate(["x,y\n1,0\n2,", "1\n3,0\n"]))
+    path = tmp_path / "d" / f"a.csv{ending}"
+    path.parent.mkdir()
+    path.write_bytes(one + two)
+    dataset = opened(path, target="y")
+    assert [b.X[:, 0].tolist() for b in blocks(dataset)] == [[1, 2, 3]]
+    path.write_bytes(one + b"\0" * 100)
+    fails(lambda: blocks(remeasured(dataset)), f"a.csv{ending}", "cannot be read as")
+
+
+def test_an_empty_compressed_part_changes_nothing_but_the_numbers_of_files(tmp_path):
+    write(tmp_path / "part-0.csv.gz", "")
+    write(tmp_path / "part-1.csv.gz", "a,b\n1,0\n")
+    dataset = opened(tmp_path, target="b")
+    assert rows(blocks(dataset)) == [(1, [1.0], 0.0, None, None, None)]
 
 
 # ---- groups ----
