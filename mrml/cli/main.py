@@ -59,6 +59,7 @@ COMMANDS = {
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
     "sample": Command("mrml.cli.sample", "make data to try things on"),
+    "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }
 
