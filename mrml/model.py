@@ -7,6 +7,7 @@ Neither holds anything of when, where or by which engine a model was made.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import math
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ import numpy as np
 
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError
+from mrml.folder import Folder
 
 FORMAT_VERSION = 1
 M = TypeVar("M", bound="Model")
@@ -68,13 +70,14 @@ class Model(ABC):
         raise ConfigError(type(self).__name__, "has no scikit-learn counterpart")
 
     def save(self, directory: str | Path) -> None:
-        """Write ``model.json`` and ``model.npz`` into an existing directory."""
-        folder = Path(directory)
+        """Write ``model.json`` and ``model.npz`` into an existing directory, local or on HDFS."""
+        folder = Folder(directory)
         text = json.dumps(describe(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
         arrays = self.arrays()
-        with open(folder / "model.npz", "wb") as file:
-            np.savez(file, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
+        packed = io.BytesIO()  # the archive of a stream without seek has other bytes than that of a file
+        np.savez(packed, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
+        folder.write("model.json", text.encode() + b"\n")
+        folder.write("model.npz", packed.getvalue())
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -99,21 +102,21 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
 
 
 def load(directory: str | Path) -> Model:
-    """Read the model that ``save`` wrote into a directory."""
-    folder = Path(directory)
+    """Read the model that ``save`` wrote into a directory, local or on HDFS."""
+    folder, name = Folder(directory), "model.json"
     try:
-        header = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        with np.load(folder / "model.npz", allow_pickle=False) as file:
+        header = json.loads(folder.read(name))
+        name = "model.npz"
+        with folder.fs.open(folder.join(name)) as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {k: file[k] for k in file.files}
     except FileNotFoundError as error:
-        raise InputError(
-            str(folder), f"holds no {Path(error.filename).name}", "give what `mrml train --output` wrote"
-        ) from error
+        remedy = "give what `mrml train --output` wrote"
+        raise InputError(str(directory), f"holds no {name}", remedy) from error
     except (ValueError, OSError) as error:
-        raise InputError(str(folder), f"cannot be read as a model: {error}", "copy it again") from error
+        raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
     if header.get("format") != FORMAT_VERSION:
         finding = f"model format {header.get('format')}, this mrml reads {FORMAT_VERSION}"
-        raise InputError(str(folder), finding, "use the mrml that wrote it")
+        raise InputError(str(directory), finding, "use the mrml that wrote it")
     return revive(header, arrays)
 
 

@@ -10,12 +10,10 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,8 +29,9 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
-from mrml.engines.write import Scoring
+from mrml.engines.write import Scoring, finish
 from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists, ResumeMismatch
+from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.schema import Schema
 
@@ -154,26 +153,25 @@ class RunDirectory:
     """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
 
     def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-        self.output = Path(output)
+        self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint(self.folder / "checkpoint")
+        self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
         if overwrite and not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.remove()
         elif resume:
             self._same(identity)
-        elif self.output.exists() and any(self.output.iterdir()):
-            done = (self.output / SUCCESS).exists()
+        elif self.output.names():
+            done = self.output.exists(SUCCESS)
             finding = "is there already" if done else "holds a run that did not finish"
             remedy = "say --overwrite to replace it" + ("" if done else ", or --resume to go on")
-            raise OutputExists(str(self.output), finding, remedy)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_json(self.folder / "identity.json", identity)
+            raise OutputExists(output, finding, remedy)
+        self.folder.make()
+        self.folder.write("identity.json", _json(identity))
 
     def _same(self, identity: Mapping[str, Any]) -> None:
-        path = self.folder / "identity.json"
-        if not path.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        if not self.folder.exists("identity.json"):
+            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+        begun = json.loads(self.folder.read("identity.json"))
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 finding = f"{key} is not what the run began with: {_difference(begun.get(key), value)}"
@@ -182,15 +180,15 @@ class RunDirectory:
     def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
         """Put the model in place: what was there stays whole until the new files are."""
         aside = self.folder / "model"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        model.save(aside)
-        _write_json(aside / "run.json", facts)
-        (self.output / SUCCESS).unlink(missing_ok=True)
+        aside.remove()
+        aside.make()
+        model.save(aside.path)
+        aside.write("run.json", _json(facts))
+        self.output.remove(SUCCESS)
         for name in ("model.npz", "model.json", "run.json"):
-            os.replace(aside / name, self.output / name)
-        aside.rmdir()
-        (self.output / SUCCESS).touch()
+            self.output.fs.mv(aside.join(name), self.output.join(name))
+        aside.remove()
+        self.output.write(SUCCESS, b"")
 
 
 def _difference(old: Any, new: Any) -> str:
@@ -204,10 +202,8 @@ def _difference(old: Any, new: Any) -> str:
     return f"{json.dumps(old)[:200]} then, {json.dumps(new)[:200]} now"
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
@@ -318,10 +314,10 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
 
 def _check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
-    path = Path(config.output)
-    if path.exists() and not path.is_dir():
+    folder = Folder(config.output)
+    if folder.exists() and not folder.fs.isdir(folder.path):
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
-    if (path / SUCCESS).exists() and not (config.overwrite or config.resume):
+    if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
 
 
@@ -456,27 +452,26 @@ def predict(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
-    target = Path(output)
+    target = Folder(output)
     if target.exists() and not overwrite:
         raise OutputExists(output, "is there already", "say --overwrite to replace it")
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
-    aside = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    aside = target.aside()
+    aside.make()
     began = time.monotonic()
     try:
         with engine_of(engine, data.split_bytes) as running:
-            scoring = _scoring(dataset, running, data, str(aside), format)
+            scoring = _scoring(dataset, running, data, aside.path, format)
             report = running.write(model, dataset, scoring)
             _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        (aside / SUCCESS).touch()
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
+        n_parts = finish(aside, format)
+        aside.write(SUCCESS, b"")
+        aside.replace(target)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.remove()
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(target.glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts

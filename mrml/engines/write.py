@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mrml.data.block import Array, Block
 from mrml.engines.task import Report, prints_to_stderr
-from mrml.errors import ConfigError, nearest
+from mrml.errors import ConfigError, EngineError, nearest
+from mrml.folder import Folder
 from mrml.kernels.fingerprint import fingerprint
 from mrml.model import Model, Prediction
 
@@ -49,16 +51,42 @@ class Scoring:
 
 @prints_to_stderr()
 def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number: int) -> Report:
-    """Score the blocks of split ``number`` into ``part-<number>``; written aside and renamed: a rerun is harmless."""
+    """Score the blocks of split ``number`` into ``part-<number>``.
+
+    Every attempt writes aside under a name of its own and renames: equal bytes, so which attempt is last is all one.
+    """
     report = Report(fingerprints=[fingerprint()])
-    path = os.path.join(scoring.output, f"part-{number:05d}.{scoring.format}")
-    aside = f"{path}.{os.getpid()}.tmp"
-    with _Writer(aside, scoring.format) as writer:
+    folder = Folder(scoring.output)
+    with folder.writing(part_name(number, scoring.format)) as file, _Writer(file, scoring.format) as writer:
         for block in source:
             report.see(block)
             writer.write(_table(model, block, scoring))
-    os.replace(aside, path)
     return report
+
+
+def part_name(number: int, format: str) -> str:
+    """The part file of a split."""
+    return f"part-{number:05d}.{format}"
+
+
+def finish(folder: Folder, format: str) -> int:
+    """Remove what lost attempts left beside the parts; the number of parts, of which none may be missing."""
+    names = folder.names()
+    parts = [name for name in names if re.fullmatch(rf"part-\d+\.{format}", name)]
+    for name in set(names) - set(parts):
+        folder.remove(name)
+    missing = {part_name(n, format) for n in range(len(parts))} - set(parts)
+    if missing:
+        raise EngineError(str(folder), f"{min(missing)} is missing", "run it again, and report this as a bug")
+    return len(parts)
+
+
+def fetch(source: Folder, target: Folder) -> None:
+    """Copy the parts that tasks wrote where they could to where they shall lie."""
+    for name in source.names():
+        if name.startswith("part-"):
+            with source.fs.open(source.join(name)) as parts, target.writing(name) as file:
+                shutil.copyfileobj(parts, file, 1 << 20)
 
 
 def _table(model: Model, block: Block, scoring: Scoring) -> pa.Table:
@@ -103,11 +131,10 @@ def labels(classes: tuple[str, ...]) -> pa.Array:
 
 
 class _Writer:
-    """A part file that takes tables; its schema is the first table's."""
+    """Tables into an open file; their schema is the first one's."""
 
-    def __init__(self, path: str, format: str) -> None:
-        self.path, self.format = path, format
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+    def __init__(self, file: BinaryIO, format: str) -> None:
+        self._file, self.format = file, format
         self._sink: Any = None
 
     def write(self, table: pa.Table) -> None:
@@ -133,6 +160,3 @@ class _Writer:
     def __exit__(self, *error: object) -> None:
         if self._sink is not None:
             self._sink.close()
-        self._file.close()
-        if error[0] is not None:
-            os.unlink(self.path)
