@@ -8,6 +8,7 @@ done is asked of the ResourceManager by the job's tag, not of the client process
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import io
 import logging
@@ -23,10 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from mrml import pin
+from mrml.data.dataset import Dataset
 from mrml.engines.streaming import JobFailed, StreamingEngine
+from mrml.engines.task import Report
+from mrml.engines.write import Scoring, fetch
 from mrml.engines.yarn import Application, ResourceManager, configuration
 from mrml.errors import ConfigError, EngineError
-from mrml.fs import filesystem
+from mrml.folder import Folder
+from mrml.fs import LocalFileSystem, filesystem
+from mrml.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +94,19 @@ class HadoopEngine(StreamingEngine):
         self._jobs = 0
         self._staged: dict[str, str] = {}
 
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
+        target = Folder(scoring.output)
+        if not isinstance(target.fs, LocalFileSystem):
+            return super().write(model, dataset, scoring)
+        source = Folder(f"{self.staging}/parts")
+        source.remove()
+        source.make()
+        report = super().write(model, dataset, dataclasses.replace(scoring, output=source.path))
+        fetch(source, target)
+        source.remove()
+        return report
+
     # ---- staging
 
     def _store_path(self, number: int) -> str | None:
@@ -123,7 +142,8 @@ class HadoopEngine(StreamingEngine):
         output = f"{self.staging}/out-{self._jobs}"
         local = {args[i + 1] for i, a in enumerate(args) if a in ("--task", "--state", "--scoring")}
         staged = [self._stage(a) if a in local else a for a in args]
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag), *staged])
+        n_reducers = 0 if "--scoring" in args else self.n_reducers
+        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag, n_reducers), *staged])
         job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
         with job.make_runner() as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
@@ -139,8 +159,8 @@ class HadoopEngine(StreamingEngine):
             raise JobFailed("its output has no _SUCCESS")
         yield from (name for name in names if "/part-" in name)
 
-    def _tagged(self, tag: str) -> list[str]:
-        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(self.n_reducers)}
+    def _tagged(self, tag: str, n_reducers: int) -> list[str]:
+        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(n_reducers)}
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
