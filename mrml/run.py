@@ -83,6 +83,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             jobconf_of(config),
             config.queue,
             config.max_wait_s,
+            config.environment,
         )
     from mrml.engines.streaming import StreamingEngine
 

@@ -59,6 +59,7 @@ COMMANDS = {
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
     "sample": Command("mrml.cli.sample", "make data to try things on"),
+    "pack": Command("mrml.cli.pack", "the environment that runs, as an archive for the nodes of a cluster"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import getpass
 import io
 import logging
 import os
@@ -25,10 +24,11 @@ from typing import Any
 
 from mrml import pin
 from mrml.data.dataset import Dataset
+from mrml.engines.environment import LINK, PYTHON, shipped
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import Application, ResourceManager, configuration
+from mrml.engines.yarn import Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
 from mrml.fs import LocalFileSystem, filesystem
@@ -64,6 +64,7 @@ class HadoopEngine(StreamingEngine):
     task_python : interpreter on the nodes that has mrml; default the running one, for a cluster on this machine.
     n_reducers : reduce tasks a job.
     jobconf : more ``-D`` keys; they win over ours.
+    environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     """
 
@@ -77,6 +78,7 @@ class HadoopEngine(StreamingEngine):
         jobconf: dict[str, str] | None = None,
         queue: str | None = None,
         max_wait_s: float = 3600.0,
+        environment: str | None = None,
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
@@ -85,10 +87,8 @@ class HadoopEngine(StreamingEngine):
         self.task_python, self.n_reducers, self.max_wait_s = task_python, n_reducers, max_wait_s
         self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
         self.run_id = f"mrml-{uuid.uuid4().hex[:12]}"
-        root = self.keys.get("fs.defaultFS", "").rstrip("/")
-        if not root.startswith("hdfs://"):
-            raise ConfigError("hadoop, fs.defaultFS", f"{root!r} is not HDFS", "set it in core-site.xml")
-        self.staging = f"{root}/user/{getpass.getuser()}/mrml/{self.run_id}"
+        self.staging = f"{home(self.keys)}/{self.run_id}"
+        self.environment = shipped(environment, home(self.keys)) if environment else None
         self.fs = filesystem(self.staging)[0]
         self.fs.makedirs(self.staging)
         self._jobs = 0
@@ -169,14 +169,17 @@ class HadoopEngine(StreamingEngine):
     def _options(self) -> list[str]:
         python = self.task_python or sys.executable
         environment = dict(pin.VARIABLES)
-        if self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
+        archives: list[str] = []
+        if self.environment is not None:
+            python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]
+        elif self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
             environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
         where = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging}/mrjob", "--cleanup", "NONE"]
         pythons = ["--python-bin", python, "--task-python-bin", python]
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
-        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *cmdenv]
+        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
 
     def _watched(self, runner: Any, tag: str) -> None:
         """Run the client; believe the ResourceManager about how the job ends."""
