@@ -15,7 +15,7 @@ FLOORS = {
     1: "kernels losses penalties",
     2: "algorithm statistic model schema config data fs folder wire export",
     3: "algorithms selection engines",
-    4: "driver run sample extend pack doctor",
+    4: "driver run sample extend pack doctor doctor_cluster",
     5: "api cli conf logs airflow __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
