@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import posixpath
+import re
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mrml.fs import filesystem
+from mrml.fs import LocalFileSystem, filesystem
 
 #: how the name of a file or directory ends that is not finished
 ASIDE = ".tmp"
+_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*")
 
 
 class Folder:
@@ -24,7 +27,9 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.fs, found = filesystem(path)
-        self.path = found.rstrip("/") or "/"
+        host = _HOST.match(found)
+        self._host = host[0] if host else ""
+        self.path = self._host + (found[len(self._host) :].rstrip("/") or "/")
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(self.join(name))
@@ -36,13 +41,22 @@ class Folder:
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    @property
+    def parent(self) -> Folder:
+        """The folder above; the root is above itself."""
+        return Folder(self._host + posixpath.dirname(self.path[len(self._host) :]))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
     def join(self, name: str) -> str:
         """The path of an entry."""
         return f"{self.path.rstrip('/')}/{name}"
 
-    def aside(self) -> Folder:
-        """A sibling for what shall take this folder's place; its name is of no other attempt."""
-        return Folder(f"{self.path.rpartition('/')[0]}/_{self.name}.{uuid.uuid4().hex[:12]}{ASIDE}")
+    def sibling(self, ending: str) -> Folder:
+        """A hidden folder beside it; its name is of no other attempt."""
+        return self.parent / f"_{self.name}.{uuid.uuid4().hex[:12]}{ending}"
 
     def exists(self, name: str = "") -> bool:
         return self.fs.exists(self.join(name) if name else self.path)
@@ -51,7 +65,7 @@ class Folder:
         """The names of what lies in it, sorted; none when it does not exist."""
         try:
             return sorted(info.name.rstrip("/").rpartition("/")[2] for info in self.fs.ls(self.path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def make(self) -> None:
@@ -71,7 +85,7 @@ class Folder:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """A new file that gets its name when the block ends well, and is removed when it does not."""
-        aside = self.join(f"_{name}.{uuid.uuid4().hex[:12]}{ASIDE}")
+        aside = self.join(f".{name}.{uuid.uuid4().hex[:12]}{ASIDE}")
         try:
             with self.fs.open(aside, "wb") as file:
                 yield file
@@ -87,9 +101,11 @@ class Folder:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    def replace(self, target: Folder) -> None:
-        """Take the place of another folder of the same file system."""
-        target.remove()
+    def isdir(self) -> bool:
+        return self.fs.isdir(self.path)
+
+    def move(self, target: Folder) -> None:
+        """Rename it to a name of the same file system that is free."""
         self.fs.mv(self.path, target.path)
 
 

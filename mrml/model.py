@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import math
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,17 +108,34 @@ def load(directory: str | Path) -> Model:
     try:
         header = json.loads(folder.read(name))
         name = "model.npz"
-        with folder.fs.open(folder.join(name)) as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {k: file[k] for k in file.files}
-    except FileNotFoundError as error:
-        remedy = "give what `mrml train --output` wrote"
-        raise InputError(str(directory), f"holds no {name}", remedy) from error
-    except (ValueError, OSError) as error:
+        arrays = _arrays(folder, name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        finding = f"holds no {name}" if folder.isdir() else "is no directory"
+        raise InputError(str(directory), finding, "give what `mrml train --output` wrote") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
-    if header.get("format") != FORMAT_VERSION:
-        finding = f"model format {header.get('format')}, this mrml reads {FORMAT_VERSION}"
-        raise InputError(str(directory), finding, "use the mrml that wrote it")
-    return revive(header, arrays)
+    if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise InputError(
+            str(directory),
+            f"is of model format {found}, this mrml reads {FORMAT_VERSION}",
+            "use the mrml that wrote it",
+        )
+    try:
+        return revive(header, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        finding = f"is no whole model: {type(error).__name__}: {error}"
+        raise InputError(str(directory), finding, "copy it again") from error
+
+
+def _arrays(folder: Folder, name: str) -> dict[str, Array]:
+    """The arrays of a file by name, each checked against its checksum."""
+    with folder.fs.open(folder.join(name)) as stream:
+        if not zipfile.is_zipfile(stream):
+            raise ValueError(f"{name} is no array file")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
 
 
 def _finite(value: Any) -> Any:
