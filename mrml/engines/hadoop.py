@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mrml import pin
+from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.yarn import Application, ResourceManager, configuration
 from mrml.errors import ConfigError, EngineError
@@ -48,6 +49,8 @@ JOBCONF = {
     "mapreduce.client.completion.pollinterval": "100",
     "mapreduce.client.progressmonitor.pollinterval": "100",
 }
+#: statistics travel from map to reduce as bytes; the few values that leave the reducers are lines of text
+RAWBYTES = {"stream.map.output": "rawbytes", "stream.reduce.input": "rawbytes"}
 
 
 class HadoopEngine(StreamingEngine):
@@ -114,8 +117,7 @@ class HadoopEngine(StreamingEngine):
 
     # ---- a job
 
-    def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
-        from mrml.engines.protocol import FieldsProtocol
+    def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         from mrml.engines.streaming_job import RoundJob
 
         self._jobs += 1
@@ -123,7 +125,7 @@ class HadoopEngine(StreamingEngine):
         output = f"{self.staging}/out-{self._jobs}"
         local = {args[i + 1] for i, a in enumerate(args) if a in ("--task", "--state", "--scoring")}
         staged = [self._stage(a) if a in local else a for a in args]
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag), *staged])
+        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag, "--state" in args), *staged])
         job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
         with job.make_runner() as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
@@ -139,8 +141,10 @@ class HadoopEngine(StreamingEngine):
             raise JobFailed("its output has no _SUCCESS")
         yield from (name for name in names if "/part-" in name)
 
-    def _tagged(self, tag: str) -> list[str]:
-        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(self.n_reducers)}
+    def _tagged(self, tag: str, reduces: bool) -> list[str]:
+        conf = {**self.jobconf, "mapreduce.job.tags": tag}
+        if reduces:
+            conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
