@@ -84,6 +84,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             jobconf_of(config),
             config.queue,
             config.max_wait_s,
+            config.round_timeout_s,
         )
     from mrml.engines.streaming import StreamingEngine
 

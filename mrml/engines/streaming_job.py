@@ -74,7 +74,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def run_mapper(self, step_num: int = 0) -> None:
         """As mrjob does, but what goes to a reducer of Hadoop goes as bytes."""
-        if os.environ.get("stream_map_output") != "rawbytes":
+        if not _raw("stream.map.output"):
             return super().run_mapper(step_num)  # type: ignore[no-any-return]
         read_lines, _ = self._wrap_protocols(step_num, "mapper")
         for key, fields in self.map_pairs(read_lines(), step_num=step_num):
@@ -82,7 +82,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def run_reducer(self, step_num: int = 0) -> None:
         """As mrjob does, but what comes from a mapper of Hadoop comes as bytes."""
-        if os.environ.get("stream_reduce_input") != "rawbytes":
+        if not _raw("stream.reduce.input"):
             return super().run_reducer(step_num)  # type: ignore[no-any-return]
         self.task_init()
         _, write_line = self._wrap_protocols(step_num, "reducer")
@@ -153,6 +153,11 @@ class RoundJob(MRJob):  # type: ignore[misc]
             yield ERROR, error_fields(error, f"split {number}")
             return
         yield REPORT, [report_field(report)]
+
+
+def _raw(key: str) -> bool:
+    """Whether Hadoop was told to carry bytes: a task finds the job's properties in its environment."""
+    return os.environ.get(key.replace(".", "_")) == "rawbytes"
 
 
 def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:
