@@ -13,9 +13,11 @@ import platform
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +33,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
+from mrml.engines.lease import Lease
 from mrml.engines.write import Scoring
 from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists, ResumeMismatch
 from mrml.model import Model, describe, load
@@ -158,17 +161,55 @@ class RunDirectory:
         self.output = Path(output)
         self.folder = self.output / "_run"
         self.checkpoint = Checkpoint(self.folder / "checkpoint")
-        if overwrite and not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif resume:
-            self._same(identity)
-        elif self.output.exists() and any(self.output.iterdir()):
-            done = (self.output / SUCCESS).exists()
-            finding = "is there already" if done else "holds a run that did not finish"
-            remedy = "say --overwrite to replace it" + ("" if done else ", or --resume to go on")
-            raise OutputExists(str(self.output), finding, remedy)
+        there = self.output.exists() and any(self.output.iterdir())
+        if resume and not self.folder.exists():
+            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
+        if there and not (resume or overwrite or self.folder.exists()):
+            self._refuse()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.lease = Lease(self.folder / "lease")
+        try:
+            self._begin(identity, there, resume, overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, identity: Mapping[str, Any], there: bool, resume: bool, overwrite: bool) -> None:
+        if resume:
+            self._same(identity)
+        elif overwrite:
+            self._clear()
+        elif there:
+            self._refuse()
         _write_json(self.folder / "identity.json", identity)
+        name = self.folder / "id"
+        if not name.exists():
+            _write_json(name, {"run": uuid.uuid4().hex[:12]})
+        self.id: str = json.loads(name.read_text(encoding="utf-8"))["run"]
+
+    def _refuse(self) -> None:
+        done = (self.output / SUCCESS).exists()
+        finding = "is there already" if done else "holds a run that did not finish"
+        remedy = "say --overwrite to replace it" + ("" if done else ", or --resume to go on")
+        raise OutputExists(str(self.output), finding, remedy)
+
+    def _clear(self) -> None:
+        """All that an earlier run left, but for the lease, which is held."""
+        for path in self.folder.iterdir():
+            if path != self.lease.path:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def close(self) -> None:
+        """Let other drivers have the run."""
+        self.lease.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _same(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "identity.json"
@@ -284,9 +325,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    with engine_of(config.engine, config.data.split_bytes) as engine:
+    with ExitStack() as held:
+        engine = held.enter_context(engine_of(config.engine, config.data.split_bytes))
         dataset, pipeline = open_training(config, algorithm)
-        directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
+        identity = identity_of(pipeline, dataset)
+        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
@@ -306,7 +350,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-    _record(directory, model, facts, config, engine, watch, began)
+        _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
 

@@ -46,9 +46,15 @@ def lost(app: Application) -> bool:
 def why(app: Application, history: str) -> MrmlError:
     """What the user is told of an application that failed; ``history`` is the history server's web address."""
     logs = f"the whole log: yarn logs -applicationId {app.id}"
+    if "unknown queue" in app.diagnostics or ("queue" in app.diagnostics and not app.launched):
+        finding = f"YARN refused the job: {_short(app.diagnostics)}"
+        return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
+    if "max container capability" in app.diagnostics:
+        finding = f"asks for more than a node has: {_short(app.diagnostics)}"
+        return EngineError(app.id, finding, "ask for less, with --jobconf mapreduce.map.memory.mb=... and the like")
     if app.final == "KILLED" or app.state == "KILLED":
         return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
-    attempt = _failed_attempt(app, history)
+    attempt = _failed_attempt(app, history) if app.launched else None
     if attempt is None:
         return EngineError(app.id, f"ended {app.final or app.state}: {_short(app.diagnostics)}", logs)
     return explained(attempt, stderr_of(attempt, history), logs + f" -containerId {attempt.container}")
@@ -135,7 +141,11 @@ def _traceback(stderr: str) -> str:
 
 
 def _last_line(stderr: str) -> str:
-    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith(("log4j", "WARNING"))]
+    lines = [
+        line
+        for line in stderr.splitlines()
+        if any(map(str.isalpha, line)) and not line.startswith(("log4j", "WARNING"))
+    ]
     return f"; its last words: {lines[-1][:200]}" if lines else ""
 
 

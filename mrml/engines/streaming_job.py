@@ -22,7 +22,7 @@ from mrjob.job import MRJob  # noqa: E402
 from mrjob.protocol import RawValueProtocol  # noqa: E402
 from mrjob.step import MRStep  # noqa: E402
 
-from mrml import wire  # noqa: E402
+from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
@@ -157,7 +157,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
 def _raw(key: str) -> bool:
     """Whether Hadoop was told to carry bytes: a task finds the job's properties in its environment."""
-    return os.environ.get(key.replace(".", "_")) == "rawbytes"
+    return pin.environment().get(key.replace(".", "_")) == "rawbytes"
 
 
 def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:

@@ -36,6 +36,7 @@ class Application(NamedTuple):
     started_ms: int
     tracking_url: str
     tags: tuple[str, ...]
+    launched: bool
 
     @property
     def ended(self) -> bool:
@@ -162,4 +163,5 @@ def _application(value: dict[str, Any]) -> Application:
         int(value.get("startedTime", 0)),
         value.get("trackingUrl") or "",
         tuple((value.get("applicationTags") or "").split(",")),
+        bool(value.get("amContainerLogs")),
     )
