@@ -10,6 +10,7 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
+from mrml.engines.task import in_task
 from mrml.errors import EngineError, InputError
 from mrml.model import Model
 
@@ -69,19 +70,23 @@ def fit(
     """
     state = checkpoint.latest()
     if state is None:
-        state = checkpoint.save(algorithm.init(dataset.schema))
+        with in_task("init"):
+            state = algorithm.init(dataset.schema)
+        state = checkpoint.save(state)
     while state.stop is None:
         if max_rounds is not None and state.round >= max_rounds:
-            stop = f"stopped after {state.round} rounds, the limit of max_rounds"
+            stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
         values = engine.round(algorithm, state, dataset)
         if not values:
             raise InputError("data", "no row was found", "look at the files with `mrml schema`")
-        after = algorithm.update(state, values)
+        with in_task(f"round {state.round + 1}, update"):
+            after = algorithm.update(state, values)
         if after.round != state.round + 1:
             raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
         state = checkpoint.save(after)
         if on_round is not None:
             on_round(state)
-    return algorithm.model(state, dataset.schema), state
+    with in_task("model"):
+        return algorithm.model(state, dataset.schema), state

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,18 +104,31 @@ def load(directory: str | Path) -> Model:
     folder = Path(directory)
     try:
         header = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        with np.load(folder / "model.npz", allow_pickle=False) as file:
-            arrays = {k: file[k] for k in file.files}
-    except FileNotFoundError as error:
-        raise InputError(
-            str(folder), f"holds no {Path(error.filename).name}", "give what `mrml train --output` wrote"
-        ) from error
-    except (ValueError, OSError) as error:
+        arrays = _arrays(folder / "model.npz")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        finding = f"holds no {Path(error.filename).name}" if folder.is_dir() else "is no directory"
+        raise InputError(str(folder), finding, "give what `mrml train --output` wrote") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(str(folder), f"cannot be read as a model: {error}", "copy it again") from error
-    if header.get("format") != FORMAT_VERSION:
-        finding = f"model format {header.get('format')}, this mrml reads {FORMAT_VERSION}"
-        raise InputError(str(folder), finding, "use the mrml that wrote it")
-    return revive(header, arrays)
+    if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise InputError(
+            str(folder), f"is of model format {found}, this mrml reads {FORMAT_VERSION}", "use the mrml that wrote it"
+        )
+    try:
+        return revive(header, arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        finding = f"is no whole model: {type(error).__name__}: {error}"
+        raise InputError(str(folder), finding, "copy it again") from error
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a file by name, each checked against its checksum."""
+    if not zipfile.is_zipfile(path):
+        path.stat()  # not there is another error than damaged
+        raise ValueError(f"{path.name} is no array file")
+    with np.load(path, allow_pickle=False) as file:
+        return {k: file[k] for k in file.files}
 
 
 def _finite(value: Any) -> Any:

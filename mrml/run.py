@@ -1,8 +1,4 @@
-"""What the commands do: train, plan, predict, evaluate, schema, inspect; and the run directory.
-
-A model's directory holds ``model.json`` and ``model.npz`` (the model), ``run.json`` (when, where, how, with what
-metrics), ``_SUCCESS`` (the marker, written last) and ``_run/`` (identity and checkpoints, for ``--resume``).
-"""
+"""What the commands do: train, plan, predict, evaluate, schema, inspect."""
 
 from __future__ import annotations
 
@@ -10,20 +6,17 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
 import mrml
-from mrml.algorithm import Algorithm, State, build, hyperparameters, load_class
+from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
 from mrml.algorithms.evaluation import Evaluate
@@ -33,13 +26,11 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
-from mrml.engines.lease import Lease
-from mrml.engines.write import Scoring
-from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists, ResumeMismatch
+from mrml.engines.write import Scoring, sweep, write_nothing
+from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
 from mrml.model import Model, describe, load
+from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
-
-SUCCESS = "_SUCCESS"
 
 
 class Progress(Protocol):
@@ -140,133 +131,23 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     data = config.data
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    if data.target is None and data.schema is None and algorithm.target != "none":
-        looks_libsvm = data.format == "libsvm"
-        if not looks_libsvm and not _libsvm(data):
-            raise ConfigError("data, target", "no target column is named", "say --target COLUMN")
     dataset = Dataset.open(data)
     schema = dataset.schema
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
 
 
-def _libsvm(data: DataConfig) -> bool:
-    return infer(data.data, data)[0].format.name == "libsvm"
-
-
-class RunDirectory:
-    """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
-
-    def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-        self.output = Path(output)
-        self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint(self.folder / "checkpoint")
-        there = self.output.exists() and any(self.output.iterdir())
-        if resume and not self.folder.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
-        if there and not (resume or overwrite or self.folder.exists()):
-            self._refuse()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lease = Lease(self.folder / "lease")
-        try:
-            self._begin(identity, there, resume, overwrite)
-        except BaseException:
-            self.close()
-            raise
-
-    def _begin(self, identity: Mapping[str, Any], there: bool, resume: bool, overwrite: bool) -> None:
-        if resume:
-            self._same(identity)
-        elif overwrite:
-            self._clear()
-        elif there:
-            self._refuse()
-        _write_json(self.folder / "identity.json", identity)
-        name = self.folder / "id"
-        if not name.exists():
-            _write_json(name, {"run": uuid.uuid4().hex[:12]})
-        self.id: str = json.loads(name.read_text(encoding="utf-8"))["run"]
-
-    def _refuse(self) -> None:
-        done = (self.output / SUCCESS).exists()
-        finding = "is there already" if done else "holds a run that did not finish"
-        remedy = "say --overwrite to replace it" + ("" if done else ", or --resume to go on")
-        raise OutputExists(str(self.output), finding, remedy)
-
-    def _clear(self) -> None:
-        """All that an earlier run left, but for the lease, which is held."""
-        for path in self.folder.iterdir():
-            if path != self.lease.path:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def close(self) -> None:
-        """Let other drivers have the run."""
-        self.lease.close()
-
-    def __enter__(self) -> RunDirectory:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _same(self, identity: Mapping[str, Any]) -> None:
-        path = self.folder / "identity.json"
-        if not path.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in json.loads(json.dumps(identity)).items():
-            if begun.get(key) != value:
-                finding = f"{key} is not what the run began with: {_difference(begun.get(key), value)}"
-                raise ResumeMismatch("resume", finding, "give the same configuration and inputs, or a new --output")
-
-    def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
-        """Put the model in place: what was there stays whole until the new files are."""
-        aside = self.folder / "model"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        model.save(aside)
-        _write_json(aside / "run.json", facts)
-        (self.output / SUCCESS).unlink(missing_ok=True)
-        for name in ("model.npz", "model.json", "run.json"):
-            os.replace(aside / name, self.output / name)
-        aside.rmdir()
-        (self.output / SUCCESS).touch()
-
-
-def _difference(old: Any, new: Any) -> str:
-    """The first place in which two JSON values differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                return f"{key}: {_difference(old.get(key), new.get(key))}"
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return next(_difference(a, b) for a, b in zip(old, new, strict=True) if a != b)
-    return f"{json.dumps(old)[:200]} then, {json.dumps(new)[:200]} now"
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-
-
 def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
     """What a resumed run must have in common with its beginning."""
-    files = [[f.part, f.name, f.size] for f in dataset.files]
-    builds = {"mrml": mrml.__version__, "numpy": np.__version__}
-    spec = pipeline.spec()
+    params = dict(pipeline.spec()["params"])
+    algorithm, schema = params.pop("algorithm")["algorithm"], params.pop("schema")["schema"]
     return {
-        "algorithm": spec["params"]["algorithm"],
-        "transforms": _without(spec["params"]),
-        "inputs": files,
-        "builds": builds,
+        "algorithm": {"class": algorithm["class"], **algorithm["params"]},
+        "schema": schema,
+        "transforms": params,
+        "inputs": [[f.part, f.name, f.size] for f in dataset.files],
+        "builds": {"mrml": mrml.__version__, "numpy": np.__version__},
     }
-
-
-def _without(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in params.items() if k != "algorithm"}
 
 
 class _Watch:
@@ -325,15 +206,16 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    with ExitStack() as held:
-        engine = held.enter_context(engine_of(config.engine, config.data.split_bytes))
+    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
+        refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
         directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
         engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
-        model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+        with directory.undone_early():
+            model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
@@ -501,27 +383,20 @@ def predict(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
-    target = Path(output)
-    if target.exists() and not overwrite:
-        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    refuse_taken(output, overwrite)
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
-    aside = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    try:
-        with engine_of(engine, data.split_bytes) as running:
-            scoring = _scoring(dataset, running, data, str(aside), format)
-            report = running.write(model, dataset, scoring)
-            _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        (aside / SUCCESS).touch()
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
+        scoring = _scoring(dataset, running, data, str(aside), format)
+        report = running.write(model, dataset, scoring)
+        _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
+        sweep(str(aside))
+        if not any(aside.iterdir()):
+            write_nothing(model, dataset, scoring)
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(target.glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": len(list(Path(output).glob("part-*"))), "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts
@@ -531,11 +406,24 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
     """Rows without an id are told by file and row number, which needs the records of every block counted."""
     names = tuple(f.name for f in dataset.files)
     if dataset.schema.role("id") is not None:
-        return Scoring(output, format, names)
+        return Scoring(output, format, names, id_type=_id_type(dataset))
     algorithm = CountRecords()
     values = engine.round(algorithm, State({}), dataset)
     counts = algorithm.update(State({}), values)["starts"] if values else {}
     return Scoring(output, format, names, counts)
+
+
+def _id_type(dataset: Dataset) -> str:
+    """The integer type of the id column in these files, or nothing."""
+    column = dataset.schema.role("id")
+    assert column is not None
+    source = column.source
+    if dataset.schema.format.name == "parquet":
+        from mrml.data.parquet import footer
+
+        found = footer(dataset.files[0]).schema
+        source = str(found.field(column.name).type) if column.name in found.names else source
+    return "uint64" if source == "uint64" else "int64" if source.startswith(("int", "uint")) else ""
 
 
 def schema(data: DataConfig) -> tuple[Schema, str]:
@@ -568,8 +456,3 @@ def inspect(model_dir: str) -> dict[str, Any]:
     if "intercept" in arrays:
         facts["intercept"] = arrays["intercept"].ravel().tolist()
     return facts
-
-
-def hyperparameter_names(name: str) -> list[str]:
-    """The hyperparameters of an algorithm of the table or of the user's own."""
-    return sorted(hyperparameters(load_class(locate(name), Algorithm)))

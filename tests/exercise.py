@@ -99,7 +99,7 @@ class Exercise(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Any]) -> State:
         total = values["sum"]["x"][:3] + values.get("rare", {"x": np.zeros(3)})["x"]
-        seen = [*state["seen"], sorted(values)]
+        seen = [*state["seen"], list(values)]
         stop = "done" if state.round + 1 >= self.n_rounds else None
         return state.next(stop, total=np.append(state["total"], total), seen=seen)
 
@@ -137,6 +137,15 @@ class Totals(Model):
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> Totals:
         return cls(arrays["total"], header["fail"], header["flag"])
+
+
+@dataclass(frozen=True)
+class Sparing(Exercise):
+    """Fills a key in one block of all."""
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        if (block.file, block.index) == (1, 3):
+            into["sum"].add(x=float(block.n_rows))
 
 
 @dataclass(frozen=True)

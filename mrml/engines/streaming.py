@@ -143,7 +143,7 @@ class StreamingEngine(Engine):
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)
         job = RoundJob(args=[*self._options(), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
+        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=getattr(sys.stderr, "buffer", None))
         protocol = FieldsProtocol()
         with job.make_runner() as runner:
             try:

@@ -142,7 +142,10 @@ def main() -> None:
             place = f"split {message['split']}" if "split" in message else str(message.get("op"))
             answer = tell(task_error(error, place))
         if answer is not None:
-            send(out, {**answer, "task": message.get("task", -1)})
+            try:
+                send(out, {**answer, "task": message.get("task", -1)})
+            except BrokenPipeError:  # the driver is gone
+                return
 
 
 if __name__ == "__main__":

@@ -7,15 +7,32 @@ Compiled lazily and cached on disk; :func:`prewarm` fills the cache, so that a t
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 
 from mrml.kernels.kmeans import Float, Float64, Int64, Nearest, Sparse
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _without_scipy(name: str) -> Any:
+    """Import a module that would load SciPy only to look at its version, as numba does: a task pays for that."""
+    hide = "scipy" not in sys.modules
+    if hide:
+        sys.modules["scipy"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module(name)
+    finally:
+        if hide:
+            del sys.modules["scipy"]
+
+
+numba = _without_scipy("numba")
+_without_scipy("numba.np.arraymath")  # looks for SciPy's BLAS when the first function is dispatched
 
 
 def _jit(function: F) -> F:

@@ -28,13 +28,12 @@ class GaussianNB(Algorithm):
         for moments in classes:
             everything.merge(moments)
         smooth = self.var_smoothing * everything.m2.max() / everything.n_rows
-        variance = np.array([m.m2 / m.n_rows + smooth for m in classes])
+        normal = np.array([[m.mean, m.m2 / m.n_rows + smooth] for m in classes])  # (n_classes, 2, n_features)
         prior = np.array([m.n_rows for m in classes]) / everything.n_rows
-        mean = np.array([m.mean for m in classes])
-        return state.next(stop="read off in one round", mean=mean, variance=variance, prior=prior)
+        return state.next("read off in one round", fitted={"normal": normal, "prior": prior})
 
     def model(self, state: State, schema: Schema) -> Model:
-        return GaussianNBModel({k: state[k] for k in ("mean", "variance", "prior")})
+        return GaussianNBModel(state["fitted"])
 
 
 @dataclass
@@ -43,9 +42,9 @@ class GaussianNBModel(Model):
     output = "classes"
 
     def predict(self, block: Block) -> Prediction:
-        mean, variance, prior = (self.fitted[k] for k in ("mean", "variance", "prior"))
+        mean, variance = self.fitted["normal"].swapaxes(0, 1)
         distance = ((block.X[:, None] - mean) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=2)
-        raw = np.log(prior) - distance / 2
+        raw = np.log(self.fitted["prior"]) - distance / 2
         probability = np.exp(raw - np.logaddexp.reduce(raw, axis=1, keepdims=True))
         return Prediction(raw.argmax(axis=1).astype(float), probability, raw)
 
