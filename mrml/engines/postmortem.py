@@ -16,7 +16,7 @@ from mrml.errors import EngineError, MrmlError, TaskFailed
 
 #: the history of a job is written a moment after its end
 HISTORY_S = 10.0
-_MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit[^C]*Current usage: ([^;]*?)\.? Killing", re.DOTALL)
+_MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
 _CODE = re.compile(r"subprocess failed with code (\d+)")
 #: an application that ended so fell with its node: it is worth another try
 _LOST = re.compile(r"exitCode: -100\b|lost node|timed out|exitCode: -106\b", re.IGNORECASE)
