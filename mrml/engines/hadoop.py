@@ -274,10 +274,22 @@ class HadoopEngine(StreamingEngine):
     def close(self) -> None:
         for client in self._clients:
             client.end(CLIENT_GRACE_S)
+        if self._clients and not self._keep:
+            self._settle()
         if not self._keep:
             with contextlib.suppress(OSError, EngineError):
                 self.fs.rm(self.staging, recursive=True)
         super().close()
+
+    def _settle(self) -> None:
+        """Wait a moment for applications whose output was there before their end; then end what is left."""
+        until = time.monotonic() + CLIENT_GRACE_S
+        with contextlib.suppress(EngineError):
+            while not all(a.ended for a in self.resource_manager.by_tag(self.run_id)):
+                if time.monotonic() > until:
+                    self.kill(self.run_id)
+                    return
+                time.sleep(POLL_S)
 
 
 class Following:
