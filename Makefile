@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
 EXTRAS := fast,progress,dev,hdfs,xgboost
 # two processes: more only wait for each other on the machines this was measured on
 PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
+# Hadoop's jars, fetched once
+export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
@@ -47,7 +49,9 @@ demo: $(STAMP)
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
 test: lint
-	@$(PYTEST)
+	@$(PYTEST) -m 'not hadoop'
+# one cluster, and one job at a time: two cores are not enough for more
+	@$(PY) -m pytest -q -m hadoop
 
 test-fast: lint
 	@$(PYTEST) -m 'not hadoop and not slow'

@@ -9,8 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +27,7 @@ from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
+from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
@@ -78,6 +78,8 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             jobconf_of(config),
             config.queue,
             config.max_wait_s,
+            config.environment,
+            config.round_timeout_s,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -212,10 +214,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    with engine_of(config.engine, config.data.split_bytes) as engine:
+    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
-        directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
+        identity = identity_of(pipeline, dataset)
+        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
@@ -237,7 +241,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-    _record(directory, model, facts, config, engine, watch, began)
+        _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
 
@@ -257,10 +261,10 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
 
 def _check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
-    path = Path(config.output)
-    if path.exists() and not path.is_dir():
+    folder = Folder(config.output)
+    if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
-    if (path / SUCCESS).exists() and not (config.overwrite or config.resume):
+    if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
 
 
@@ -405,15 +409,16 @@ def predict(
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
-        scoring = _scoring(dataset, running, data, str(aside), format)
+        scoring = _scoring(dataset, running, data, aside.path, format)
         with dataset.naming():
             report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        sweep(str(aside))
-        if not any(aside.iterdir()):
+        sweep(aside.path)
+        if not aside.names():
             write_nothing(model, dataset, scoring)
+        n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(Path(output).glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts

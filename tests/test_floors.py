@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: "errors params pin values py",
     1: "kernels losses penalties",
-    2: "algorithm statistic model schema config data fs wire export",
+    2: "algorithm statistic model schema config data fs folder wire export",
     3: "algorithms selection engines",
-    4: "driver run rundir sample extend",
-    5: "api cli conf logs airflow __main__",
+    4: "driver run rundir sample extend pack doctor doctor_cluster",
+    5: "api cli cluster conf logs airflow __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 #: where a name may be used: prefixes of paths under mrml/
@@ -69,6 +69,9 @@ def test_imports_only_go_down_and_siblings_do_not_meet(path: Path) -> None:
         if other and other != own:
             assert FLOOR[other] <= FLOOR[own], f"{place} imports {name} of a floor above"
             siblings = {own, other} in ({"algorithms", "engines"}, {"selection", "engines"})
+            assert own != "cluster" or other in ("errors", "params"), (
+                f"{place} imports {name}: the cluster stands beside the rest"
+            )
             assert not siblings, f"{place} imports {name}: algorithms and engines do not know each other"
 
 

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: as often as YARN tries a task
 MAX_ATTEMPTS = 4
+#: a signal may reach another thread: the main one, which alone handles it, looks up this often
+HEAR_S = 0.2
 
 
 class _Process:
@@ -40,7 +42,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "mrml.engines.worker"],
+            [sys.executable, "-m", "mrml.engines.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
@@ -162,7 +164,7 @@ class LocalEngine(Engine):
                         attempts[task] += 1
                         if not self._start(process, op, task):
                             self._replace(number, selector, waiting, attempts)
-                for ready, _ in selector.select():
+                for ready, _ in selector.select(HEAR_S):
                     process = ready.data
                     try:
                         answer = receive(process.stdout)

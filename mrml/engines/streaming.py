@@ -6,7 +6,6 @@ results and plugs in at ``_run_job``.
 
 from __future__ import annotations
 
-import base64
 import gzip
 import io
 import json
@@ -23,11 +22,11 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine
-from mrml.engines.protocol import ERROR, KEY, FieldsProtocol
+from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
-from mrml.model import Model
+from mrml.model import Model, describe
 
 log = logging.getLogger(__name__)
 
@@ -72,22 +71,21 @@ class StreamingEngine(Engine):
             self._count(counted)
             for message in messages:  # none where a split filled no key
                 key = name.removeprefix(KEY)
-                values[key] = value_of(algorithm, state, key, base64.b64decode(message))
+                values[key] = value_of(algorithm, state, key, message)
         return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
-        folder = self._folder / "model"
-        folder.mkdir(exist_ok=True)
-        model.save(folder)
         path = self._folder / "scoring"
-        path.write_bytes(wire.dumps({"model": str(folder), "scoring": scoring.to_wire()}))
+        # with its model: what a node needs comes by the distributed cache
+        told_model = {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+        path.write_bytes(wire.dumps({"model": told_model, "scoring": scoring.to_wire()}))
         args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
         for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
             self._count(counted)
         return self.report
 
-    def _count(self, counted: str) -> None:
-        self.report.merge(Report(**json.loads(base64.b64decode(counted))))
+    def _count(self, counted: bytes) -> None:
+        self.report.merge(Report(**json.loads(counted)))
 
     def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
         """The file of what stays the same over the rounds of a run."""
@@ -103,7 +101,7 @@ class StreamingEngine(Engine):
         """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
         return str(self._folder / str(number))
 
-    def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, list[str]]]:
+    def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, Fields]]:
         """Run the job; its records.  What went wrong in a task is raised here."""
         self.report = Report()
         inputs = self._inputs(n_splits)
@@ -120,7 +118,7 @@ class StreamingEngine(Engine):
                 log.warning("the job failed (%s): it runs again", failed)
         for key, fields in records:
             if key == ERROR:
-                raise told(json.loads(base64.b64decode(fields[0])))
+                raise told(json.loads(fields[0]))
             yield key, fields
 
     def _inputs(self, n_splits: int) -> list[str]:
@@ -137,7 +135,7 @@ class StreamingEngine(Engine):
             paths.append(str(path))
         return paths
 
-    def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
+    def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         """Run one mrjob job and read its output."""
         from mrml.engines.streaming_job import RoundJob
 

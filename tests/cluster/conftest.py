@@ -1,0 +1,54 @@
+"""Programs that stand for Java and Maven, and jars that are none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mrml.cluster.jars import POM
+
+Program = Callable[[str, str], Path]
+#: tells a version, formats the name folder, and fails as any daemon
+JAVA = """
+case "$*" in
+  -version) echo 'openjdk version "17.0.1"' >&2;;
+  *-format*) home=$(dirname "$HADOOP_CONF_DIR"); mkdir -p "$home/data/namenode/current"
+             : > "$home/data/namenode/current/VERSION";;
+  *) DAEMON;;
+esac
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """``program("mvn", script)`` puts one on a PATH that has the system's small tools and neither Java nor Maven."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in ("sh", "dirname", "mkdir", "sleep", "env", "cat"):
+        (folder / tool).symlink_to(next(p for p in (Path("/bin", tool), Path("/usr/bin", tool)) if p.exists()))
+    monkeypatch.setenv("PATH", str(folder))
+
+    def write(name: str, script: str) -> Path:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache that holds the jars, as far as anybody can see."""
+    folder = tmp_path / "cache" / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    folder.mkdir(parents=True)
+    sizes = {}
+    for name in ("hadoop-common-3.5.0.jar", "hadoop-streaming-3.4.2.jar"):
+        (folder / name).write_text(name)
+        sizes[name] = len(name)
+    (folder / "whole.json").write_text(json.dumps(sizes))
+    return folder.parent
