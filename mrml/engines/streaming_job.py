@@ -118,12 +118,13 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def score(self, number: int) -> Iterator[tuple[str, Fields]]:
         from mrml.engines.write import Scoring, write_split
-        from mrml.model import load
+        from mrml.model import revive
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
             source = blocks(self.dataset, self.splits[number], self.store)
-            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), number)
+            model = revive(json.loads(scoring["model"]["header"]), scoring["model"]["arrays"])
+            report = write_split(model, source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:
             yield ERROR, error_fields(error, f"split {number}")
             return
