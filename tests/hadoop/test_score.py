@@ -97,7 +97,8 @@ def test_a_model_trained_scored_and_measured_on_hdfs_is_the_one_made_here(
 
 def test_scoring_again_replaces_all_or_nothing(place: Folder, mrml: Mrml, tmp_path: Path) -> None:
     data, model = place.join("rows.csv"), str(tmp_path / "model")
-    mrml("train", "logistic", "--data", data, "--target", "y", "--exclude", "key", *INLINE, "--output", model)
+    train = ("train", "logistic", "--data", data, "--target", "y", "--exclude", "key", "--window-bytes", "20000")
+    mrml(*train, *INLINE, "--output", model)
     scores = place / "scores"
     predict = ("predict", model, "--data", data, *INLINE, "--output", scores.path)
     mrml(*predict, "--format", "csv", "--split-bytes", "20000")
