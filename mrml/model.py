@@ -75,9 +75,13 @@ class Model(ABC):
         folder = Folder(directory)
         text = json.dumps(describe(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         arrays = self.arrays()
+        for name, array in arrays.items():
+            if np.asarray(array).dtype.hasobject:  # NumPy would pickle it
+                raise ConfigError(type(self).__name__, f"array {name!r} holds objects", "put them into the header")
         packed = io.BytesIO()  # the archive of a stream without seek has other bytes than that of a file
         np.savez(packed, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
-        folder.write("model.json", text.encode() + b"\n")
+        folder.write("model.json", text.encode() + b"
+")
         folder.write("model.npz", packed.getvalue())
 
 
@@ -95,7 +99,7 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
     module, _, name = str(header["class"]).partition(":")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError("model", f"{header['class']} cannot be imported", "install its package") from error
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise InputError("model", f"{header['class']} is not a Model")

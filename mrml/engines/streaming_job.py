@@ -27,6 +27,7 @@ from mrml import wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
+from mrml.engines.lean import without_pandas  # noqa: E402
 from mrml.engines.protocol import ERROR, KEY, REPORT, Fields, FieldsProtocol, pack  # noqa: E402
 from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
@@ -142,6 +143,8 @@ def main() -> None:
     """Run as a task: records go to standard output, and what a library writes there goes to standard error."""
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if "--mapper" in sys.argv:
+        without_pandas()
     RoundJob.run()
 
 
