@@ -9,7 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.queue,
             config.max_wait_s,
             config.environment,
+            config.round_timeout_s,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -206,10 +207,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    with engine_of(config.engine, config.data.split_bytes) as engine:
+    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
-        directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
+        identity = identity_of(pipeline, dataset)
+        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
@@ -230,7 +233,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-    _record(directory, model, facts, config, engine, watch, began)
+        _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
 

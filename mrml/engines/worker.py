@@ -112,12 +112,11 @@ def preload() -> None:
     without_pandas()
 
 
-def end_with_parent() -> None:
-    """Exit when the driver is gone, also when it was killed while this process computes."""
-    parent = os.getppid()
+def end_with(driver: int) -> None:
+    """Exit when the driver is gone, also when it was killed while this process starts or computes."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == driver:
             time.sleep(0.5)
         os._exit(1)
 
@@ -129,7 +128,7 @@ def main() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    end_with_parent()
+    end_with(int(sys.argv[1]))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages
     preload()
