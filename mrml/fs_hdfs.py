@@ -280,7 +280,7 @@ def _client(scheme: str, authority: str, pid: int, surroundings: tuple[str | Non
         if default is None or default[1] != scheme or not default[2]:
             finding = f"names no host, and the configuration has no fs.defaultFS of {scheme}://"
             raise ConfigError(f"{scheme}:///", finding, f"write {scheme}://host:port/path, or export HADOOP_CONF_DIR")
-        authority = default[2]
+        return _client(scheme, default[2], pid, surroundings)
     native = _native() if scheme in ("hdfs", "viewfs") else None
     if native is not None:
         connection = Connection(scheme, authority, rpc_addresses(authority, keys), keys, conf)
