@@ -147,6 +147,8 @@ def load_class(path: str, base: type) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(path, f"cannot be imported: {error}", "give it as package.module:Class") from error
+    except Exception as error:  # whatever a module of the user's own does when it is imported
+        raise ConfigError(path, f"cannot be imported: {type(error).__name__}: {error}", "mend the module") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(path, f"is not a subclass of {base.__module__}.{base.__name__}")
     return found

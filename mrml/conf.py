@@ -115,7 +115,7 @@ def load_algorithm(name: str) -> type:
     from mrml.algorithm import Algorithm, load_class
 
     if name not in TABLE and ":" in name:
-        _see_current_directory()
+        see_current_directory()
     found: type = load_class(locate(name), Algorithm)
     return found
 
@@ -241,7 +241,7 @@ def _path_in_file(option: Option) -> str:
     return f"{option.section}.{option.name}"
 
 
-def _see_current_directory() -> None:
+def see_current_directory() -> None:
     """An algorithm of the user's own may lie where mrml runs; engines hand ``sys.path`` to their tasks."""
     here = os.getcwd()
     if here not in sys.path:

@@ -1,8 +1,4 @@
-"""What the commands do: train, plan, predict, evaluate, schema, inspect; and the run directory.
-
-A model's directory holds ``model.json`` and ``model.npz`` (the model), ``run.json`` (when, where, how, with what
-metrics), ``_SUCCESS`` (the marker, written last) and ``_run/`` (identity and checkpoints, for ``--resume``).
-"""
+"""What the commands do: train, plan, predict, evaluate, schema, inspect."""
 
 from __future__ import annotations
 
@@ -10,12 +6,10 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,12 +25,12 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
-from mrml.engines.write import Scoring
-from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists, ResumeMismatch
+from mrml.engines.write import Scoring, sweep, write_nothing
+from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
+from mrml.folder import Folder
 from mrml.model import Model, describe, load
+from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
-
-SUCCESS = "_SUCCESS"
 
 
 class Progress(Protocol):
@@ -84,6 +78,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             jobconf_of(config),
             config.queue,
             config.max_wait_s,
+            config.environment,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -142,81 +137,17 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     return dataset, pipeline_of(algorithm, schema, data)
 
 
-class RunDirectory:
-    """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
-
-    def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-        self.output = Path(output)
-        self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint(self.folder / "checkpoint")
-        if overwrite and not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif resume:
-            self._same(identity)
-        elif self.output.exists() and any(self.output.iterdir()):
-            done = (self.output / SUCCESS).exists()
-            finding = "is there already" if done else "holds a run that did not finish"
-            remedy = "say --overwrite to replace it" + ("" if done else ", or --resume to go on")
-            raise OutputExists(str(self.output), finding, remedy)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_json(self.folder / "identity.json", identity)
-
-    def _same(self, identity: Mapping[str, Any]) -> None:
-        path = self.folder / "identity.json"
-        if not path.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        for key, value in json.loads(json.dumps(identity)).items():
-            if begun.get(key) != value:
-                finding = f"{key} is not what the run began with: {_difference(begun.get(key), value)}"
-                raise ResumeMismatch("resume", finding, "give the same configuration and inputs, or a new --output")
-
-    def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
-        """Put the model in place: what was there stays whole until the new files are."""
-        aside = self.folder / "model"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        model.save(aside)
-        _write_json(aside / "run.json", facts)
-        (self.output / SUCCESS).unlink(missing_ok=True)
-        for name in ("model.npz", "model.json", "run.json"):
-            os.replace(aside / name, self.output / name)
-        aside.rmdir()
-        (self.output / SUCCESS).touch()
-
-
-def _difference(old: Any, new: Any) -> str:
-    """The first place in which two JSON values differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                return f"{key}: {_difference(old.get(key), new.get(key))}"
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return next(_difference(a, b) for a, b in zip(old, new, strict=True) if a != b)
-    return f"{json.dumps(old)[:200]} then, {json.dumps(new)[:200]} now"
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-
-
 def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
     """What a resumed run must have in common with its beginning."""
-    files = [[f.part, f.name, f.size] for f in dataset.files]
-    builds = {"mrml": mrml.__version__, "numpy": np.__version__}
-    spec = pipeline.spec()
+    params = dict(pipeline.spec()["params"])
+    algorithm, schema = params.pop("algorithm")["algorithm"], params.pop("schema")["schema"]
     return {
-        "algorithm": spec["params"]["algorithm"],
-        "transforms": _without(spec["params"]),
-        "inputs": files,
-        "builds": builds,
+        "algorithm": {"class": algorithm["class"], **algorithm["params"]},
+        "schema": schema,
+        "transforms": params,
+        "inputs": [[f.part, f.name, f.size] for f in dataset.files],
+        "builds": {"mrml": mrml.__version__, "numpy": np.__version__},
     }
-
-
-def _without(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in params.items() if k != "algorithm"}
 
 
 class _Watch:
@@ -277,10 +208,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     began = time.time()
     with engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
+        refuse_inputs(config.output, [f.path for f in dataset.files])
         directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
-        model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+        with directory.undone_early():
+            model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
@@ -310,10 +243,10 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
 
 def _check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
-    path = Path(config.output)
-    if path.exists() and not path.is_dir():
+    folder = Folder(config.output)
+    if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
-    if (path / SUCCESS).exists() and not (config.overwrite or config.resume):
+    if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
 
 
@@ -448,27 +381,21 @@ def predict(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
-    target = Path(output)
-    if target.exists() and not overwrite:
-        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    refuse_taken(output, overwrite)
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
-    aside = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    try:
-        with engine_of(engine, data.split_bytes) as running:
-            scoring = _scoring(dataset, running, data, str(aside), format)
-            report = running.write(model, dataset, scoring)
-            _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        (aside / SUCCESS).touch()
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
+        scoring = _scoring(dataset, running, data, aside.path, format)
+        report = running.write(model, dataset, scoring)
+        _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
+        sweep(aside.path)
+        if not aside.names():
+            write_nothing(model, dataset, scoring)
+        n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(target.glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts
@@ -478,11 +405,24 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
     """Rows without an id are told by file and row number, which needs the records of every block counted."""
     names = tuple(f.name for f in dataset.files)
     if dataset.schema.role("id") is not None:
-        return Scoring(output, format, names)
+        return Scoring(output, format, names, id_type=_id_type(dataset))
     algorithm = CountRecords()
     values = engine.round(algorithm, State({}), dataset)
     counts = algorithm.update(State({}), values)["starts"] if values else {}
     return Scoring(output, format, names, counts)
+
+
+def _id_type(dataset: Dataset) -> str:
+    """The integer type of the id column in these files, or nothing."""
+    column = dataset.schema.role("id")
+    assert column is not None
+    source = column.source
+    if dataset.schema.format.name == "parquet":
+        from mrml.data.parquet import footer
+
+        found = footer(dataset.files[0]).schema
+        source = str(found.field(column.name).type) if column.name in found.names else source
+    return "uint64" if source == "uint64" else "int64" if source.startswith(("int", "uint")) else ""
 
 
 def schema(data: DataConfig) -> tuple[Schema, str]:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,9 @@ import numpy as np
 import pyarrow as pa
 
 from mrml.data.block import Array
-from mrml.errors import ConfigError, OutputExists
+from mrml.errors import ConfigError
 from mrml.params import check, param
+from mrml.rundir import refuse_taken, written_aside
 
 CHUNK_ROWS = 65_536
 GROUP_ROWS = 262_144
@@ -59,19 +58,11 @@ class Sample:
 
 def write(sample: Sample, output: str, overwrite: bool = False) -> dict[str, Any]:
     """Make the directory ``output``: part files, then ``_SUCCESS``; facts about what was made."""
-    target = Path(output)
-    _refuse(target, overwrite)
-    aside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
-        n_bytes = sum(_write_part(sample, part, aside) for part in range(sample.parts))
-        (aside / "_SUCCESS").touch()
-        _put(aside, target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    refuse_taken(output, overwrite)
+    if "://" in output:
+        raise ConfigError(output, "samples are made on local disks", "put it there with `hdfs dfs -put`")
+    with written_aside(output) as aside:
+        n_bytes = sum(_write_part(sample, part, Path(aside.path)) for part in range(sample.parts))
     names = list(chunk(sample, 0).column_names)
     facts = {"output": output, "kind": sample.kind, "rows": sample.rows, "columns": len(names)}
     target_name = TARGETS[sample.kind] and ("label" if sample.format == "libsvm" else TARGETS[sample.kind])
@@ -231,22 +222,3 @@ _WRITERS: dict[str, Callable[[Path, pa.Schema, Iterator[pa.Table]], None]] = {
     "jsonl": _jsonl,
     "libsvm": _libsvm,
 }
-
-
-def _refuse(target: Path, overwrite: bool) -> None:
-    """OutputExists, unless it may be replaced: only what mrml wrote itself ever is."""
-    if not os.path.lexists(target):
-        return
-    if not overwrite:
-        raise OutputExists(str(target), "exists already", "give another directory, or --overwrite")
-    if not (target / "_SUCCESS").is_file():
-        raise OutputExists(str(target), "holds no _SUCCESS, so it is no output of mrml", "remove it yourself")
-
-
-def _put(aside: Path, target: Path) -> None:
-    """Rename into place; what was there goes once the new one stands."""
-    old = target.with_name(f"{target.name}.{os.getpid()}.old")
-    if os.path.lexists(target):
-        os.rename(target, old)
-    os.rename(aside, target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Exercise(Algorithm):
     large: bool = param(False, "statistics above the limit of a pipe")
     noisy: bool = param(False, "print in map and in reduce")
     fail: str = param("", "what goes wrong in block 3 of file 1, or where the word says so")
-    flag: str = param("", "a file that says it went wrong already")
+    flag: str = param("", "a file that says it went wrong already, with the modules that were loaded")
     slow_s: float = param(0.0, "seconds that a block takes", low=0.0)
 
     def init(self, schema: Schema) -> State:
@@ -77,11 +78,13 @@ class Exercise(Algorithm):
         if self.flag and Path(self.flag).exists():
             return
         if self.flag:
-            Path(self.flag).touch()
+            Path(self.flag).write_text("\n".join(sorted(sys.modules)))
         if self.fail == "ours":
             raise InputError("part-1.csv, byte 48213, column 'age'", "'n/a' is not a number ☃", "add na")
         if self.fail == "unexpected":
             raise ZeroDivisionError("a value\nover two lines")
+        if self.fail == "exit":
+            raise SystemExit(0)
         if self.fail == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -99,7 +102,7 @@ class Exercise(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Any]) -> State:
         total = values["sum"]["x"][:3] + values.get("rare", {"x": np.zeros(3)})["x"]
-        seen = [*state["seen"], sorted(values)]
+        seen = [*state["seen"], list(values)]
         stop = "done" if state.round + 1 >= self.n_rounds else None
         return state.next(stop, total=np.append(state["total"], total), seen=seen)
 
@@ -137,6 +140,15 @@ class Totals(Model):
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> Totals:
         return cls(arrays["total"], header["fail"], header["flag"])
+
+
+@dataclass(frozen=True)
+class Sparing(Exercise):
+    """Fills a key in one block of all."""
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        if (block.file, block.index) == (1, 3):
+            into["sum"].add(x=float(block.n_rows))
 
 
 @dataclass(frozen=True)

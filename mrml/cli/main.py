@@ -60,6 +60,8 @@ COMMANDS = {
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
     "sample": Command("mrml.cli.sample", "make data to try things on"),
     "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
+    "pack": Command("mrml.cli.pack", "the environment that runs, as an archive for the nodes of a cluster"),
+    "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }
 
@@ -168,4 +170,5 @@ def _report(error: MrmlError, verbose: bool) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
             file.write(trace + "\n")
         text = f"{error} (traceback in {file.name}; -v prints it)"
-    logs.log.error("%s", text, exc_info=verbose and not trace, extra={"event": "error", "facts": facts})
+    told = error if verbose and not trace and error.__traceback__ else None  # an interrupt was never raised
+    logs.log.error("%s", text, exc_info=told, extra={"event": "error", "facts": facts})

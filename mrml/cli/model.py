@@ -8,7 +8,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import __version__, logs
+from mrml import __version__, conf, logs
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
 
@@ -42,6 +42,7 @@ def parse_version(argv: Sequence[str]) -> argparse.Namespace:
 def run_inspect(args: argparse.Namespace) -> None:
     from mrml import run
 
+    conf.see_current_directory()
     facts = run.inspect(args.model)
     emit_json(facts) if args.json else emit(_text(facts))
 

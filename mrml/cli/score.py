@@ -72,6 +72,7 @@ def _options() -> list[conf.Option]:
 
 
 def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
+    conf.see_current_directory()
     settings = conf.resolve(_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:

@@ -106,7 +106,7 @@ class Block:
     y : None, (n_rows,) float64, or Coded for a target of labels (raw blocks only).
     weight, offset : None or (n_rows,) float64.
     group : None, (n_rows,) int64, float64 or Coded.
-    id : None or (n_rows,) array of int64, float64 or unicode.
+    id : None or (n_rows,) array of int64, uint64, float64 or unicode.
     part : "train" or "valid".
     center, scale : None or (n_features,) float64: see :class:`mrml.schema.Design`.
     n_records : records seen, malformed ones included; n_bad : how many of them were malformed;

@@ -58,16 +58,16 @@ def to_column(values: Any, column: Column, na: Sequence[str] = ()) -> Array | Co
 
 
 def to_id(values: Any, column: Column | None = None) -> Array:
-    """The values (n_rows,) of an id column: int64, float64 or unicode.
+    """The values (n_rows,) of an id column: int64, uint64, float64 or unicode.
 
-    Integers are int64 (float64 when some are null or beyond int64), floats float64, everything else its text, ''
-    for null; texts that mean null elsewhere are themselves here.
+    Integers are int64 (uint64 when some are beyond it), floats float64, everything else its text, '' for null, so too
+    integers of which some are null: an id is never rounded.  Texts that mean null elsewhere are themselves here.
     """
     column = column or Column("id", "categorical", "id")
     values = _flat(values, column)
-    if pa.types.is_integer(values.type):
+    if pa.types.is_integer(values.type) and not values.null_count:
         fits = values.type != pa.uint64() or (pc.max(values).as_py() or 0) < 1 << 63
-        return _dense(values, np.int64 if fits and not values.null_count else np.float64)
+        return _dense(values, np.int64 if fits else np.uint64)
     if pa.types.is_floating(values.type):
         return _dense(values, np.float64)
     codes, levels = _coded(values, column, ())

@@ -76,6 +76,8 @@ def check(schema: Any, wanted: Sequence[Column], name: str) -> None:
         found = schema.field(column.name).type
         if pa.types.is_nested(found):
             raise InputError(place, f"is nested ({found})", "leave it out with --exclude, or flatten it before")
+        if column.role == "id":  # copied to the predictions, whatever it is
+            continue
         have, want = family(found), family(arrow_type(column.source))
         if have != want and have != "null" and want != "null":
             finding_ = f"is {found} here and {column.source} in the schema"

@@ -8,7 +8,7 @@ done is asked of the ResourceManager by the job's tag, not of the client process
 from __future__ import annotations
 
 import contextlib
-import getpass
+import dataclasses
 import io
 import logging
 import os
@@ -23,10 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from mrml import pin
+from mrml.data.dataset import Dataset
+from mrml.engines.environment import LINK, PYTHON, shipped
 from mrml.engines.streaming import JobFailed, StreamingEngine
-from mrml.engines.yarn import Application, ResourceManager, configuration
+from mrml.engines.task import Report
+from mrml.engines.write import Scoring, fetch
+from mrml.engines.yarn import Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
-from mrml.fs import filesystem
+from mrml.folder import Folder
+from mrml.fs import LocalFileSystem, filesystem
+from mrml.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +64,7 @@ class HadoopEngine(StreamingEngine):
     task_python : interpreter on the nodes that has mrml; default the running one, for a cluster on this machine.
     n_reducers : reduce tasks a job.
     jobconf : more ``-D`` keys; they win over ours.
+    environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     """
 
@@ -71,6 +78,7 @@ class HadoopEngine(StreamingEngine):
         jobconf: dict[str, str] | None = None,
         queue: str | None = None,
         max_wait_s: float = 3600.0,
+        environment: str | None = None,
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
@@ -79,14 +87,25 @@ class HadoopEngine(StreamingEngine):
         self.task_python, self.n_reducers, self.max_wait_s = task_python, n_reducers, max_wait_s
         self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
         self.run_id = f"mrml-{uuid.uuid4().hex[:12]}"
-        root = self.keys.get("fs.defaultFS", "").rstrip("/")
-        if not root.startswith("hdfs://"):
-            raise ConfigError("hadoop, fs.defaultFS", f"{root!r} is not HDFS", "set it in core-site.xml")
-        self.staging = f"{root}/user/{getpass.getuser()}/mrml/{self.run_id}"
+        self.staging = f"{home(self.keys)}/{self.run_id}"
+        self.environment = shipped(environment, home(self.keys)) if environment else None
         self.fs = filesystem(self.staging)[0]
         self.fs.makedirs(self.staging)
         self._jobs = 0
         self._staged: dict[str, str] = {}
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
+        target = Folder(scoring.output)
+        if not isinstance(target.fs, LocalFileSystem):
+            return super().write(model, dataset, scoring)
+        source = Folder(f"{self.staging}/parts")
+        source.remove()
+        source.make()
+        report = super().write(model, dataset, dataclasses.replace(scoring, output=source.path))
+        fetch(source, target)
+        source.remove()
+        return report
 
     # ---- staging
 
@@ -123,7 +142,8 @@ class HadoopEngine(StreamingEngine):
         output = f"{self.staging}/out-{self._jobs}"
         local = {args[i + 1] for i, a in enumerate(args) if a in ("--task", "--state", "--scoring")}
         staged = [self._stage(a) if a in local else a for a in args]
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag), *staged])
+        n_reducers = 0 if "--scoring" in args else self.n_reducers
+        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag, n_reducers), *staged])
         job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
         with job.make_runner() as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
@@ -139,8 +159,8 @@ class HadoopEngine(StreamingEngine):
             raise JobFailed("its output has no _SUCCESS")
         yield from (name for name in names if "/part-" in name)
 
-    def _tagged(self, tag: str) -> list[str]:
-        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(self.n_reducers)}
+    def _tagged(self, tag: str, n_reducers: int) -> list[str]:
+        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(n_reducers)}
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
@@ -149,14 +169,17 @@ class HadoopEngine(StreamingEngine):
     def _options(self) -> list[str]:
         python = self.task_python or sys.executable
         environment = dict(pin.VARIABLES)
-        if self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
+        archives: list[str] = []
+        if self.environment is not None:
+            python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]
+        elif self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
             environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
         where = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging}/mrjob", "--cleanup", "NONE"]
         pythons = ["--python-bin", python, "--task-python-bin", python]
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
-        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *cmdenv]
+        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
 
     def _watched(self, runner: Any, tag: str) -> None:
         """Run the client; believe the ResourceManager about how the job ends."""

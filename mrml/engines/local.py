@@ -109,8 +109,9 @@ class LocalEngine(Engine):
                 path.unlink()
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
-        folder = self._folder / "model"
-        folder.mkdir(exist_ok=True)
+        # a folder of its own, or the workers would take it for the model they have
+        folder = self._folder / f"model-{self._version}"
+        folder.mkdir()
         model.save(folder)
         n_splits = self._open(dataset, self.split_bytes)
         self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
@@ -140,6 +141,13 @@ class LocalEngine(Engine):
 
     def _run(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
         """Run the tasks 0 to n - 1 on whichever worker is free; lost ones again."""
+        try:
+            self._serve(op, n_tasks, take)
+        except BaseException:
+            self._drain()
+            raise
+
+    def _serve(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
         self.report = Report()
         waiting = deque(range(n_tasks))
         attempts = [0] * n_tasks
@@ -176,10 +184,11 @@ class LocalEngine(Engine):
         return True
 
     def _finish(self, process: _Process, answer: dict[str, Any]) -> None:
-        process.task = None
         if "error" in answer:
-            self._drain()
+            if answer["task"] == process.task:  # otherwise it failed before its task, and will answer once more
+                process.task = None
             raise told(answer)
+        process.task = None
         self.report.merge(Report(**answer["report"]))
 
     def _replace(self, number: int, selector: selectors.BaseSelector, waiting: deque[int], attempts: list[int]) -> None:
@@ -198,7 +207,7 @@ class LocalEngine(Engine):
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
 
     def _drain(self) -> None:
-        """After an error nobody waits for the other tasks: replace the busy workers."""
+        """After an error nobody waits for the other tasks: replace the busy workers, or they answer the next round."""
         for number, process in enumerate(self._processes):
             if process.task is not None:
                 process.end()

@@ -27,7 +27,7 @@ from mrml.engines.protocol import ERROR, KEY, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
-from mrml.model import Model
+from mrml.model import Model, describe
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,10 @@ class StreamingEngine(Engine):
         return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
-        folder = self._folder / "model"
-        folder.mkdir(exist_ok=True)
-        model.save(folder)
         path = self._folder / "scoring"
-        path.write_bytes(wire.dumps({"model": str(folder), "scoring": scoring.to_wire()}))
+        # with its model: what a node needs comes by the distributed cache
+        told_model = {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+        path.write_bytes(wire.dumps({"model": told_model, "scoring": scoring.to_wire()}))
         args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
         for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
             self._count(counted)
@@ -144,7 +143,7 @@ class StreamingEngine(Engine):
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)
         job = RoundJob(args=[*self._options(), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
+        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=getattr(sys.stderr, "buffer", None))
         protocol = FieldsProtocol()
         with job.make_runner() as runner:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -59,8 +60,10 @@ def task_error(error: Exception, place: str) -> MrmlError:
     """What the driver raises for an error in a task: ours as it is, any other as TaskFailed with its traceback."""
     if isinstance(error, MrmlError):
         return error
-    last = f"{type(error).__name__}: {error}"
-    return TaskFailed(place, last, "run with -v for its traceback", "".join(traceback.format_exception(error)))
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    finding = f"{said}, at {os.path.basename(last.filename)} line {last.lineno}"
+    return TaskFailed(place, finding, "", "".join(traceback.format_exception(error)))
 
 
 def tell(error: MrmlError) -> dict[str, Any]:

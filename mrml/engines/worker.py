@@ -16,6 +16,7 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
 from mrml.data.store import DirectoryStore
+from mrml.engines.lean import without_pandas
 from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
@@ -108,6 +109,8 @@ def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
 
+    without_pandas()
+
 
 def end_with_parent() -> None:
     """Exit when the driver is gone, also when it was killed while this process computes."""
@@ -142,7 +145,10 @@ def main() -> None:
             place = f"split {message['split']}" if "split" in message else str(message.get("op"))
             answer = tell(task_error(error, place))
         if answer is not None:
-            send(out, {**answer, "task": message.get("task", -1)})
+            try:
+                send(out, {**answer, "task": message.get("task", -1)})
+            except BrokenPipeError:  # the driver is gone
+                return
 
 
 if __name__ == "__main__":

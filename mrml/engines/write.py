@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
-import os
+import math
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from mrml.data.block import Array, Block
+from mrml.data.block import CSR, Array, Block, Coded
 from mrml.engines.task import Report, prints_to_stderr
 from mrml.errors import ConfigError, nearest
+from mrml.folder import ASIDE, Folder
 from mrml.kernels.fingerprint import fingerprint
 from mrml.model import Model, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from mrml.data.dataset import Dataset
 
 FORMATS = ("parquet", "csv", "jsonl")
 
@@ -27,38 +33,75 @@ class Scoring:
     """Where predictions go and how.
 
     ``names`` are the file names by number; ``starts`` maps a file number to (n_blocks,) int64, the ordinal of each
-    block's first record in its file.  Both are used only when the rows have no id column.
+    block's first record in its file.  Both are used only when the rows have no id column.  ``id_type`` is ``int64`` or
+    ``uint64`` where the id column holds integers: a block of which some are null has their texts.
     """
 
     output: str
     format: str = "parquet"
     names: tuple[str, ...] = ()
     starts: Mapping[str, Array] = field(default_factory=dict)
+    id_type: str = ""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ConfigError("predict, format", f"{self.format!r} is unknown", nearest(self.format, FORMATS))
 
     def to_wire(self) -> dict[str, Any]:
-        return {"output": self.output, "format": self.format, "names": list(self.names), "starts": dict(self.starts)}
+        return {**vars(self), "names": list(self.names), "starts": dict(self.starts)}
 
     @staticmethod
     def from_wire(tree: Mapping[str, Any]) -> Scoring:
-        return Scoring(tree["output"], tree["format"], tuple(tree["names"]), tree["starts"])
+        return Scoring(**{**tree, "names": tuple(tree["names"])})
+
+
+def sweep(output: str) -> None:
+    """Remove what tasks that were killed left of their part files; once no task runs any more."""
+    folder = Folder(output)
+    for name in folder.names():
+        if name.startswith(".part-") and name.endswith(ASIDE):
+            folder.remove(name)
+
+
+def fetch(source: Folder, target: Folder) -> None:
+    """Copy the parts that tasks wrote where they could to where they shall lie."""
+    for name in source.names():
+        if name.startswith("part-"):
+            with source.fs.open(source.join(name)) as part, target.writing(name) as file:
+                shutil.copyfileobj(part, file, 1 << 20)
 
 
 @prints_to_stderr()
 def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number: int) -> Report:
-    """Score the blocks of split ``number`` into ``part-<number>``; written aside and renamed: a rerun is harmless."""
+    """Score the blocks of split ``number`` into ``part-<number>``; no blocks, no part.
+
+    Every attempt writes aside under a name of its own and renames: equal bytes, so which attempt is last is all one.
+    """
     report = Report(fingerprints=[fingerprint()])
-    path = os.path.join(scoring.output, f"part-{number:05d}.{scoring.format}")
-    aside = f"{path}.{os.getpid()}.tmp"
-    with _Writer(aside, scoring.format) as writer:
-        for block in source:
+    folder, blocks = Folder(scoring.output), iter(source)
+    first = next(blocks, None)
+    if first is None:
+        return report
+    with (
+        folder.writing(f"part-{number:05d}.{scoring.format}") as file,
+        _Writer(file, scoring.format) as writer,
+    ):
+        for block in itertools.chain([first], blocks):
             report.see(block)
             writer.write(_table(model, block, scoring))
-    os.replace(aside, path)
     return report
+
+
+def write_nothing(model: Model, dataset: Dataset, scoring: Scoring) -> None:
+    """A part without rows, where no file held a block: so the output has its columns."""
+    X = np.empty((0, len(dataset.schema.features("numeric"))), dataset.schema.numeric_dtype)
+    sparse = CSR(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0), 0)
+    texts = [c.name for kind in ("categorical", "text") for c in dataset.schema.features(kind)]
+    coded = {name: Coded(np.empty(0, np.int32), np.empty(0, np.str_)) for name in texts}
+    named = any(c.role == "id" for c in dataset.columns)
+    block = Block(0, 0, np.empty(0, np.int64), sparse if dataset.schema.sparse else X, coded)
+    block = block.with_design(id=np.empty(0, np.str_) if named else None)
+    write_split(model, [block], dataclasses.replace(scoring, starts={"0": np.zeros(1, np.int64)}), 0)
 
 
 def _table(model: Model, block: Block, scoring: Scoring) -> pa.Table:
@@ -67,7 +110,7 @@ def _table(model: Model, block: Block, scoring: Scoring) -> pa.Table:
     prediction = model.predict(block)
     columns: dict[str, pa.Array] = {}
     if block.id is not None:
-        columns["id"] = pa.array(block.id)
+        columns["id"] = _ids(block.id, scoring.id_type)
     else:
         name = scoring.names[block.file]
         codes = pa.array(np.zeros(block.n_rows, np.int32))
@@ -75,6 +118,16 @@ def _table(model: Model, block: Block, scoring: Scoring) -> pa.Table:
         columns["row"] = pa.array(scoring.starts[str(block.file)][block.index] + block.rows)
     columns.update(_predicted(model, prediction))
     return pa.table(columns)
+
+
+def _ids(ids: Array, id_type: str) -> pa.Array:
+    """The ids with one type in every part."""
+    import pyarrow as pa
+
+    if not id_type:
+        return pa.array(ids)
+    texts = ids.dtype.kind == "U"
+    return (pa.array(ids, mask=ids == "") if texts else pa.array(ids)).cast(id_type)
 
 
 def _predicted(model: Model, prediction: Prediction) -> dict[str, pa.Array]:
@@ -97,22 +150,26 @@ def labels(classes: tuple[str, ...]) -> pa.Array:
     """The original labels: integers where every label is one, else strings."""
     import pyarrow as pa
 
-    if all(c.lstrip("-").isdigit() and str(int(c)) == c for c in classes):
+    if all(c.lstrip("-").isdecimal() and str(int(c)) == c for c in classes):
         return pa.array([int(c) for c in classes], pa.int64())
     return pa.array(list(classes), pa.string())
 
 
-class _Writer:
-    """A part file that takes tables; its schema is the first table's."""
+def _strict(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN and infinities are no JSON."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
-    def __init__(self, path: str, format: str) -> None:
-        self.path, self.format = path, format
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+
+class _Writer:
+    """Tables into an open file; their schema is the first one's."""
+
+    def __init__(self, file: BinaryIO, format: str) -> None:
+        self._file, self.format = file, format
         self._sink: Any = None
 
     def write(self, table: pa.Table) -> None:
         if self.format == "jsonl":
-            self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in table.to_pylist()))
+            self._file.write(b"".join(json.dumps(_strict(row)).encode() + b"\n" for row in table.to_pylist()))
             return
         if self._sink is None:
             self._sink = self._open(table.schema)
@@ -133,6 +190,3 @@ class _Writer:
     def __exit__(self, *error: object) -> None:
         if self._sink is not None:
             self._sink.close()
-        self._file.close()
-        if error[0] is not None:
-            os.unlink(self.path)

@@ -113,7 +113,7 @@ def test_what_exists_is_kept_and_only_made_data_is_replaced(mrml: Cli, tmp_path:
     assert sorted(p.name for p in out.iterdir()) == ["_SUCCESS", "part-00000.parquet", "part-00001.parquet"]
     before = digest(out)
     again = mrml("sample", str(out), "--rows", "50")
-    assert again.code == 4 and "exists already" in again.err and digest(out) == before
+    assert again.code == 4 and "is there already" in again.err and digest(out) == before
     assert mrml("sample", str(out), "--rows", "50", "--overwrite").code == 0 and rows(out).num_rows == 50
     (out / "_SUCCESS").unlink()
     foreign = mrml("sample", str(out), "--rows", "9", "--overwrite")
@@ -125,7 +125,7 @@ def test_a_sample_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def fail(*args: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("mrml.sample._put", fail)
+    monkeypatch.setattr("mrml.sample._write_part", fail)
     with pytest.raises(OSError, match="disk full"):
         write(Sample(rows=10), str(tmp_path / "s"))
     assert list(tmp_path.iterdir()) == []

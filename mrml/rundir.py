@@ -1,0 +1,188 @@
+"""Output directories: who may write one, written aside and renamed, nothing left of what failed at once.
+
+A model's directory holds ``model.json`` and ``model.npz`` (the model), ``run.json`` (when, where, how, with what
+metrics), ``_SUCCESS`` (the marker, written last) and ``_run/`` (identity and checkpoints, for ``--resume``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import zip_longest
+from typing import Any
+
+from mrml.driver import Checkpoint
+from mrml.errors import ConfigError, OutputExists, ResumeMismatch
+from mrml.folder import ASIDE, Folder
+from mrml.model import Model
+
+SUCCESS = "_SUCCESS"
+
+
+class RunDirectory:
+    """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
+
+    def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+        self.name, self.output = output, Folder(output)
+        self.folder = self.output / "_run"
+        self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
+        self.resumed = resume
+        if overwrite and not resume:
+            self.folder.remove()
+        elif resume:
+            self._same(identity)
+        elif self.output.names():
+            raise self._taken()
+        self.made = _make(self.folder, output)
+        self.folder.write("identity.json", _json(identity))
+
+    def _taken(self) -> OutputExists:
+        if self.output.exists(SUCCESS):
+            return OutputExists(self.name, "is there already", "say --overwrite to replace it")
+        if not self.folder.exists():
+            remedy = "name a directory that does not exist, or say --overwrite to write a model beside them"
+            return OutputExists(self.name, "holds other files", remedy)
+        remedy = "say --overwrite to replace it, or --resume to go on"
+        return OutputExists(self.name, "holds a run that did not finish", remedy)
+
+    @contextmanager
+    def undone_early(self) -> Iterator[None]:
+        """An error before a second round is done leaves nothing behind: those two see every row, and cost no more.
+
+        After an interrupt, and in a run that goes on, everything stays for ``--resume``.
+        """
+        try:
+            yield
+        except Exception:
+            if not self.resumed and max(self.checkpoint.rounds(), default=0) < 2:
+                _unmake(self.folder, self.made)
+            raise
+
+    def _same(self, identity: Mapping[str, Any]) -> None:
+        if not self.folder.exists("identity.json"):
+            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+        try:
+            begun = json.loads(self.folder.read("identity.json"))
+        except ValueError as error:
+            place = self.folder.join("identity.json")
+            raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
+        for key, value in json.loads(json.dumps(identity)).items():
+            if begun.get(key) != value:
+                finding = f"is not the run that began there; {key}: {_difference(begun.get(key), value)}"
+                raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
+
+    def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
+        """Put the model in place: what was there stays whole until the new files are."""
+        aside = self.folder / "model"
+        aside.remove()
+        aside.make()
+        model.save(aside.path)
+        aside.write("run.json", _json(facts))
+        self.output.remove(SUCCESS)
+        for name in ("model.npz", "model.json", "run.json"):
+            self.output.fs.mv(aside.join(name), self.output.join(name))
+        aside.remove()
+        self.output.write(SUCCESS, b"")
+
+
+def refuse_taken(output: str, overwrite: bool) -> None:
+    """OutputExists, unless there is nothing, or what lies there may be replaced: part files and their marker."""
+    target = Folder(output)
+    is_link = target.is_local and os.path.islink(target.path)
+    if not is_link and not target.exists():
+        return
+    if is_link or not target.isdir():
+        raise OutputExists(output, "is no directory", "name a directory that does not exist")
+    if not overwrite:
+        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    names = target.names()
+    foreign = next((n for n in names if not n.startswith(("part-", "_", "."))), None)
+    if foreign is not None:
+        raise OutputExists(output, f"holds {foreign!r}, which is no part file", "remove the directory yourself")
+    if names and SUCCESS not in names:
+        raise OutputExists(output, f"holds no {SUCCESS}, so it is no output of mrml", "remove the directory yourself")
+
+
+def refuse_inputs(output: str, paths: Iterable[str]) -> None:
+    """ConfigError when an input file lies where the output is to be."""
+    top = _real(output) + "/"
+    for path in paths:
+        if _real(path).startswith(top):
+            raise ConfigError(f"output {output}", f"holds the input file {path}", "name another --output")
+
+
+def _real(path: str) -> str:
+    folder = Folder(path)
+    return os.path.realpath(folder.path) if folder.is_local else folder.path
+
+
+@contextmanager
+def written_aside(output: str) -> Iterator[Folder]:
+    """A new directory that takes the place of ``output``, ``_SUCCESS`` included, when all went well.
+
+    Its path is absolute: tasks run in directories of their own.
+    """
+    target = Folder(output)
+    aside, old = target.sibling(ASIDE), target.sibling(".old")
+    made = _make(aside, output)
+    try:
+        yield aside
+        aside.write(SUCCESS, b"")
+        if target.exists():
+            target.move(old)
+        aside.move(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.move(target)
+        _unmake(aside, made)
+        raise
+    old.remove()
+
+
+def _unmake(folder: Folder, made: list[Folder]) -> None:
+    """Remove a directory, and those above it that were made for it and hold nothing else."""
+    with suppress(OSError):
+        folder.remove()
+        for empty in reversed(made):
+            if empty.exists() and not empty.names():
+                empty.remove()
+
+
+def _make(folder: Folder, output: str) -> list[Folder]:
+    """Make a directory and those above it; the new ones, from the outermost.  ConfigError where none can be made."""
+    new: list[Folder] = []
+    above = folder
+    while not above.exists():
+        new.insert(0, above)
+        above = above.parent
+    try:
+        folder.make()
+    except OSError as error:
+        place = f"output {output}"
+        raise ConfigError(place, f"cannot be made: {error.strerror or error}", "name another --output") from error
+    return new
+
+
+def _difference(old: Any, new: Any) -> str:
+    """The first place in which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        key = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
+        return f"{key}: {_difference(old.get(key), new.get(key))}"
+    if isinstance(old, list) and isinstance(new, list):
+        a, b = next((a, b) for a, b in zip_longest(old, new) if a != b)
+        if a is None or b is None:
+            return f"{_name(a or b)} not there {'then' if a is None else 'now'}"
+        return f"{_name(a)} {_difference(a, b)}" if isinstance(a, dict | list) else _difference(a, b)
+    return f"{json.dumps(old)[:200]} then, {json.dumps(new)[:200]} now"
+
+
+def _name(value: Any) -> str:
+    """What an entry of a list is called: a column by its name, a file by [part, name, size]."""
+    name = value.get("name") if isinstance(value, dict) else value[1] if isinstance(value, list) else value
+    return repr(name)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
