@@ -80,8 +80,7 @@ class Model(ABC):
                 raise ConfigError(type(self).__name__, f"array {name!r} holds objects", "put them into the header")
         packed = io.BytesIO()  # the archive of a stream without seek has other bytes than that of a file
         np.savez(packed, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
-        folder.write("model.json", text.encode() + b"
-")
+        folder.write("model.json", text.encode() + b"\n")
         folder.write("model.npz", packed.getvalue())
 
 
