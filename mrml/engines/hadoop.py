@@ -278,7 +278,8 @@ class HadoopEngine(StreamingEngine):
             self._settle()
         if not self._keep:
             with contextlib.suppress(OSError, EngineError):
-                self.fs.rm(self.staging, recursive=True)
+                if self.fs.exists(self.staging):
+                    self.fs.rm(self.staging, recursive=True)
         super().close()
 
     def _settle(self) -> None:
