@@ -54,6 +54,7 @@ class EngineConfig:
     workers: int | None = param(None, "worker processes; default one a core", low=1)
     cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
     task_python: str | None = param(None, "hadoop: interpreter on the nodes that has mrml; default this one")
+    environment: str | None = param(None, "hadoop: archive of `mrml pack`, on HDFS or here; tasks run its Python")
     reducers: int = param(1, "hadoop: reduce tasks of a job", low=1)
     queue: str | None = param(None, "hadoop: YARN queue")
     jobconf: tuple[str, ...] = param((), "hadoop: more properties of a job, KEY=VALUE")

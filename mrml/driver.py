@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State
@@ -12,27 +11,30 @@ from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.task import in_task
 from mrml.errors import EngineError, InputError
+from mrml.folder import Folder
 from mrml.model import Model
 
 #: called after every round with the State it led to
 OnRound = Callable[[State], None]
+SUFFIX = ".state"
 
 
 class Checkpoint:
-    """A directory of numbered States, written aside and renamed; the last ``keep`` stay."""
+    """A directory of numbered States, local or on HDFS, written aside and renamed; the last ``keep`` stay."""
 
-    def __init__(self, directory: str | Path, keep: int = 2) -> None:
-        self.directory, self.keep = Path(directory), keep
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 2) -> None:
+        self.folder, self.keep = Folder(directory), keep
 
     def rounds(self) -> list[int]:
         """Numbers of the States there are, in order."""
-        return sorted(int(p.stem) for p in self.directory.glob("*.state") if p.stem.isdigit())
+        stems = (name.removesuffix(SUFFIX) for name in self.folder.names() if name.endswith(SUFFIX))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def latest(self) -> State | None:
         """The newest State that reads back whole, or None."""
         for number in reversed(self.rounds()):
             try:
-                return State.from_wire(wire.loads(self._path(number).read_bytes()))
+                return State.from_wire(wire.loads(self.folder.read(_name(number))))
             except EngineError:  # a torn file: the one before it is as good, it only costs a round
                 continue
         return None
@@ -40,20 +42,15 @@ class Checkpoint:
     def save(self, state: State) -> State:
         """Write the State; return it as a resumed run would read it, so that both go on alike."""
         message = wire.dumps(state.to_wire())
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self._path(state.round)
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        with open(aside, "wb") as file:
-            file.write(message)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        self.folder.make()
+        self.folder.write(_name(state.round), message, sync=True)
         for number in self.rounds()[: -self.keep]:
-            self._path(number).unlink(missing_ok=True)
+            self.folder.remove(_name(number))
         return State.from_wire(wire.loads(message))
 
-    def _path(self, number: int) -> Path:
-        return self.directory / f"{number:06d}.state"
+
+def _name(number: int) -> str:
+    return f"{number:06d}{SUFFIX}"
 
 
 def fit(

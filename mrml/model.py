@@ -7,6 +7,7 @@ Neither holds anything of when, where or by which engine a model was made.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import math
 import zipfile
@@ -19,6 +20,7 @@ import numpy as np
 
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError
+from mrml.folder import Folder
 
 FORMAT_VERSION = 1
 M = TypeVar("M", bound="Model")
@@ -69,13 +71,17 @@ class Model(ABC):
         raise ConfigError(type(self).__name__, "has no scikit-learn counterpart")
 
     def save(self, directory: str | Path) -> None:
-        """Write ``model.json`` and ``model.npz`` into an existing directory."""
-        folder = Path(directory)
+        """Write ``model.json`` and ``model.npz`` into an existing directory, local or on HDFS."""
+        folder = Folder(directory)
         text = json.dumps(describe(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
         arrays = self.arrays()
-        with open(folder / "model.npz", "wb") as file:
-            np.savez(file, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
+        for name, array in arrays.items():
+            if np.asarray(array).dtype.hasobject:  # NumPy would pickle it
+                raise ConfigError(type(self).__name__, f"array {name!r} holds objects", "put them into the header")
+        packed = io.BytesIO()  # the archive of a stream without seek has other bytes than that of a file
+        np.savez(packed, **{k: arrays[k] for k in sorted(arrays)})  # type: ignore[arg-type]
+        folder.write("model.json", text.encode() + b"\n")
+        folder.write("model.npz", packed.getvalue())
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
     module, _, name = str(header["class"]).partition(":")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError("model", f"{header['class']} cannot be imported", "install its package") from error
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise InputError("model", f"{header['class']} is not a Model")
@@ -100,35 +106,39 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
 
 
 def load(directory: str | Path) -> Model:
-    """Read the model that ``save`` wrote into a directory."""
-    folder = Path(directory)
+    """Read the model that ``save`` wrote into a directory, local or on HDFS."""
+    folder, name = Folder(directory), "model.json"
     try:
-        header = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        arrays = _arrays(folder / "model.npz")
+        header = json.loads(folder.read(name))
+        name = "model.npz"
+        arrays = _arrays(folder, name)
     except (FileNotFoundError, NotADirectoryError) as error:
-        finding = f"holds no {Path(error.filename).name}" if folder.is_dir() else "is no directory"
-        raise InputError(str(folder), finding, "give what `mrml train --output` wrote") from error
+        finding = f"holds no {name}" if folder.isdir() else "is no directory"
+        raise InputError(str(directory), finding, "give what `mrml train --output` wrote") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(str(folder), f"cannot be read as a model: {error}", "copy it again") from error
+        raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
         found = header.get("format") if isinstance(header, dict) else None
         raise InputError(
-            str(folder), f"is of model format {found}, this mrml reads {FORMAT_VERSION}", "use the mrml that wrote it"
+            str(directory),
+            f"is of model format {found}, this mrml reads {FORMAT_VERSION}",
+            "use the mrml that wrote it",
         )
     try:
         return revive(header, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         finding = f"is no whole model: {type(error).__name__}: {error}"
-        raise InputError(str(folder), finding, "copy it again") from error
+        raise InputError(str(directory), finding, "copy it again") from error
 
 
-def _arrays(path: Path) -> dict[str, Array]:
+def _arrays(folder: Folder, name: str) -> dict[str, Array]:
     """The arrays of a file by name, each checked against its checksum."""
-    if not zipfile.is_zipfile(path):
-        path.stat()  # not there is another error than damaged
-        raise ValueError(f"{path.name} is no array file")
-    with np.load(path, allow_pickle=False) as file:
-        return {k: file[k] for k in file.files}
+    with folder.fs.open(folder.join(name)) as stream:
+        if not zipfile.is_zipfile(stream):
+            raise ValueError(f"{name} is no array file")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
 
 
 def _finite(value: Any) -> Any:

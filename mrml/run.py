@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +27,7 @@ from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
+from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
@@ -78,6 +78,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             jobconf_of(config),
             config.queue,
             config.max_wait_s,
+            config.environment,
             config.round_timeout_s,
         )
     from mrml.engines.streaming import StreamingEngine
@@ -245,10 +246,10 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
 
 def _check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
-    path = Path(config.output)
-    if path.exists() and not path.is_dir():
+    folder = Folder(config.output)
+    if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
-    if (path / SUCCESS).exists() and not (config.overwrite or config.resume):
+    if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
 
 
@@ -389,14 +390,15 @@ def predict(
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
-        scoring = _scoring(dataset, running, data, str(aside), format)
+        scoring = _scoring(dataset, running, data, aside.path, format)
         report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        sweep(str(aside))
-        if not any(aside.iterdir()):
+        sweep(aside.path)
+        if not aside.names():
             write_nothing(model, dataset, scoring)
+        n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": len(list(Path(output).glob("part-*"))), "seconds": time.monotonic() - began}
+    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
     if progress is not None:
         progress.done(facts)
     return facts

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mrml.driver import Checkpoint
-from mrml.engines.lease import Lease
+from mrml.engines.lease import LEASE, lease_on
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
+from mrml.folder import ASIDE, Folder
 from mrml.model import Model
 
 SUCCESS = "_SUCCESS"
@@ -29,19 +28,19 @@ class RunDirectory:
     """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
 
     def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-        self.output = Path(output)
+        self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint(self.folder / "checkpoint")
+        self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
         self.resumed = resume
-        there = self.output.exists() and any(self.output.iterdir())
+        there = self.output.names()
         if resume and not self.folder.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
+            raise ResumeMismatch(output, "holds no run to resume", "leave out --resume")
         if there and not (overwrite or self.folder.exists()):
             raise self._taken()
-        self.made = _make(self.folder)
-        self.lease = Lease(self.folder / "lease")
+        self.made = _make(self.folder, output)
+        self.lease = lease_on(self.folder)
         try:
-            self._begin(identity, there, resume, overwrite)
+            self._begin(identity, bool(there), resume, overwrite)
         except BaseException:
             self.lease.close()
             raise
@@ -51,20 +50,15 @@ class RunDirectory:
         if resume:
             self._same(identity)
         elif overwrite:
-            self._clear()
+            for name in self.folder.names():
+                if name != LEASE:
+                    self.folder.remove(name)
         elif there:
             raise self._taken()
-        _write_json(self.folder / "identity.json", identity)
-        name = self.folder / "run_id.json"
-        if not name.exists():
-            _write_json(name, {"run": uuid.uuid4().hex[:12]})
-        self.id: str = json.loads(name.read_text(encoding="utf-8"))["run"]
-
-    def _clear(self) -> None:
-        """Remove what an earlier run left, but for the lease."""
-        for path in self.folder.iterdir():
-            if path != self.lease.path:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.folder.write("identity.json", _json(identity))
+        if not self.folder.exists("run_id.json"):
+            self.folder.write("run_id.json", _json({"run": uuid.uuid4().hex[:12]}))
+        self.id: str = json.loads(self.folder.read("run_id.json"))["run"]
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -75,13 +69,13 @@ class RunDirectory:
         self.lease.close()
 
     def _taken(self) -> OutputExists:
-        if (self.output / SUCCESS).exists():
-            return OutputExists(str(self.output), "is there already", "say --overwrite to replace it")
+        if self.output.exists(SUCCESS):
+            return OutputExists(self.name, "is there already", "say --overwrite to replace it")
         if not self.folder.exists():
             remedy = "name a directory that does not exist, or say --overwrite to write a model beside them"
-            return OutputExists(str(self.output), "holds other files", remedy)
+            return OutputExists(self.name, "holds other files", remedy)
         remedy = "say --overwrite to replace it, or --resume to go on"
-        return OutputExists(str(self.output), "holds a run that did not finish", remedy)
+        return OutputExists(self.name, "holds a run that did not finish", remedy)
 
     @contextmanager
     def undone_early(self) -> Iterator[None]:
@@ -97,42 +91,43 @@ class RunDirectory:
             raise
 
     def _same(self, identity: Mapping[str, Any]) -> None:
-        path = self.folder / "identity.json"
-        if not path.exists():
-            raise ResumeMismatch(str(self.output), "holds no run to resume", "leave out --resume")
+        if not self.folder.exists("identity.json"):
+            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
         try:
-            begun = json.loads(path.read_text(encoding="utf-8"))
+            begun = json.loads(self.folder.read("identity.json"))
         except ValueError as error:
-            raise ResumeMismatch(str(path), f"cannot be read: {error}", "begin again with --overwrite") from error
+            place = self.folder.join("identity.json")
+            raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 finding = f"is not the run that began there; {key}: {_difference(begun.get(key), value)}"
-                raise ResumeMismatch(str(self.output), finding, "give what it began with, or another --output")
+                raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
 
     def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
         """Put the model in place: what was there stays whole until the new files are."""
         aside = self.folder / "model"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        model.save(aside)
-        _write_json(aside / "run.json", facts)
-        (self.output / SUCCESS).unlink(missing_ok=True)
+        aside.remove()
+        aside.make()
+        model.save(aside.path)
+        aside.write("run.json", _json(facts))
+        self.output.remove(SUCCESS)
         for name in ("model.npz", "model.json", "run.json"):
-            os.replace(aside / name, self.output / name)
-        aside.rmdir()
-        (self.output / SUCCESS).touch()
+            self.output.fs.mv(aside.join(name), self.output.join(name))
+        aside.remove()
+        self.output.write(SUCCESS, b"")
 
 
 def refuse_taken(output: str, overwrite: bool) -> None:
     """OutputExists, unless there is nothing, or what lies there may be replaced: part files and their marker."""
-    target = Path(output)
-    if not os.path.lexists(target):
+    target = Folder(output)
+    is_link = target.is_local and os.path.islink(target.path)
+    if not is_link and not target.exists():
         return
-    if not target.is_dir() or target.is_symlink():
+    if is_link or not target.isdir():
         raise OutputExists(output, "is no directory", "name a directory that does not exist")
     if not overwrite:
         raise OutputExists(output, "is there already", "say --overwrite to replace it")
-    names = sorted(p.name for p in target.iterdir())
+    names = target.names()
     foreign = next((n for n in names if not n.startswith(("part-", "_", "."))), None)
     if foreign is not None:
         raise OutputExists(output, f"holds {foreign!r}, which is no part file", "remove the directory yourself")
@@ -142,52 +137,61 @@ def refuse_taken(output: str, overwrite: bool) -> None:
 
 def refuse_inputs(output: str, paths: Iterable[str]) -> None:
     """ConfigError when an input file lies where the output is to be."""
-    top = os.path.join(os.path.realpath(output), "")
+    top = _real(output) + "/"
     for path in paths:
-        if os.path.realpath(path).startswith(top):
+        if _real(path).startswith(top):
             raise ConfigError(f"output {output}", f"holds the input file {path}", "name another --output")
 
 
+def _real(path: str) -> str:
+    folder = Folder(path)
+    return os.path.realpath(folder.path) if folder.is_local else folder.path
+
+
 @contextmanager
-def written_aside(output: str) -> Iterator[Path]:
+def written_aside(output: str) -> Iterator[Folder]:
     """A new directory that takes the place of ``output``, ``_SUCCESS`` included, when all went well.
 
     Its path is absolute: tasks run in directories of their own.
     """
-    target = Path(os.path.abspath(output))
-    aside, old = (target.with_name(f"_{target.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    shutil.rmtree(aside, ignore_errors=True)
-    made = _make(aside)
+    target = Folder(output)
+    aside, old = target.sibling(ASIDE), target.sibling(".old")
+    made = _make(aside, output)
     try:
         yield aside
-        (aside / SUCCESS).touch()
+        aside.write(SUCCESS, b"")
         if target.exists():
-            os.rename(target, old)
-        os.rename(aside, target)
+            target.move(old)
+        aside.move(target)
     except BaseException:
         if old.exists() and not target.exists():
-            os.rename(old, target)
+            old.move(target)
         _unmake(aside, made)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    old.remove()
 
 
-def _unmake(folder: Path, made: list[Path]) -> None:
+def _unmake(folder: Folder, made: list[Folder]) -> None:
     """Remove a directory, and those above it that were made for it and hold nothing else."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for empty in reversed(made):
-        with suppress(OSError):
-            empty.rmdir()
+    with suppress(OSError):
+        folder.remove()
+        for empty in reversed(made):
+            if empty.exists() and not empty.names():
+                empty.remove()
 
 
-def _make(folder: Path) -> list[Path]:
+def _make(folder: Folder, output: str) -> list[Folder]:
     """Make a directory and those above it; the new ones, from the outermost.  ConfigError where none can be made."""
-    new = [p for p in (folder, *folder.parents) if not p.exists()][::-1]
+    new: list[Folder] = []
+    above = folder
+    while not above.exists():
+        new.insert(0, above)
+        above = above.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.make()
     except OSError as error:
-        place = f"output {folder.parent}"
-        raise ConfigError(place, f"cannot be made: {error.strerror}", "name another --output") from error
+        place = f"output {output}"
+        raise ConfigError(place, f"cannot be made: {error.strerror or error}", "name another --output") from error
     return new
 
 
@@ -210,7 +214,5 @@ def _name(value: Any) -> str:
     return repr(name)
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

@@ -59,8 +59,10 @@ class Sample:
 def write(sample: Sample, output: str, overwrite: bool = False) -> dict[str, Any]:
     """Make the directory ``output``: part files, then ``_SUCCESS``; facts about what was made."""
     refuse_taken(output, overwrite)
+    if "://" in output:
+        raise ConfigError(output, "samples are made on local disks", "put it there with `hdfs dfs -put`")
     with written_aside(output) as aside:
-        n_bytes = sum(_write_part(sample, part, aside) for part in range(sample.parts))
+        n_bytes = sum(_write_part(sample, part, Path(aside.path)) for part in range(sample.parts))
     names = list(chunk(sample, 0).column_names)
     facts = {"output": output, "kind": sample.kind, "rows": sample.rows, "columns": len(names)}
     target_name = TARGETS[sample.kind] and ("label" if sample.format == "libsvm" else TARGETS[sample.kind])

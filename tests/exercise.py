@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Exercise(Algorithm):
     large: bool = param(False, "statistics above the limit of a pipe")
     noisy: bool = param(False, "print in map and in reduce")
     fail: str = param("", "what goes wrong in block 3 of file 1, or where the word says so")
-    flag: str = param("", "a file that says it went wrong already")
+    flag: str = param("", "a file that says it went wrong already, with the modules that were loaded")
     slow_s: float = param(0.0, "seconds that a block takes", low=0.0)
 
     def init(self, schema: Schema) -> State:
@@ -77,11 +78,13 @@ class Exercise(Algorithm):
         if self.flag and Path(self.flag).exists():
             return
         if self.flag:
-            Path(self.flag).touch()
+            Path(self.flag).write_text("\n".join(sorted(sys.modules)))
         if self.fail == "ours":
             raise InputError("part-1.csv, byte 48213, column 'age'", "'n/a' is not a number ☃", "add na")
         if self.fail == "unexpected":
             raise ZeroDivisionError("a value\nover two lines")
+        if self.fail == "exit":
+            raise SystemExit(0)
         if self.fail == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
 

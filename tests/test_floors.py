@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: "errors params pin values py",
     1: "kernels losses penalties",
-    2: "algorithm statistic model schema config data fs wire export",
+    2: "algorithm statistic model schema config data fs folder wire export",
     3: "algorithms selection engines",
-    4: "driver run rundir sample extend",
+    4: "driver run rundir sample extend pack doctor doctor_cluster",
     5: "api cli cluster conf logs airflow __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -13,7 +13,7 @@ by rename.
 from __future__ import annotations
 
 import contextlib
-import getpass
+import dataclasses
 import io
 import logging
 import shutil
@@ -27,12 +27,17 @@ from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.client import Client, ClientFileSystem, end_clients
+from mrml.engines.environment import LINK, PYTHON, shipped
 from mrml.engines.postmortem import lost, why
 from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
-from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode
+from mrml.engines.task import Report
+from mrml.engines.write import Scoring, fetch
+from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
-from mrml.fs import filesystem
+from mrml.folder import Folder
+from mrml.fs import LocalFileSystem, filesystem
+from mrml.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ class HadoopEngine(StreamingEngine):
     task_python : interpreter on the nodes that has mrml; default the running one, for a cluster on this machine.
     n_reducers : reduce tasks a job.
     jobconf : more ``-D`` keys; they win over ours.
+    environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     round_timeout_s : how long a job may take in all.
     """
@@ -86,6 +92,7 @@ class HadoopEngine(StreamingEngine):
         jobconf: dict[str, str] | None = None,
         queue: str | None = None,
         max_wait_s: float = 3600.0,
+        environment: str | None = None,
         round_timeout_s: float = 86400.0,
     ) -> None:
         self.keys = configuration()
@@ -96,13 +103,11 @@ class HadoopEngine(StreamingEngine):
         self.task_python, self.n_reducers = task_python, n_reducers
         self.max_wait_s, self.round_timeout_s = max_wait_s, round_timeout_s
         self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
-        root = self.keys.get("fs.defaultFS", "").rstrip("/")
-        if not root.startswith("hdfs://"):
-            raise ConfigError("hadoop, fs.defaultFS", f"{root!r} is not HDFS", "set it in core-site.xml")
-        expect_namenode(root)
+        expect_namenode(home(self.keys))
         self.resource_manager.metrics()  # says at once when it is not there
-        self._home = f"{root}/user/{getpass.getuser()}/mrml"
+        self._home = home(self.keys)
         self.fs = filesystem(self._home)[0]
+        self.environment = shipped(environment, self._home) if environment else None
         self._staged: dict[str, str] = {}
         self._clients: list[Client] = []
         self._adopted: list[str] = []
@@ -121,6 +126,19 @@ class HadoopEngine(StreamingEngine):
             return super().round(algorithm, state, dataset)
         finally:
             self._round = "write"
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
+        target = Folder(scoring.output)
+        if not isinstance(target.fs, LocalFileSystem):
+            return super().write(model, dataset, scoring)
+        source = Folder(f"{self.staging}/parts")
+        source.remove()
+        source.make()
+        report = super().write(model, dataset, dataclasses.replace(scoring, output=source.path))
+        fetch(source, target)
+        source.remove()
+        return report
 
     # ---- staging
 
@@ -170,6 +188,8 @@ class HadoopEngine(StreamingEngine):
         """The run, the round, and a hash of all that the output depends on."""
         contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
         rest = " ".join(a for a in args if a not in files)
+        if "--scoring" in args:  # its output is elsewhere: nothing to adopt
+            rest += uuid.uuid4().hex
         return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), mrml.__version__.encode()]))}"
 
     def _finished(self, tag: str) -> str | None:
@@ -231,6 +251,8 @@ class HadoopEngine(StreamingEngine):
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
+        else:
+            conf["mapreduce.job.reduces"] = "0"
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
@@ -239,14 +261,17 @@ class HadoopEngine(StreamingEngine):
     def _options(self) -> list[str]:
         python = self.task_python or sys.executable
         environment = dict(pin.VARIABLES)
-        if self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
+        archives: list[str] = []
+        if self.environment is not None:
+            python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]
+        elif self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
             environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
         where = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging}/mrjob", "--cleanup", "NONE"]
         pythons = ["--python-bin", python, "--task-python-bin", python]
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
-        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *cmdenv]
+        return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
 
     # ---- until its end
 

@@ -26,7 +26,7 @@ from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
-from mrml.model import Model
+from mrml.model import Model, describe
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,10 @@ class StreamingEngine(Engine):
         return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
-        folder = self._folder / "model"
-        folder.mkdir(exist_ok=True)
-        model.save(folder)
         path = self._folder / "scoring"
-        path.write_bytes(wire.dumps({"model": str(folder), "scoring": scoring.to_wire()}))
+        # with its model: what a node needs comes by the distributed cache
+        told_model = {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+        path.write_bytes(wire.dumps({"model": told_model, "scoring": scoring.to_wire()}))
         args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
         for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
             self._count(counted)

@@ -26,6 +26,7 @@ from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
+from mrml.engines.lean import without_pandas  # noqa: E402
 from mrml.engines.protocol import (  # noqa: E402
     ERROR,
     KEY,
@@ -143,12 +144,13 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def score(self, number: int) -> Iterator[tuple[str, Fields]]:
         from mrml.engines.write import Scoring, write_split
-        from mrml.model import load
+        from mrml.model import revive
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
             source = blocks(self.dataset, self.splits[number], self.store)
-            report = write_split(load(scoring["model"]), source, Scoring.from_wire(scoring["scoring"]), number)
+            model = revive(json.loads(scoring["model"]["header"]), scoring["model"]["arrays"])
+            report = write_split(model, source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:
             yield ERROR, error_fields(error, f"split {number}")
             return
@@ -172,6 +174,8 @@ def main() -> None:
     """Run as a task: records go to standard output, and what a library writes there goes to standard error."""
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if "--mapper" in sys.argv:
+        without_pandas()
     RoundJob.run()
 
 

@@ -16,6 +16,7 @@ from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
 from mrml.data.store import DirectoryStore
+from mrml.engines.lean import without_pandas
 from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
@@ -107,6 +108,8 @@ class Worker:
 def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
+
+    without_pandas()
 
 
 def end_with_parent() -> None:

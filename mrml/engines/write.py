@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
-import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mrml.data.block import CSR, Array, Block, Coded
 from mrml.engines.task import Report, prints_to_stderr
 from mrml.errors import ConfigError, nearest
+from mrml.folder import ASIDE, Folder
 from mrml.kernels.fingerprint import fingerprint
 from mrml.model import Model, Prediction
 
@@ -56,21 +57,38 @@ class Scoring:
 
 def sweep(output: str) -> None:
     """Remove what tasks that were killed left of their part files; once no task runs any more."""
-    for left in Path(output).glob(".part-*.tmp"):
-        left.unlink()
+    folder = Folder(output)
+    for name in folder.names():
+        if name.startswith(".part-") and name.endswith(ASIDE):
+            folder.remove(name)
+
+
+def fetch(source: Folder, target: Folder) -> None:
+    """Copy the parts that tasks wrote where they could to where they shall lie."""
+    for name in source.names():
+        if name.startswith("part-"):
+            with source.fs.open(source.join(name)) as part, target.writing(name) as file:
+                shutil.copyfileobj(part, file, 1 << 20)
 
 
 @prints_to_stderr()
 def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number: int) -> Report:
-    """Score the blocks of split ``number`` into ``part-<number>``; written aside and renamed: a rerun is harmless."""
+    """Score the blocks of split ``number`` into ``part-<number>``; no blocks, no part.
+
+    Every attempt writes aside under a name of its own and renames: equal bytes, so which attempt is last is all one.
+    """
     report = Report(fingerprints=[fingerprint()])
-    name = f"part-{number:05d}.{scoring.format}"
-    path, aside = (os.path.join(scoring.output, n) for n in (name, f".{name}.{os.getpid()}.tmp"))
-    with _Writer(aside, scoring.format) as writer:
-        for block in source:
+    folder, blocks = Folder(scoring.output), iter(source)
+    first = next(blocks, None)
+    if first is None:
+        return report
+    with (
+        folder.writing(f"part-{number:05d}.{scoring.format}") as file,
+        _Writer(file, scoring.format) as writer,
+    ):
+        for block in itertools.chain([first], blocks):
             report.see(block)
             writer.write(_table(model, block, scoring))
-    os.replace(aside, path) if writer.n_tables else os.unlink(aside)
     return report
 
 
@@ -143,16 +161,13 @@ def _strict(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Writer:
-    """A part file that takes tables; its schema is the first table's."""
+    """Tables into an open file; their schema is the first one's."""
 
-    def __init__(self, path: str, format: str) -> None:
-        self.path, self.format = path, format
-        self._file = open(path, "wb")  # noqa: SIM115 - closed by __exit__
+    def __init__(self, file: BinaryIO, format: str) -> None:
+        self._file, self.format = file, format
         self._sink: Any = None
-        self.n_tables = 0
 
     def write(self, table: pa.Table) -> None:
-        self.n_tables += 1
         if self.format == "jsonl":
             self._file.write(b"".join(json.dumps(_strict(row)).encode() + b"\n" for row in table.to_pylist()))
             return
@@ -175,6 +190,3 @@ class _Writer:
     def __exit__(self, *error: object) -> None:
         if self._sink is not None:
             self._sink.close()
-        self._file.close()
-        if error[0] is not None:
-            os.unlink(self.path)

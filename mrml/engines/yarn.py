@@ -6,6 +6,7 @@ lost.  Everything here is the ResourceManager's REST interface with time-outs, a
 
 from __future__ import annotations
 
+import getpass
 import json
 import socket
 import urllib.error
@@ -64,6 +65,14 @@ def configuration(folder: str | None = None) -> dict[str, str]:
             for prop in ElementTree.parse(found / name).getroot().iter("property"):
                 keys[prop.findtext("name", "").strip()] = (prop.findtext("value") or "").strip()
     return keys
+
+
+def home(keys: dict[str, str]) -> str:
+    """The folder of this user on HDFS for what mrml keeps there; ConfigError where the default is no HDFS."""
+    root = keys.get("fs.defaultFS", "").rstrip("/")
+    if not root.startswith("hdfs://"):
+        raise ConfigError("hadoop, fs.defaultFS", f"{root!r} is not HDFS", "set it in core-site.xml")
+    return f"{root}/user/{getpass.getuser()}/mrml"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""``mrml pack``: the environment that runs, as an archive for the nodes of a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mrml import logs
+from mrml.cli.out import emit, emit_json
+from mrml.cli.parser import Parser, common
+
+EXAMPLE = "mrml pack --upload"
+
+
+def parse_pack(argv: Sequence[str]) -> argparse.Namespace:
+    about = "Pack the running Python environment; tasks on a cluster run its Python with --environment."
+    parser = Parser("pack", EXAMPLE, description=about)
+    name = "mrml-environment.tar.gz"
+    parser.add_argument("--output", metavar="FILE", default=name, help=f"the archive (default {name})")
+    parser.add_argument("--upload", action="store_true", help="put it on HDFS, once for its content")
+    parser.add_argument("--overwrite", action="store_true", help="replace an archive that exists")
+    return common(parser, "print one JSON object instead of text").read(argv)
+
+
+def run_pack(args: argparse.Namespace) -> None:
+    from mrml import pack
+
+    packed = pack.pack(args.output, args.overwrite)
+    facts = {**packed._asdict(), "uri": None}
+    if args.upload:
+        from mrml.engines.environment import upload
+        from mrml.engines.yarn import configuration, home
+
+        facts["uri"] = upload(args.output, home(configuration()))
+    if args.json:
+        return emit_json(facts)
+    emit(f"{packed.path}: {logs.size(packed.bytes)}, {packed.kind} of Python {packed.python}")
+    emit(f"next   mrml train ... --engine streaming -r hadoop --environment {facts['uri'] or packed.path}")

@@ -1,0 +1,142 @@
+"""What Python the nodes have: one map-only Streaming job whose tasks tell of themselves.
+
+The mapper is a shell script, so that an interpreter that is not there, or one without mrml, is an answer and not a
+failed job.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mrml import pin
+from mrml.engines.environment import LINK, PYTHON
+from mrml.engines.yarn import ResourceManager
+from mrml.errors import EngineError
+from mrml.folder import Folder
+
+LIMIT_S = 180.0
+#: what a task runs; imports mrml first, which pins NumPy
+PROGRAM = """\
+import json, sys
+told = {"version": sys.version.split()[0], "prefix": sys.prefix}
+import mrml
+told["mrml"] = mrml.__version__
+import numpy
+told["numpy"] = numpy.__version__
+from mrml.kernels.fingerprint import fingerprint
+told["fingerprint"] = fingerprint()
+print(json.dumps(told))
+"""
+SCRIPT = """\
+while read -r line; do :; done
+out=$({environment} {python} -c {program} 2>&1)
+code=$?
+printf '%s\\t%s\\t%s\\n' "${{NM_HOST:-$(uname -n)}}:$NM_PORT" "$code" "$(printf '%s\\n' "$out" | tail -n 1)"
+"""
+
+
+class Told(NamedTuple):
+    """What one task told: its node, and versions, or the last line of the error."""
+
+    node: str
+    version: str = ""
+    prefix: str = ""
+    mrml: str = ""
+    numpy: str = ""
+    fingerprint: str = ""
+    error: str = ""
+
+
+class Probe(NamedTuple):
+    """Where and with what the job runs; ``jobconf`` are more properties."""
+
+    hadoop: str
+    jar: str
+    python: str | None
+    environment: str | None
+    jobconf: dict[str, str]
+
+    def script(self) -> str:
+        """The mapper."""
+        variables = dict(pin.VARIABLES)
+        if self.python is None and self.environment is None:  # the nodes are this machine
+            variables["PYTHONPATH"] = str(Path(__file__).parents[2])
+        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in variables.items())
+        python = PYTHON if self.environment else self.python or sys.executable
+        return SCRIPT.format(environment=words, python=shlex.quote(python), program=shlex.quote(PROGRAM))
+
+    def command(self, tag: str, folder: Folder, script: Path) -> list[str]:
+        """The client's words."""
+        conf = {
+            **self.jobconf,
+            "mapreduce.job.tags": tag,
+            "mapreduce.job.name": "mrml doctor",
+            "mapreduce.job.reduces": "0",
+            "mapreduce.map.speculative": "false",
+            "mapreduce.input.lineinputformat.linespermap": "1",
+            "mapreduce.client.completion.pollinterval": "200",
+        }
+        words = [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
+        archive = ["-archives", f"{self.environment}#{LINK}"] if self.environment else []
+        generic = [*words, "-files", f"file://{script}", *archive]
+        form = ["-inputformat", "org.apache.hadoop.mapred.lib.NLineInputFormat"]
+        ends = ["-input", folder.join("lines"), "-output", folder.join("out"), "-mapper", f"sh {script.name}"]
+        return [self.hadoop, "jar", self.jar, *generic, *form, *ends]
+
+    def run(self, manager: ResourceManager, home: str, scratch: Path, n_tasks: int) -> list[Told]:
+        """Ask ``n_tasks`` tasks; EngineError where the job does not end well."""
+        tag = f"mrml-doctor-{uuid.uuid4().hex[:12]}"
+        folder = Folder(home) / tag
+        script = scratch / "probe.sh"
+        script.write_text(self.script(), encoding="utf-8")
+        folder.make()
+        try:
+            folder.write("lines", b"".join(b"%d\n" % n for n in range(n_tasks)))
+            submit(self.command(tag, folder, script), manager, tag)
+            return list(answers(folder / "out"))
+        finally:
+            folder.remove()
+
+
+def submit(command: list[str], manager: ResourceManager, tag: str) -> None:
+    """Run the client to its end; one that takes too long is ended with its application."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, env=pin.environment())
+    except subprocess.TimeoutExpired as error:
+        states = [app.state for app in manager.by_tag(tag)]
+        for app in manager.by_tag(tag):
+            manager.kill(app.id)
+        finding = f"did not end within {LIMIT_S:.0f} s; it is {', '.join(states) or 'not known to YARN'}"
+        raise EngineError("probe job", finding, "look at the free memory of the queue") from error
+    if done.returncode:
+        apps = manager.by_tag(tag)
+        said = [line for line in done.stderr.splitlines() if "rror" in line or "xception" in line]
+        finding = " ".join(apps[0].diagnostics.split()) if apps else (said or done.stderr.splitlines() or [""])[0]
+        remedy = f"see `yarn logs -applicationId {apps[0].id}`" if apps else "see what `hadoop version` says"
+        raise EngineError("probe job", f"failed: {finding[:400]}", remedy)
+
+
+def answers(output: Folder) -> Iterator[Told]:
+    """The lines of the job's part files."""
+    for name in output.names():
+        if name.startswith("part-"):
+            for line in output.read(name).decode("utf-8", "replace").splitlines():
+                yield told(line)
+
+
+def told(line: str) -> Told:
+    """One line: node, exit code, and JSON or the last words of an error."""
+    node, code, text = [*line.rstrip("\t").split("\t", 2), "", ""][:3]
+    if code != "0":
+        return Told(node, error=text or f"exit code {code}")
+    try:
+        return Told(node, **json.loads(text))
+    except (ValueError, TypeError):
+        return Told(node, error=f"said {text!r}")

@@ -1,0 +1,116 @@
+"""A directory on any file system: what a run leaves is written aside and renamed, on local disks and on HDFS alike.
+
+Floor 2.  A reader sees the old file or the new one, never half of one; several attempts may write one name, each
+aside under a name of its own, and the last rename wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import posixpath
+import re
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from mrml.fs import LocalFileSystem, filesystem
+
+#: how the name of a file or directory ends that is not finished
+ASIDE = ".tmp"
+_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*")
+
+
+class Folder:
+    """``path`` is a local path or a URI; ``/`` goes down.  Nothing is made before `make`."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.fs, found = filesystem(path)
+        host = _HOST.match(found)
+        self._host = host[0] if host else ""
+        self.path = self._host + (found[len(self._host) :].rstrip("/") or "/")
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.join(name))
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Folder:
+        """The folder above; the root is above itself."""
+        return Folder(self._host + posixpath.dirname(self.path[len(self._host) :]))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    def join(self, name: str) -> str:
+        """The path of an entry."""
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def sibling(self, ending: str) -> Folder:
+        """A hidden folder beside it; its name is of no other attempt."""
+        return self.parent / f"_{self.name}.{uuid.uuid4().hex[:12]}{ending}"
+
+    def exists(self, name: str = "") -> bool:
+        return self.fs.exists(self.join(name) if name else self.path)
+
+    def names(self) -> list[str]:
+        """The names of what lies in it, sorted; none when it does not exist."""
+        try:
+            return sorted(info.name.rstrip("/").rpartition("/")[2] for info in self.fs.ls(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def make(self) -> None:
+        """Make it and those above it; one that exists is fine."""
+        self.fs.makedirs(self.path)
+
+    def read(self, name: str) -> bytes:
+        return self.fs.cat_file(self.join(name))
+
+    def write(self, name: str, content: bytes, sync: bool = False) -> None:
+        """Put a file in place; with ``sync`` it is on the disk before it has its name."""
+        with self.writing(name) as file:
+            file.write(content)
+            if sync:
+                _sync(file)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A new file that gets its name when the block ends well, and is removed when it does not."""
+        aside = self.join(f".{name}.{uuid.uuid4().hex[:12]}{ASIDE}")
+        try:
+            with self.fs.open(aside, "wb") as file:
+                yield file
+            self.fs.mv(aside, self.join(name))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.fs.rm(aside)
+            raise
+
+    def remove(self, name: str = "") -> None:
+        """Remove an entry, or the whole folder; one that is not there is fine."""
+        path = self.join(name) if name else self.path
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
+
+    def isdir(self) -> bool:
+        return self.fs.isdir(self.path)
+
+    def move(self, target: Folder) -> None:
+        """Rename it to a name of the same file system that is free."""
+        self.fs.mv(self.path, target.path)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Local files reach the disk; a file of HDFS is whole when it is closed."""
+    file.flush()
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+        os.fsync(file.fileno())

@@ -1,0 +1,137 @@
+"""An archive of the Python environment that runs: what the nodes of a cluster need, and all they need.
+
+Floor 4.  A virtual environment goes through venv-pack, a conda environment through conda-pack.  The archive of a
+virtual environment links to its base interpreter by path: the nodes need that Python at the same place; a conda
+archive brings its own.  mrml itself is put in where it does not lie in the environment (an editable install).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mrml
+from mrml.engines.environment import digest
+from mrml.errors import ConfigError, EngineError, OutputExists
+
+log = logging.getLogger(__name__)
+
+KINDS = (".tar.gz", ".tgz")
+#: what no task needs: tests of packages, C headers, notebooks' files
+LEFT_OUT = ("*/tests/*", "include/*", "share/*")
+
+
+class Packed(NamedTuple):
+    """``path`` of the archive, ``bytes`` of it, SHA-256 in hex, ``kind`` venv or conda, the Python it holds."""
+
+    path: str
+    bytes: int
+    sha256: str
+    kind: str
+    python: str
+
+
+def pack(output: str, overwrite: bool = False, prefix: str = sys.prefix) -> Packed:
+    """Write the archive of the environment below ``prefix``: aside first, then renamed."""
+    if not output.endswith(KINDS):
+        raise ConfigError("pack, output", f"{output!r} is no .tar.gz", "name it FILE.tar.gz")
+    if os.path.exists(output) and not overwrite:
+        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+    kind = kind_of(prefix)
+    prewarm()
+    aside = f"{output}.{uuid.uuid4().hex[:12]}.tar.gz"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            (_conda if kind == "conda" else _venv)(prefix, aside)
+        os.replace(aside, output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Packed(output, os.path.getsize(output), digest(output), kind, version)
+
+
+def kind_of(prefix: str) -> str:
+    """What made the environment: conda or venv; ConfigError for a Python that is in neither."""
+    if Path(prefix, "conda-meta").is_dir():
+        return "conda"
+    if Path(prefix, "pyvenv.cfg").is_file():
+        return "venv"
+    remedy = "make one with `python -m venv`, install mrml there and run its `mrml pack`"
+    raise ConfigError("pack", f"the Python of {prefix} is no virtual or conda environment", remedy)
+
+
+def prewarm() -> None:
+    """Fill numba's cache beside the kernels, so that a task finds them compiled."""
+    if importlib.util.find_spec("numba") is not None:
+        from mrml.kernels import kmeans_fast
+
+        kmeans_fast.prewarm()
+
+
+def _tool(module: str, package: str) -> Any:
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError("pack", f"{package} is not installed", f"pip install {package}")
+    return importlib.import_module(module)
+
+
+def _conda(prefix: str, target: str) -> None:
+    tool = _tool("conda_pack", "conda-pack")
+    try:
+        tool.pack(prefix=prefix, output=target, ignore_editable_packages=True)
+    except tool.CondaPackException as error:
+        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
+
+
+def _venv(prefix: str, target: str) -> None:
+    tool = _tool("venv_pack", "venv-pack2")
+    try:
+        with _editable_allowed():
+            env = tool.Env(prefix)
+        for pattern in LEFT_OUT:
+            env = env.exclude(pattern)
+        env = env.include("*/site-packages/mrml/*")
+        env.files.extend(tool.core.File(str(path), name) for path, name in own_files(prefix))
+        env.pack(target)
+    except tool.VenvPackException as error:
+        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
+
+
+@contextlib.contextmanager
+def _editable_allowed() -> Iterator[None]:
+    """venv-pack refuses environments that point out of themselves; those of a developer point at mrml."""
+    core: Any = importlib.import_module("venv_pack.core")
+    before = core.check_no_editable_packages
+    core.check_no_editable_packages = _warn_of_editable
+    try:
+        yield
+    finally:
+        core.check_no_editable_packages = before
+
+
+def _warn_of_editable(context: Any) -> None:
+    """Name the folders outside that hold other packages: the nodes will not have them."""
+    own = Path(mrml.__file__).resolve().parents[1]
+    for pth in Path(context.prefix, context.py_lib, "site-packages").glob("*.pth"):
+        for line in pth.read_text(encoding="utf-8").splitlines():
+            folder = Path(line.strip())
+            outside = folder.is_absolute() and folder.is_dir() and not folder.is_relative_to(context.prefix)
+            if outside and folder.resolve() != own:
+                log.warning("%s: %s is not in the archive; install its packages without -e", pth.name, folder)
+
+
+def own_files(prefix: str) -> list[tuple[Path, str]]:
+    """The files of mrml and their places in the archive, where mrml lies outside the environment."""
+    package = Path(mrml.__file__).resolve().parent
+    if package.is_relative_to(Path(prefix).resolve()):
+        return []
+    site = next(Path(prefix, "lib").glob("python*")).name
+    names = (path for path in sorted(package.rglob("*")) if path.is_file())
+    return [(path, f"lib/{site}/site-packages/mrml/{path.relative_to(package)}") for path in names]

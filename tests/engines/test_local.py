@@ -1,0 +1,237 @@
+"""The local engine when workers die, when it dies itself, and between its rounds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrml import wire
+from mrml.data.dataset import Dataset
+from mrml.engines import local, worker
+from mrml.engines.local import MAX_ATTEMPTS, LocalEngine
+from mrml.engines.write import Scoring
+from mrml.errors import EngineError
+from tests.contract.test_engines import by_hand, drive
+from tests.exercise import Exercise, Totals, make_dataset
+
+ROOT = Path(__file__).parents[2]
+SPLIT_BYTES = 2000
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make_dataset(tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    """One engine for all tests: each finds it as the one before left it."""
+    with LocalEngine(2, SPLIT_BYTES) as running:
+        yield running
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == local.__name__]
+
+
+def gone(pid: int, wait_s: float = 20.0) -> bool:
+    """Whether a process ends within the wait; one that nobody has reaped has ended too."""
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# ---- workers that die
+
+
+def test_a_worker_killed_in_a_round_costs_its_split_a_second_run_and_no_bit(
+    engine: LocalEngine, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    algorithm = Exercise(n_rounds=3, fail="kill", flag=str(tmp_path / "flag"))
+    with caplog.at_level(logging.WARNING):
+        found = drive(engine, algorithm, dataset)
+    (tmp_path / "flag").touch()
+    assert found == by_hand(algorithm, dataset)
+    assert len(warned(caplog)) == 1 and "died (exit code -9): split " in warned(caplog)[0]
+
+
+def test_a_split_on_which_every_worker_dies_ends_the_round_after_four_and_is_named(
+    engine: LocalEngine, dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    algorithm = Exercise(fail="kill")
+    with caplog.at_level(logging.WARNING), pytest.raises(EngineError) as caught:
+        engine.round(algorithm, algorithm.init(dataset.schema), dataset)
+    assert MAX_ATTEMPTS == 4
+    assert len(warned(caplog)) == 3
+    split = caught.value.place
+    assert all(message.endswith(f"{split} runs again") for message in warned(caplog))
+    blocks = dataset.splits(min(SPLIT_BYTES, dataset.n_bytes // 8 + 1))[int(split.split()[1])]
+    assert any(r.file == 1 and r.first <= 3 and (r.stop is None or r.stop > 3) for r in blocks)
+    assert "4 workers died on it, the last with exit code -9" in str(caught.value)
+    assert drive(engine, Exercise(n_rounds=2), dataset) == by_hand(Exercise(n_rounds=2), dataset)
+
+
+def test_workers_killed_between_rounds_are_replaced_and_told_everything(engine: LocalEngine, dataset: Dataset) -> None:
+    algorithm = Exercise(n_rounds=3)
+    state = algorithm.init(dataset.schema)
+    for n_killed in range(3):
+        for pid in engine.pids[:n_killed]:
+            os.kill(pid, signal.SIGKILL)
+        state = algorithm.update(state, engine.round(algorithm, state, dataset))
+    assert wire.dumps(state.to_wire()) == by_hand(algorithm, dataset)
+
+
+def test_a_worker_that_ends_by_itself_in_a_split_is_a_worker_that_died(
+    engine: LocalEngine, dataset: Dataset, tmp_path: Path
+) -> None:
+    algorithm = Exercise(n_rounds=1, fail="exit", flag=str(tmp_path / "flag"))
+    found = drive(engine, algorithm, dataset)
+    assert found == by_hand(algorithm, dataset)
+
+
+def test_an_interrupt_in_a_round_leaves_no_stale_answer(
+    engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    algorithm = Exercise(n_rounds=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.round(algorithm, algorithm.init(dataset.schema), dataset)
+    assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+
+
+# ---- a driver that dies
+
+DRIVER = """
+import sys, json
+from pathlib import Path
+from mrml.engines.local import LocalEngine
+from tests.exercise import Exercise, make_dataset
+folder = Path(sys.argv[1])
+dataset = make_dataset(folder)
+engine = LocalEngine(2, 2000, str(folder / "cache"))
+algorithm = Exercise(slow_s=float(sys.argv[2]))
+if not algorithm.slow_s:
+    engine.round(algorithm, algorithm.init(dataset.schema), dataset)
+print(json.dumps(engine.pids), flush=True)
+if algorithm.slow_s:
+    engine.round(algorithm, algorithm.init(dataset.schema), dataset)
+input()
+"""
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 600.0])
+def test_workers_end_when_their_driver_is_killed(tmp_path: Path, slow_s: float) -> None:
+    """Idle ones, and ones in the middle of a split; their scratch folder is swept by the next run."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path), str(slow_s)], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        pids = json.loads(driver.stdout.readline())
+        if slow_s:
+            _until_asleep(pids)
+        driver.kill()
+    assert len(pids) == 2 and all(gone(pid) for pid in pids)
+    left = list((tmp_path / "cache").iterdir())
+    assert len(left) == 1 and left[0].name.startswith(f"mrml-scratch-{driver.pid}-")
+    with LocalEngine(1, cache_dir=str(tmp_path / "cache")):
+        assert not left[0].exists()
+
+
+def _until_asleep(pids: list[int]) -> None:
+    """Until the workers have what they need of modules and wait in a block."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not all("numpy" in Path(f"/proc/{p}/maps").read_text() for p in pids):
+        time.sleep(0.05)
+    time.sleep(0.5)
+
+
+# ---- messages
+
+
+def test_large_statistics_go_through_files_that_are_gone_after_the_round(
+    engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spilled: list[int] = []
+    fetch = local._fetch
+
+    def watched(body: object) -> object:
+        if isinstance(body, str):
+            spilled.append(os.path.getsize(body))
+        return fetch(body)
+
+    monkeypatch.setattr(local, "_fetch", watched)
+    algorithm = Exercise(n_rounds=1, large=True)
+    assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+    assert spilled and min(spilled) > worker.SPILL_BYTES
+    assert list((engine._folder / "spill").iterdir()) == []
+
+
+def test_spilled_files_are_gone_after_an_error_too(engine: LocalEngine, dataset: Dataset) -> None:
+    algorithm = Exercise(large=True, fail="kill")
+    with pytest.raises(EngineError):
+        engine.round(algorithm, algorithm.init(dataset.schema), dataset)
+    assert list((engine._folder / "spill").iterdir()) == []
+
+
+def test_blocks_are_decoded_once_and_shared_by_all_workers(tmp_path: Path) -> None:
+    dataset, algorithm = make_dataset(tmp_path), Exercise(n_rounds=2)
+    with LocalEngine(2, SPLIT_BYTES) as fresh:
+        state = algorithm.init(dataset.schema)
+        values = fresh.round(algorithm, state, dataset)
+        for file in dataset.files:
+            Path(file.path).unlink()
+        for pid in fresh.pids:  # new workers have nothing but the store
+            os.kill(pid, signal.SIGKILL)
+        again = fresh.round(algorithm, state, dataset)
+    assert wire.dumps(values["sum"].to_wire()) == wire.dumps(again["sum"].to_wire())
+
+
+def test_scoring_and_rounds_take_turns(engine: LocalEngine, dataset: Dataset, tmp_path: Path) -> None:
+    algorithm = Exercise(n_rounds=1)
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        engine.write(Totals(np.zeros(3)), dataset, Scoring(str(tmp_path / str(i)), "csv"))
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+    first, second = ([p.read_bytes() for p in sorted((tmp_path / str(i)).iterdir())] for i in range(2))
+    assert first == second and len(first) > 1
+
+
+def test_a_frame_that_is_cut_short_is_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    with open(path, "wb") as stream:
+        worker.send(stream, {"op": "state", "x": np.arange(5)})
+    whole = path.read_bytes()
+    with open(path, "rb") as stream:
+        assert worker.receive(stream)["x"].tolist() == [0, 1, 2, 3, 4]
+        with pytest.raises(EOFError):
+            worker.receive(stream)
+    for cut in (0, 3, 8, 20, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with open(path, "rb") as stream, pytest.raises(EOFError):
+            worker.receive(stream)
+
+
+def test_workers_by_default_are_as_many_as_cores() -> None:
+    with LocalEngine() as default:
+        assert default.workers() == len(default.pids) == os.cpu_count()

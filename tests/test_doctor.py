@@ -1,0 +1,186 @@
+"""``mrml doctor``: what each check says of what it finds, without a cluster."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrml import doctor, doctor_cluster
+from mrml.cli.main import main
+from mrml.config import DataConfig, EngineConfig
+from mrml.doctor import FAIL, OK, WARN, Finding
+from mrml.doctor_cluster import asked, judge, queues, quota, room
+from mrml.engines import probe
+from mrml.engines.probe import Probe, Told
+from mrml.errors import EngineError
+from mrml.kernels.fingerprint import fingerprint
+
+HERE = Told("a:1", "3.11.0", "/p", doctor.mrml.__version__, doctor_cluster.np.__version__, fingerprint())
+
+
+def levels(findings: list[Finding]) -> dict[str, str]:
+    return {f.check: f.level for f in findings}
+
+
+def test_an_error_of_a_check_is_a_finding_with_its_remedy() -> None:
+    def broken() -> Finding:
+        raise EngineError("place", "finding", "remedy")
+
+    assert doctor.examine("x", broken) == [Finding(FAIL, "x", "place: finding", "remedy")]
+
+    def refused() -> Finding:
+        raise ConnectionRefusedError("refused")
+
+    assert [f.level for f in doctor.examine("x", refused)] == [FAIL]
+
+
+def test_every_finding_that_is_not_ok_names_a_remedy() -> None:
+    findings = [asked(9000, 1, 100), asked(100, 1, 9000), room(1, 1, 9, 8, 8), quota("/u", full(quota=5))]
+    findings += judge([Told("a:1", error="no"), HERE._replace(numpy="1.0", fingerprint="0")], 2, 1.0)
+    findings += [doctor.scratch("/proc")]
+    bad = [f for f in findings if f.level != OK]
+    assert len(bad) >= 7 and all(f.remedy for f in bad)
+
+
+def test_the_worst_finding_is_the_verdict() -> None:
+    of = [Finding(level, "", "") for level in (OK, WARN, FAIL)]
+    assert (doctor.worst(of), doctor.worst(of[:2]), doctor.worst(of[:1]), doctor.worst([])) == (FAIL, WARN, OK, OK)
+
+
+def full(**limits: int) -> dict[str, Any]:
+    return {"directoryCount": 2, "fileCount": 2, "spaceConsumed": 100, "quota": -1, "spaceQuota": -1, **limits}
+
+
+@pytest.mark.parametrize(("summary", "level"), [
+    (full(), OK), (full(quota=10**6), OK), (full(quota=500), WARN), (full(quota=5), FAIL),
+    (full(spaceQuota=1 << 40), OK), (full(spaceQuota=1 << 20), WARN),
+])  # fmt: skip
+def test_a_quota_that_is_nearly_used_up_is_told(summary: dict[str, Any], level: str) -> None:
+    assert quota("/user/x", summary).level == level
+
+
+def test_a_task_no_node_can_hold_fails_and_a_small_one_is_warned_of() -> None:
+    assert asked(1024, 1536, 8192).level == OK
+    assert asked(9000, 1536, 8192).remedy == "ask less: --jobconf mapreduce.map.memory.mb=8192"
+    assert asked(1024, 9000, 8192).remedy == "ask less: --jobconf yarn.app.mapreduce.am.resource.mb=8192"
+    assert asked(256, 512, 8192).level == WARN
+
+
+def test_room_counts_tasks_beside_the_application_master() -> None:
+    assert "3 tasks" in room(1024, 1, 1024, 4096, 8).text
+    assert "2 tasks" in room(1024, 1, 1024, 40960, 3).text
+    assert room(1024, 1, 1024, 1500, 8).level == WARN
+
+
+def test_queues_of_either_scheduler_are_found() -> None:
+    capacity = {"schedulerInfo": {"queueName": "root", "queues": {"queue": [{"queueName": "a"}, {"queueName": "b"}]}}}
+    fair = {"rootQueue": {"queueName": "root", "childQueues": {"queue": [{"queueName": "root.a"}]}}}
+    assert [q["queueName"] for q in queues(capacity)] == ["root", "a", "b"]
+    assert [q["queueName"] for q in queues(fair)] == ["root", "root.a"]
+
+
+def test_nodes_like_this_machine_are_fine() -> None:
+    found = judge([HERE, HERE._replace(node="b:1")], 2, 3.0)
+    assert levels(found) == {"nodes": OK, "kernels": OK} and "2 of 2 nodes" in found[0].text
+
+
+def test_differing_kernels_name_every_node() -> None:
+    found = judge([HERE, HERE._replace(node="b:1", fingerprint="other")], 2, 3.0)
+    assert levels(found)["kernels"] == WARN and "b:1 other" in found[-1].text
+
+
+def test_other_versions_on_the_nodes_are_told() -> None:
+    assert levels(judge([HERE._replace(numpy="1.0")], 1, 3.0))["versions"] == WARN
+
+
+def test_a_node_without_mrml_fails_with_its_own_words() -> None:
+    found = judge([HERE, Told("b:1", error="ModuleNotFoundError: No module named 'mrml'")], 2, 3.0)
+    assert (found[0].level, found[0].text) == (FAIL, "b:1: ModuleNotFoundError: No module named 'mrml'")
+
+
+# ---- the probe
+
+
+def told_by(python: str | None, folder: Path) -> Told:
+    """What the mapper tells when this machine runs it as a node would."""
+    script = folder / "probe.sh"
+    script.write_text(Probe("hadoop", "jar", python, None, {}).script())
+    done = subprocess.run(["sh", str(script)], input="0\t1\n", capture_output=True, text=True, check=True,
+                          cwd=folder, env={"NM_HOST": "n", "NM_PORT": "7", "PATH": "/usr/bin:/bin"})  # fmt: skip
+    (line,) = done.stdout.splitlines()
+    return probe.told(line)
+
+
+def test_the_probe_tells_versions_and_kernels(tmp_path: Path) -> None:
+    told = told_by(None, tmp_path)
+    assert told.error == "" and told.node == "n:7"
+    assert (told.mrml, told.numpy, told.fingerprint) == (HERE.mrml, HERE.numpy, HERE.fingerprint)
+
+
+def test_an_interpreter_that_is_not_there_is_an_answer(tmp_path: Path) -> None:
+    told = told_by("/no/such/python", tmp_path)
+    assert told.node == "n:7" and "not found" in told.error
+
+
+def test_an_interpreter_without_mrml_is_an_answer(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nexec env -i python3 -S "$@"\n')
+    python.chmod(0o755)
+    assert "mrml" in told_by(str(python), tmp_path).error
+
+
+@pytest.mark.parametrize("line", ["", "n:1", "n:1\t0\tno json", "n:1\t0\t[]", "n:1\t1\t"])
+def test_whatever_a_task_says_is_an_answer(line: str) -> None:
+    assert probe.told(line).error
+
+
+# ---- this machine, and the command
+
+
+def test_a_big_compressed_file_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    data = DataConfig(data=(str(tmp_path),), split_bytes=64)
+    assert [f.level for f in doctor.inputs(data)] == [OK]
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(bytes(range(256)) * 8))
+    (found,) = doctor.inputs(data)
+    assert found.level == WARN and "b.csv.gz" in found.text and found.remedy
+    assert "multiline" in doctor.inputs(DataConfig(data=(str(tmp_path / "a.csv"),), multiline=True))[0].text
+
+
+def test_a_machine_alone_is_asked_nothing_of_a_cluster() -> None:
+    found = doctor.doctor(EngineConfig(), DataConfig())
+    assert [f.check for f in found] == ["python", "numpy pinned", "scratch"]
+
+
+def test_a_cluster_that_is_not_there_is_five_findings_and_exit_5(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "core-site.xml").write_text(
+        "<configuration><property><name>fs.defaultFS</name><value>hdfs://127.0.0.1:1</value></property></configuration>"
+    )
+    (tmp_path / "yarn-site.xml").write_text(
+        "<configuration><property><name>yarn.resourcemanager.webapp.address</name><value>127.0.0.1:1</value>"
+        "</property></configuration>"
+    )
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert main(["doctor", "-r", "hadoop", "--json"]) == 5
+    found = json.loads(capsys.readouterr().out)
+    failed = [f["check"] for f in found["findings"] if f["level"] == FAIL]
+    assert found["level"] == FAIL and failed == ["java", "hadoop client", "namenode", "resourcemanager"]
+    monkeypatch.delenv("HADOOP_CONF_DIR")
+    assert main(["doctor", "-r", "hadoop"]) == 5
+    out = capsys.readouterr().out
+    assert "fail  configuration" in out and "export HADOOP_CONF_DIR" in out
+
+
+def test_a_machine_that_is_well_is_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().out.startswith("ok    python")
