@@ -32,15 +32,15 @@ class RunDirectory:
         self.folder = self.output / "_run"
         self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
         self.resumed = resume
-        there = self.output.names()
+        there = bool(self.output.names())
         if resume and not self.folder.exists():
-            raise ResumeMismatch(output, "holds no run to resume", "leave out --resume")
+            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
         if there and not (overwrite or self.folder.exists()):
             raise self._taken()
         self.made = _make(self.folder, output)
         self.lease = lease_on(self.folder)
         try:
-            self._begin(identity, bool(there), resume, overwrite)
+            self._begin(identity, there, resume, overwrite)
         except BaseException:
             self.lease.close()
             raise

@@ -291,12 +291,12 @@ class Cluster:
         With a container it takes 15 s to end by itself; it keeps nothing that a SIGKILL could spoil.
         """
         running = [d for d in self.daemons if d.process is not None and d.alive]
-        recorded = {d.pid for d in running}
-        strays = [p for p in processes.marked(mark(self.folder)) if p.pid not in recorded]
-        left = len(running) + len(strays)
         workers = [d for d in running if d.role == "nodemanager"]
         processes.end([d.process for d in workers if d.process], min(patience_s, 3.0))
-        processes.end([d.process for d in running if d.process and d not in workers] + strays, patience_s)
+        processes.end([d.process for d in running if d.process and d not in workers], patience_s)
+        strays = processes.marked(mark(self.folder))
+        processes.end(strays, patience_s)
+        left = len(running) + len(strays)
         for node in self.nodes:
             left += len(node.containers())
             node.kill_containers()

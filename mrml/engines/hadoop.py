@@ -103,21 +103,21 @@ class HadoopEngine(StreamingEngine):
         self.task_python, self.n_reducers = task_python, n_reducers
         self.max_wait_s, self.round_timeout_s = max_wait_s, round_timeout_s
         self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
-        expect_namenode(home(self.keys))
-        self.resource_manager.metrics()  # says at once when it is not there
         self._home = home(self.keys)
-        self.fs = filesystem(self._home)[0]
+        expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
+        self.resource_manager.metrics()  # says at once when it is not there
         self.environment = shipped(environment, self._home) if environment else None
+        self.fs = filesystem(self._home)[0]
         self._staged: dict[str, str] = {}
         self._clients: list[Client] = []
         self._adopted: list[str] = []
-        self._keep = self._alone = False
+        self._keep = False
         self._round = "write"
         self.attach(uuid.uuid4().hex[:12])
 
     def attach(self, run_id: str) -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
-        self.run_id, self._alone = f"mrml-{run_id}", False
+        self.run_id = f"mrml-{run_id}"
         self.staging = f"{self._home}/{self.run_id}"
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
@@ -188,7 +188,7 @@ class HadoopEngine(StreamingEngine):
         """The run, the round, and a hash of all that the output depends on."""
         contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
         rest = " ".join(a for a in args if a not in files)
-        if "--scoring" in args:  # its output is elsewhere: nothing to adopt
+        if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
             rest += uuid.uuid4().hex
         return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), mrml.__version__.encode()]))}"
 
@@ -217,13 +217,9 @@ class HadoopEngine(StreamingEngine):
         return None
 
     def _end_others(self, tag: str) -> None:
-        """Nothing else of this run may go on: a client that was left alone, a round of another cut.
-
-        Once: later the only others are our own that are about to end.
-        """
-        if self._alone:
+        """Nothing else of this run may go on: a client that was left alone, a round of another cut."""
+        if self._clients:
             return
-        self._alone = True
         end_clients(self.run_id)
         for app in self.resource_manager.by_tag(self.run_id):
             if not app.ended and tag not in app.tags:
@@ -251,8 +247,6 @@ class HadoopEngine(StreamingEngine):
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
-        else:
-            conf["mapreduce.job.reduces"] = "0"
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
@@ -303,12 +297,11 @@ class HadoopEngine(StreamingEngine):
     def close(self) -> None:
         for client in self._clients:
             client.end(CLIENT_GRACE_S)
-        if self._alone and not self._keep:
+        if self._clients and not self._keep:
             self._settle()
         if not self._keep:
             with contextlib.suppress(OSError, EngineError):
-                if self.fs.exists(self.staging):
-                    self.fs.rm(self.staging, recursive=True)
+                self.fs.rm(self.staging, recursive=True)
         super().close()
 
     def _settle(self) -> None:

@@ -22,15 +22,18 @@ from typing import Any
 from mrml.errors import EngineError
 from mrml.folder import Folder
 
+#: its name below ``_run``
+LEASE = "lease"
 #: a driver on another host that did not touch its lease for so long is gone
 STALE_S = 60.0
 RENEW_S = 10.0
-#: between a claim and its proof: longer than two writers need for theirs
-CLAIM_S = 2.0
+#: two drivers that begin in the same moment on HDFS see within this time whose word stayed
+SETTLE_S = 1.0
 
 
-#: the name of the file in a run's folder
-LEASE = "lease"
+def lease_on(folder: Folder) -> Lease | RemoteLease:
+    """The lease of a run directory: by the kernel's lock on a local disk, by a renewed file on HDFS."""
+    return Lease(Path(folder.join(LEASE))) if folder.is_local else RemoteLease(folder)
 
 
 class Lease:
@@ -52,18 +55,13 @@ class Lease:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise self._taken(self._owner()) from error
+                raise taken(str(self.path.parent.parent), self._owner()) from error
         owner = self._owner()
         elsewhere = owner.get("host", platform.node()) != platform.node()
         if elsewhere and time.time() - os.fstat(self._file).st_mtime < STALE_S:
-            raise self._taken(owner)
+            raise taken(str(self.path.parent.parent), owner)
         os.ftruncate(self._file, 0)
-        told = {
-            "pid": os.getpid(),
-            "host": platform.node(),
-            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        os.pwrite(self._file, json.dumps(told).encode(), 0)
+        os.pwrite(self._file, json.dumps(me()).encode(), 0)
 
     def _owner(self) -> dict[str, Any]:
         """Whose it is or was; nothing where the file is new or torn."""
@@ -72,9 +70,6 @@ class Lease:
         except ValueError:
             return {}
         return found
-
-    def _taken(self, owner: dict[str, Any]) -> EngineError:
-        return taken(str(self.path.parent.parent), owner)
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):
@@ -99,36 +94,36 @@ class Lease:
         self.close()
 
 
-class SharedLease:
-    """The same on a file system that has renames but no locks, such as HDFS: the file is renewed while it is held.
+class RemoteLease:
+    """A file on HDFS that its owner renews: one that was not renewed for ``STALE_S`` is nobody's.
 
-    A claim is written and read again after a while, so that of two that come at once only the later writer has it.
+    HDFS has no lock: whoever finds it free writes a word of its own, and holds the lease when that word is still there
+    a moment later.  Clocks of the hosts may differ by less than ``STALE_S``.
     """
 
     def __init__(self, folder: Folder) -> None:
-        self.folder, self.token = folder, uuid.uuid4().hex
+        self._folder, self._word = folder, uuid.uuid4().hex
         owner = self._owner()
-        if time.time() - owner.get("renewed", 0.0) < STALE_S:
-            raise taken(folder.parent.path, owner)
-        self._told = {**this_driver(), "token": self.token}
+        if time.time() - float(owner.get("renewed", 0)) < STALE_S:
+            raise taken(str(folder.parent), owner)
         self._write()
-        time.sleep(CLAIM_S)
-        owner = self._owner()
-        if owner.get("token") != self.token:
-            raise taken(folder.parent.path, owner)
+        time.sleep(SETTLE_S)
+        if (owner := self._owner()).get("word") != self._word:
+            raise taken(str(folder.parent), owner)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
-        self._thread.start()
+        self._renewer = threading.Thread(target=self._renew, daemon=True, name="lease")
+        self._renewer.start()
 
     def _owner(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self.folder.read(LEASE))
+            found: dict[str, Any] = json.loads(self._folder.read(LEASE))
         except (OSError, ValueError):
             return {}
         return found
 
     def _write(self) -> None:
-        self.folder.write(LEASE, json.dumps({**self._told, "renewed": time.time()}).encode())
+        told = {**me(), "word": self._word, "renewed": time.time()}
+        self._folder.write(LEASE, json.dumps(told).encode())
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):
@@ -137,27 +132,21 @@ class SharedLease:
 
     def close(self) -> None:
         """Give it back."""
-        if self._over.is_set():
-            return
-        self._over.set()
-        self._thread.join(RENEW_S)
-        with contextlib.suppress(OSError, EngineError):
-            self.folder.remove(LEASE)
+        if not self._over.is_set():
+            self._over.set()
+            self._renewer.join(RENEW_S)  # else a renewal under way would come after the removal
+            with contextlib.suppress(OSError, EngineError):
+                self._folder.remove(LEASE)
 
 
-def lease_on(folder: Folder) -> Lease | SharedLease:
-    """The lease on a run's folder, wherever that lies."""
-    return Lease(Path(folder.path) / LEASE) if folder.is_local else SharedLease(folder)
-
-
-def this_driver() -> dict[str, Any]:
-    """What a lease says of its owner."""
+def me() -> dict[str, Any]:
+    """Who holds a lease, for the one who finds it taken."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {"pid": os.getpid(), "host": platform.node(), "since": since}
 
 
-def taken(place: str, owner: dict[str, Any]) -> EngineError:
-    """What the second driver of a run is told."""
+def taken(output: str, owner: dict[str, Any]) -> EngineError:
+    """The error of the second driver."""
     who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')} since {owner.get('since', '?')}"
     remedy = "wait for its end, or end it and say --resume"
-    return EngineError(place, f"another driver works on this run: {who}", remedy)
+    return EngineError(output, f"another driver works on this run: {who}", remedy)
