@@ -165,11 +165,12 @@ def resolve(
     return {option.key: _setting(option, flags, environ, in_file, file) for option in known}
 
 
-def unknown_variables(known: Sequence[Option], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A warning for each ``MRML_`` variable that names no option."""
+def refuse_unknown_variables(known: Sequence[Option], environ: Mapping[str, str] = os.environ) -> None:
+    """ConfigError for an ``MRML_`` variable that names no option, as for an unknown key of a file."""
     names = {o.variable for o in known}
     strange = sorted(v for v in environ if v.startswith(PREFIX) and v not in names and not v.startswith(NOT_OURS))
-    return [f"{name}: no option has this name, so it does nothing; {nearest(name, names)}" for name in strange]
+    if strange:
+        raise ConfigError("environment", f"unknown variable {strange[0]!r}", nearest(strange[0], names))
 
 
 def section(cls: type, name: str, settings: Settings) -> Any:

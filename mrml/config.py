@@ -59,6 +59,7 @@ class EngineConfig:
     queue: str | None = param(None, "hadoop: YARN queue")
     jobconf: tuple[str, ...] = param((), "hadoop: more properties of a job, KEY=VALUE")
     max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0)
+    round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
 
 

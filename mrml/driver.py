@@ -75,7 +75,8 @@ def fit(
             stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
-        values = engine.round(algorithm, state, dataset)
+        with dataset.naming():
+            values = engine.round(algorithm, state, dataset)
         if not values:
             raise InputError("data", "no row was found", "look at the files with `mrml schema`")
         with in_task(f"round {state.round + 1}, update"):

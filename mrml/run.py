@@ -9,7 +9,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +26,7 @@ from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
-from mrml.errors import BadRows, ConfigError, EngineError, NotConverged, OutputExists
+from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
 from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
@@ -79,6 +79,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.queue,
             config.max_wait_s,
             config.environment,
+            config.round_timeout_s,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -122,6 +123,11 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
         raise ConfigError(
             "data, target", f"{type(algorithm).__name__.lower()} needs one", "name it with --target COLUMN"
         )
+    target = schema.role("target")
+    if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
+        finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
+        remedy = "use logistic for two classes, softmax for more, or name another --target"
+        raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it
     return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
 
@@ -133,6 +139,8 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
         raise ConfigError("data", "no input is named", "say --data PATH")
     dataset = Dataset.open(data)
     schema = dataset.schema
+    if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
+        raise InputError(", ".join(data.data), "holds no row", "give files with rows")
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
 
@@ -183,7 +191,7 @@ class _Watch:
 
     def _check(self, fingerprints: list[str]) -> None:
         if self.n_bad > self.config.max_bad_rows:
-            finding = f"{self.n_bad} malformed rows, the limit is {self.config.max_bad_rows}"
+            finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
             first = f"; the first: {self.problems[0]}" if self.problems else ""
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
         new = set(fingerprints) - self.fingerprints
@@ -206,10 +214,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    with engine_of(config.engine, config.data.split_bytes) as engine:
+    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
-        directory = RunDirectory(config.output, identity_of(pipeline, dataset), config.resume, config.overwrite)
+        identity = identity_of(pipeline, dataset)
+        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
@@ -224,15 +234,23 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "n_rows": watch.n_rows,
             "bad_rows": watch.n_bad,
             "problems": watch.problems,
+            **_collinear(model),
             "seconds": trained - began,
             "metrics": {},
             "valid": {},
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-    _record(directory, model, facts, config, engine, watch, began)
+        _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
+
+
+def _collinear(model: Model) -> dict[str, Any]:
+    """What a solver says of columns that others determine."""
+    told = model.header().get("model", {}).get("facts")
+    told = told if isinstance(told, dict) else {}
+    return {name: told.get(name, empty) for name, empty in (("dropped_directions", 0), ("dependent_columns", []))}
 
 
 def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
@@ -345,6 +363,10 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     """The model's schema with columns it did not know, such as an id, added in those roles."""
     from mrml.schema import Column
 
+    for column in schema.columns:
+        if column.name in roles and column.role == "feature":
+            finding = f"is a feature of the model and cannot be the {roles[column.name]} too"
+            raise ConfigError(f"column {column.name!r}", finding, "name a column that the model does not use")
     names = {c.name for c in schema.columns}
     extra = tuple(Column(n, "categorical" if r == "id" else "numeric", "ignore", "string" if r == "id" else "double")
                   for n, r in roles.items() if n not in names)  # fmt: skip
@@ -388,7 +410,8 @@ def predict(
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
-        report = running.write(model, dataset, scoring)
+        with dataset.naming():
+            report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
         sweep(aside.path)
         if not aside.names():

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
+from types import TracebackType
 from typing import Any
 
 from mrml.driver import Checkpoint
+from mrml.engines.lease import LEASE, lease_on
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.folder import ASIDE, Folder
 from mrml.model import Model
@@ -29,14 +32,41 @@ class RunDirectory:
         self.folder = self.output / "_run"
         self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
         self.resumed = resume
-        if overwrite and not resume:
-            self.folder.remove()
-        elif resume:
-            self._same(identity)
-        elif self.output.names():
+        there = bool(self.output.names())
+        if resume and not self.folder.exists():
+            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+        if there and not (overwrite or self.folder.exists()):
             raise self._taken()
         self.made = _make(self.folder, output)
+        self.lease = lease_on(self.folder)
+        try:
+            self._begin(identity, there, resume, overwrite)
+        except BaseException:
+            self.lease.close()
+            raise
+
+    def _begin(self, identity: Mapping[str, Any], there: bool, resume: bool, overwrite: bool) -> None:
+        """Under the lease: nobody else advances or clears this run."""
+        if resume:
+            self._same(identity)
+        elif overwrite:
+            for name in self.folder.names():
+                if name != LEASE:
+                    self.folder.remove(name)
+        elif there:
+            raise self._taken()
         self.folder.write("identity.json", _json(identity))
+        if not self.folder.exists("run_id.json"):
+            self.folder.write("run_id.json", _json({"run": uuid.uuid4().hex[:12]}))
+        self.id: str = json.loads(self.folder.read("run_id.json"))["run"]
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lease.close()
 
     def _taken(self) -> OutputExists:
         if self.output.exists(SUCCESS):

@@ -135,10 +135,12 @@ def test_a_mistake_in_the_environment_names_the_variable(environ: dict[str, str]
     assert str(error.value) == message
 
 
-def test_a_variable_that_names_no_option_is_a_warning_with_the_nearest_name() -> None:
+def test_a_variable_that_names_no_option_is_refused_with_the_nearest_name() -> None:
     environ = {"MRML_WORKRES": "2", "MRML_BENCH_DATA": "x", "MRML_L2": "1", "PATH": "/bin"}
-    (warning,) = conf.unknown_variables(KNOWN, environ)
-    assert warning == "MRML_WORKRES: no option has this name, so it does nothing; did you mean 'MRML_WORKERS'?"
+    with pytest.raises(ConfigError) as refused:
+        conf.refuse_unknown_variables(KNOWN, environ)
+    assert str(refused.value) == "environment: unknown variable 'MRML_WORKRES'; did you mean 'MRML_WORKERS'?"
+    conf.refuse_unknown_variables(KNOWN, {k: v for k, v in environ.items() if k != "MRML_WORKRES"})
 
 
 def test_a_repeated_list_is_joined_and_a_list_in_a_later_layer_replaces() -> None:

@@ -192,9 +192,13 @@ class Fitted:
         coded = raw.y if isinstance(raw.y, Coded) else tf.label_codes(raw.y)
         codes = tf.recode(coded, {label: i for i, label in enumerate(self.classes)}, -1, -2)
         if strict and (codes < 0).any():
-            level = coded.levels[coded.codes[np.flatnonzero(codes < 0)[0]]] if (codes == -2).any() else "null"
-            finding = f"label {str(level)!r} was not in the training data ({', '.join(self.classes[:10])})"
-            raise InputError("target", finding, "leave those rows out, or train with them")
+            row = int(np.flatnonzero(codes < 0)[0])
+            label = repr(str(coded.levels[coded.codes[row]])) if coded.codes[row] >= 0 else "null"
+            finding = f"label {label} was not in the training data ({', '.join(self.classes[:10])})"
+            target = self.schema.role("target")
+            place = f"file {raw.file}, block {raw.index}, row {int(raw.rows[row])}"
+            place += f", column {target.name!r}" if target else ""
+            raise InputError(place, finding, "leave those rows out, or train with them")
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
 

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(argv)
         verbose = args.verbose
         logs.setup(sys.stderr, verbose - args.quiet, args.log_format, _colour())
-        with sigterm_is_an_interrupt():
+        with signals_interrupt():
             args.run(args)
         return 0
     except SystemExit as stop:  # argparse, after --help
@@ -124,8 +124,12 @@ def help_parser() -> Parser:
 
 
 @contextlib.contextmanager
-def sigterm_is_an_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, with-blocks left in order; in a forked worker it just ends it."""
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, with-blocks left in order.
+
+    In a process forked from this one (mrjob's pools) both end it without a word, but not at once: one that waits for
+    work holds a lock, and left held it would hang the pool's end here.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -133,14 +137,16 @@ def sigterm_is_an_interrupt() -> Iterator[None]:
 
     def interrupt(number: int, frame: Any) -> None:
         if os.getpid() != owner:
-            os._exit(Interrupted.exit_code)
+            raise SystemExit(Interrupted.exit_code)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heard = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]  # as nohup asks
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], str, list[str]]:

@@ -72,6 +72,9 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(table([("metric", *(name for name, _ in sides)), *rows]))
     for _, side in sides:
         parts += [f"  no {name}: {why}" for name, why in side.get("reasons", {}).items()]
+    if summary.get("dropped_directions"):
+        dropped, among = logs.count(summary["dropped_directions"], "direction"), _shown(summary["dependent_columns"])
+        parts.append(f"  collinear: {dropped} dropped among {among}; of equal predictions the smallest coefficients")
     if summary.get("bad_rows"):
         parts.append(f"  left out: {logs.count(summary['bad_rows'], 'malformed row')}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
@@ -118,7 +121,7 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
         unknown = next(word for word in rest if word.startswith("--"))
         raise ConfigError(f"mrml {command}", f"unknown option {unknown} and no algorithm", _NAME_ONE)
     args = parser.read(argv)
-    args.known, args.tree = conf.run_options(algorithm), tree
+    args.known, args.tree, args.has_algorithm = conf.run_options(algorithm), tree, algorithm is not None
     return args
 
 
@@ -143,8 +146,8 @@ def _positional(rest: Sequence[str]) -> str | None:
 
 
 def _settings(args: argparse.Namespace) -> conf.Settings:
-    for warning in conf.unknown_variables(args.known):
-        logs.log.warning(warning)
+    if args.has_algorithm:  # without one its hyperparameters are not known
+        conf.refuse_unknown_variables(args.known)
     return conf.resolve(args.known, flags(args), os.environ, args.tree, args.config or "")
 
 

@@ -7,6 +7,7 @@ it as JSON, and reads: no listing, no inference, the same blocks whoever reads t
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mrml.data.records import Records
 from mrml.errors import InputError
 from mrml.schema import Column, Schema
 
+_NUMBERED = re.compile(r"file (\d+)(?=, block )")
 ROLES = ("feature", "target", "weight", "group", "offset", "id")
 #: A row group is cut only when it is at least this many times a split: a later part decodes what lies before it.
 _CUT_ROW_GROUPS = 4
@@ -129,6 +131,18 @@ class Dataset:
             "rows": sum(sum(file.row_groups) for file in self.files) if is_parquet else None,
             "columns": len(self.columns),
         }
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """InputErrors from where only the numbers of files are known name the file."""
+        try:
+            yield
+        except InputError as error:
+            found = _NUMBERED.match(error.place)
+            if not found:
+                raise
+            place = self.files[int(found[1])].name + error.place[found.end() :]
+            raise type(error)(place, error.finding, error.remedy) from error
 
     # ---- splits ----
 

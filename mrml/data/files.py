@@ -202,7 +202,7 @@ def _explore(path: str) -> _Root:
     found = [(_relative(e.name, root), e) for e in entries]
     shown = [(name, e) for name, e in found if not hidden(name)]
     if not shown:
-        raise InputError(path, *_nothing(plain, found))
+        raise InputError(path, *_nothing(fs, plain, found))
     chain = _chain(root)
     label = "/".join(chain)
     if not chain and shown[0][1].name != plain:
@@ -226,12 +226,14 @@ def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
     return root, list(unique.values())
 
 
-def _nothing(path: str, found: list[tuple[str, Info]]) -> tuple[str, str]:
+def _nothing(fs: FileSystem, path: str, found: list[tuple[str, Info]]) -> tuple[str, str]:
     if found:
         return "holds no data file", "names that begin with _ or . are skipped, and .crc files: rename them"
     if _MAGIC.search(path):
         return "matches no file", "quote the pattern and check it with ls"
-    return "no such file or directory, or an empty one", "check the path"
+    if fs.isdir(path):
+        return "is an empty directory", "check the path"
+    return "there is no such file or directory", "check the path"
 
 
 def _relative(path: str, root: str) -> str:

@@ -21,8 +21,10 @@ import pyarrow as pa
 from mrml.config import DataConfig
 from mrml.data import parquet, samples
 from mrml.data.files import File, discover
+from mrml.data.lean import keep_pandas_out
 from mrml.data.profile import ALL, Observed, Profile
 from mrml.data.sniff import sniff
+from mrml.data.texts import arrow_type
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
 
@@ -44,6 +46,7 @@ class Report:
 
 def infer(paths: Sequence[str], config: DataConfig) -> tuple[Schema, Report]:
     """Schema and report of some files, directories and globs."""
+    keep_pandas_out()
     files = discover(paths)
     format_ = sniff(files, config, named(config))
     return infer_files(files, config, format_, parquet.footers(files) if format_.name == "parquet" else ())
@@ -134,7 +137,19 @@ def load_yaml(text: str, place: str = "schema") -> Schema:
     markers = (value.get("format") or {}).get("na", [])
     if not isinstance(markers, list) or not all(isinstance(m, str) for m in markers):
         raise ConfigError(f"{place}, format, na", f"{markers!r} is not a list of texts", "quote each of them")
-    return Schema.from_json(value)
+    schema = Schema.from_json(value)
+    for column in schema.columns:
+        _check_source(column, place)
+    return schema
+
+
+def _check_source(column: Column, place: str) -> None:
+    """ConfigError for a type nobody knows, unless the column is not read."""
+    try:
+        if column.role != "ignore":
+            arrow_type(column.source)
+    except InputError as error:
+        raise ConfigError(f"{place}, column {column.name!r}", error.finding, error.remedy) from error
 
 
 # ---- columns ----
@@ -173,7 +188,8 @@ def _partitions(files: Sequence[File], own: list[Profile], format: Format) -> li
     columns = [name for name, _ in files[0].partition]
     for file in files:
         if [name for name, _ in file.partition] != columns:
-            finding = f"lies in partitions {file.partition}, and {files[0].name} in {files[0].partition}"
+            here, there = (", ".join(name for name, _ in f.partition) or "none" for f in (file, files[0]))
+            finding = f"has the partition columns {here}, and {files[0].name} has {there}"
             raise InputError(file.name, finding, "give files of one table")
     own[:] = [p for p in own if p.name not in columns]
     profiles = []

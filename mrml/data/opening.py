@@ -14,6 +14,7 @@ from mrml.data import parquet, sides, textfiles
 from mrml.data.dataset import Dataset
 from mrml.data.files import File, discover
 from mrml.data.infer import apply_roles, infer_files, load_yaml, named
+from mrml.data.lean import keep_pandas_out
 from mrml.data.sniff import sniff, spelt
 from mrml.errors import ConfigError, InputError
 from mrml.fs import filesystem
@@ -26,6 +27,7 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
     The schema is the given one (a model's, whose columns, kinds and block size stay while the format is that of the
     new files), or that of ``config.schema``, or inferred from the training files.
     """
+    keep_pandas_out()
     if not config.data:
         raise ConfigError("data, data", "no input is given", "name files, directories or globs with --data")
     files = (*discover(config.data), *(discover(config.valid, "valid") if config.valid else ()))
@@ -37,10 +39,23 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
     footers = parquet.footers(files) if format_.name == "parquet" else ()
     if schema is None:
         train = [f for f in files if f.part == "train"]
-        schema, _ = infer_files(train, config, format_, footers[: len(train)])
+        schema, report = infer_files(train, config, format_, footers[: len(train)])
+        if not report.rows and not footers:  # of Parquet the types are known without rows
+            raise _no_rows(train, report.bad_lines, schema.format)
     dataset = Dataset(schema, files, tuple(roles), config.bad_rows)
     sides.check_all_or_none(files, schema, roles)
     return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
+
+
+def _no_rows(files: Sequence[File], n_bad: int, format: Format) -> InputError:
+    place = files[0].name if len(files) == 1 else f"{len(files)} files from {files[0].name} on"
+    if n_bad and format.name in ("csv", "tsv"):
+        remedy = f"the delimiter was taken for {format.delimiter!r}: say another with --delimiter"
+        return InputError(place, "no row has as many fields as the header", remedy)
+    if n_bad:
+        return InputError(place, f"no row is {format.name}", "say another --format")
+    below = " below the header" if format.header and format.name in ("csv", "tsv") else ""
+    return InputError(place, f"no row{below}", "give files with rows")
 
 
 def _from_file(config: DataConfig) -> Schema:

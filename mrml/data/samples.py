@@ -19,9 +19,9 @@ import pyarrow.csv as pacsv
 from mrml.config import DataConfig
 from mrml.data import parquet
 from mrml.data.files import File, head
-from mrml.data.lines import find_records, keep_records, strip_bom
+from mrml.data.lines import BOM, find_records, keep_records, strip_bom
 from mrml.data.profile import ALL, TIMES, Profile
-from mrml.data.sniff import first_fields, first_with_text, split
+from mrml.data.sniff import HEAD_BYTES, first_fields, first_with_text, split
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -48,7 +48,17 @@ def take(files: Sequence[File], format: Format, config: DataConfig, footers: Seq
     if format.name == "parquet":
         return _parquet(files, footers, format)
     read = {"jsonl": _jsonl, "libsvm": _libsvm}.get(format.name, _delimited)
-    return read(files[:SAMPLE_FILES], format, config)
+    return read(_with_rows(files, format)[:SAMPLE_FILES], format, config)
+
+
+def _with_rows(files: Sequence[File], format: Format) -> Sequence[File]:
+    """The files that are longer than a header, a byte order mark and a line end; all of them where none is."""
+    if not format.header or len(files) <= SAMPLE_FILES:
+        return files
+    data = strip_bom(head(first_with_text(files), HEAD_BYTES))
+    nexts = find_records(data, format.quote, format.delimiter, format.multiline).nexts
+    n = int(nexts[0]) + len(BOM) + 1 if len(nexts) else 0
+    return [f for f in files if f.compression or f.size > n] or files
 
 
 def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes]:

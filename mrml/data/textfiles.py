@@ -155,6 +155,9 @@ def _fields(line: bytes, file: File, format: Format) -> list[str]:
 
 
 def _check(fields: Sequence[str], wanted: Sequence[Column], file: File) -> None:
+    if wanted and any(fields) and not any(c.name in fields for c in wanted):
+        finding = f"its first line, {', '.join(fields)[:80]!r}, names no column that is wanted"
+        raise InputError(file.name, finding, "every file begins with the column names, or with --header false none")
     for column in wanted:
         place = f"{file.name}, column {column.name!r}"
         if column.name not in fields:

@@ -2,7 +2,12 @@
 
 What differs from mrjob by itself: the State and the static task file are staged on HDFS through our own client, so that
 the only JVM a round starts on this side is the one that submits; results are read the same way; and whether a job is
-done is asked of the ResourceManager by the job's tag, not of the client process.
+done is asked of HDFS and of the ResourceManager, not of the client process.
+
+A job is named by what it computes: its tag holds the run and a hash of task, State and inputs.  So a driver that comes
+after one that was killed needs no record of what that one did: output of the job that is whole is taken, an application
+that runs is followed, anything else of the run is ended.  Each attempt writes to a directory of its own and is adopted
+by rename.
 """
 
 from __future__ import annotations
@@ -11,24 +16,24 @@ import contextlib
 import dataclasses
 import io
 import logging
-import os
 import shutil
-import signal
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import mrml
 from mrml import pin
+from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
+from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
+from mrml.engines.postmortem import lost, why
+from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import Application, ResourceManager, configuration, home
+from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
 from mrml.fs import LocalFileSystem, filesystem
@@ -36,13 +41,19 @@ from mrml.model import Model
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.2
-#: how long a client may outlive its application before it is taken for hung
-CLIENT_GRACE_S = 15.0
+POLL_S = 0.1
+#: how often the ResourceManager is asked while HDFS is polled for the end
+ASK_S = 0.5
+#: how long a client may take to submit, or after its end its application to appear
+SUBMIT_S, APPEAR_S = 180.0, 3.0
+#: how long the ResourceManager may be away while a job runs: it restarts
+PATIENCE_S = 120.0
+#: how long clients and applications may take to go when a run is over
+CLIENT_GRACE_S = 8.0
 #: how often a waiting round says what it waits for
 TELL_S = 30.0
 
-#: survive a lost node in seconds rather than minutes; one attempt fewer than YARN's would be a failed round
+#: survive a lost node in seconds rather than minutes; speculation pays where nodes differ, and is harmless if forced on
 JOBCONF = {
     "stream.map.input.ignoreKey": "true",
     "mapreduce.input.lineinputformat.linespermap": "1",
@@ -54,6 +65,8 @@ JOBCONF = {
     "mapreduce.client.completion.pollinterval": "100",
     "mapreduce.client.progressmonitor.pollinterval": "100",
 }
+#: statistics travel from map to reduce as bytes; the few values that leave the reducers are lines of text
+RAWBYTES = {"stream.map.output": "rawbytes", "stream.reduce.input": "rawbytes"}
 
 
 class HadoopEngine(StreamingEngine):
@@ -66,6 +79,7 @@ class HadoopEngine(StreamingEngine):
     jobconf : more ``-D`` keys; they win over ours.
     environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
+    round_timeout_s : how long a job may take in all.
     """
 
     def __init__(
@@ -79,20 +93,39 @@ class HadoopEngine(StreamingEngine):
         queue: str | None = None,
         max_wait_s: float = 3600.0,
         environment: str | None = None,
+        round_timeout_s: float = 86400.0,
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
         super().__init__("hadoop", n_tasks, split_bytes, cache_dir)
         self.resource_manager = ResourceManager.of(self.keys)
-        self.task_python, self.n_reducers, self.max_wait_s = task_python, n_reducers, max_wait_s
+        self.history = "http://" + self.keys.get("mapreduce.jobhistory.webapp.address", "localhost:19888")
+        self.task_python, self.n_reducers = task_python, n_reducers
+        self.max_wait_s, self.round_timeout_s = max_wait_s, round_timeout_s
         self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
-        self.run_id = f"mrml-{uuid.uuid4().hex[:12]}"
-        self.staging = f"{home(self.keys)}/{self.run_id}"
-        self.environment = shipped(environment, home(self.keys)) if environment else None
-        self.fs = filesystem(self.staging)[0]
-        self.fs.makedirs(self.staging)
-        self._jobs = 0
+        self._home = home(self.keys)
+        expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
+        self.resource_manager.metrics()  # says at once when it is not there
+        self.environment = shipped(environment, self._home) if environment else None
+        self.fs = filesystem(self._home)[0]
         self._staged: dict[str, str] = {}
+        self._clients: list[Client] = []
+        self._adopted: list[str] = []
+        self._keep = False
+        self._round = "write"
+        self.attach(uuid.uuid4().hex[:12])
+
+    def attach(self, run_id: str) -> None:
+        """Take the jobs and the staging folder of a run, whoever began it."""
+        self.run_id = f"mrml-{run_id}"
+        self.staging = f"{self._home}/{self.run_id}"
+
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        self._round = str(state.round)
+        try:
+            return super().round(algorithm, state, dataset)
+        finally:
+            self._round = "write"
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
@@ -118,8 +151,11 @@ class HadoopEngine(StreamingEngine):
         content = Path(local).read_bytes()
         name = f"{Path(local).name}-{hash_of(content)}"
         if self._staged.get(local) != name:
-            with self.fs.open(f"{self.staging}/{name}", "wb") as file:
+            self.fs.makedirs(self.staging)
+            aside = f"{self.staging}/_{name}.{uuid.uuid4().hex[:6]}"
+            with self.fs.open(aside, "wb") as file:
                 file.write(content)
+            self.fs.mv(aside, f"{self.staging}/{name}")
             self._staged[local] = name
         return f"{self.staging}/{name}#{Path(local).name}"
 
@@ -133,34 +169,82 @@ class HadoopEngine(StreamingEngine):
 
     # ---- a job
 
-    def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
-        from mrml.engines.protocol import FieldsProtocol
+    def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
+        files = {args[i + 1]: Path(args[i + 1]).name for i, a in enumerate(args) if a in ("--task", "--state")}
+        files |= {args[i + 1]: "scoring" for i, a in enumerate(args) if a == "--scoring"}
+        tag = self._tag(files, args)
+        self._end_others(tag)
+        output = self._finished(tag) or self._running(tag)
+        if output is None:
+            output = self._submitted(tag, [self._stage(a) if a in files else a for a in args])
+        for path in self._adopted[:-1]:  # the State that came of those is in a checkpoint by now
+            self.fs.rm(path, recursive=True)
+            self._adopted.remove(path)
+        protocol = FieldsProtocol()
+        parts = [info.name for info in self.fs.ls(output) if "/part-" in info.name]
+        return [protocol.read(line) for path in parts for line in self.fs.cat_file(path).splitlines()]
+
+    def _tag(self, files: dict[str, str], args: list[str]) -> str:
+        """The run, the round, and a hash of all that the output depends on."""
+        contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
+        rest = " ".join(a for a in args if a not in files)
+        return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), mrml.__version__.encode()]))}"
+
+    def _finished(self, tag: str) -> str | None:
+        """The output of a job that is whole: adopted by rename, once."""
+        done = f"{self.staging}/done-{tag}"
+        if not self.fs.exists(done):
+            if not self.fs.exists(self.staging):
+                return None
+            names = [info.name.rstrip("/") for info in self.fs.ls(self.staging)]
+            attempts = [n for n in names if f"/out-{tag}." in n and self.fs.exists(f"{n}/_SUCCESS")]
+            if not attempts:
+                return None
+            self.fs.mv(attempts[0], done)
+        if done not in self._adopted:
+            self._adopted.append(done)
+        return done
+
+    def _running(self, tag: str) -> str | None:
+        """Follow the application of a driver that is gone; its output where it ends well."""
+        for app in self.resource_manager.by_tag(tag):
+            if not app.ended:
+                log.info("%s of this run is running: it is followed, not started again", app.id)
+                self._watched(tag, next(t for t in app.tags if t.startswith(f"{tag}.")), None)
+                return self._finished(tag)
+        return None
+
+    def _end_others(self, tag: str) -> None:
+        """Nothing else of this run may go on: a client that was left alone, a round of another cut."""
+        if self._clients:
+            return
+        end_clients(self.run_id)
+        for app in self.resource_manager.by_tag(self.run_id):
+            if not app.ended and tag not in app.tags:
+                self.resource_manager.kill(app.id)
+
+    def _submitted(self, tag: str, args: list[str]) -> str:
         from mrml.engines.streaming_job import RoundJob
 
-        self._jobs += 1
-        tag = f"{self.run_id}-{self._jobs}"
-        output = f"{self.staging}/out-{self._jobs}"
-        local = {args[i + 1] for i, a in enumerate(args) if a in ("--task", "--state", "--scoring")}
-        staged = [self._stage(a) if a in local else a for a in args]
-        n_reducers = 0 if "--scoring" in args else self.n_reducers
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._tagged(tag, n_reducers), *staged])
+        attempt = f"{tag}.{uuid.uuid4().hex[:6]}"
+        output = f"{self.staging}/out-{attempt}"
+        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args])
         job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
         with job.make_runner() as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
-            self._watched(runner, tag)
-        protocol = FieldsProtocol()
-        lines = [line for path in self._parts(output) for line in self.fs.cat_file(path).splitlines()]
-        self.fs.rm(output, recursive=True)
-        return [protocol.read(line) for line in lines]
+            client = Client(runner, attempt)
+            self._clients.append(client)
+            self._watched(tag, attempt, client)
+        done = self._finished(tag)
+        if done is None:
+            raise JobFailed("it ended well but its output has no _SUCCESS")
+        return done
 
-    def _parts(self, output: str) -> Iterator[str]:
-        names = [info.name for info in self.fs.ls(output)]
-        if not any(name.endswith("/_SUCCESS") for name in names):
-            raise JobFailed("its output has no _SUCCESS")
-        yield from (name for name in names if "/part-" in name)
-
-    def _tagged(self, tag: str, n_reducers: int) -> list[str]:
-        conf = {**self.jobconf, "mapreduce.job.tags": tag, "mapreduce.job.reduces": str(n_reducers)}
+    def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
+        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}", **self.jobconf}
+        conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
+        if "--state" in args:
+            conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
@@ -181,106 +265,125 @@ class HadoopEngine(StreamingEngine):
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
         return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
 
-    def _watched(self, runner: Any, tag: str) -> None:
-        """Run the client; believe the ResourceManager about how the job ends."""
-        failure: list[Exception] = []
+    # ---- until its end
 
-        def client() -> None:
-            try:
-                runner.run()
-            except Exception as error:
-                failure.append(error)
-
-        thread = threading.Thread(target=client, daemon=True)
-        thread.start()
+    def _watched(self, tag: str, attempt: str, client: Client | None) -> None:
+        """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
         try:
-            self._follow(thread, tag, failure)
+            app = Following(self, attempt, client).end()
         except BaseException:
-            self.kill(tag)
+            self.kill(attempt)
             raise
-
-    def _follow(self, thread: threading.Thread, tag: str, failure: list[Exception]) -> None:
-        began = told = time.monotonic()
-        ended_at: float | None = None
-        while True:
-            thread.join(POLL_S)
-            found = self.resource_manager.by_tag(tag)
-            app = found[0] if found else None
-            now = time.monotonic()
-            if app is not None and app.ended:
-                ended_at = ended_at or now
-                if not thread.is_alive() or now - ended_at > CLIENT_GRACE_S:
-                    end_children(tag)
-                    self._judge(app)
-                    return
-            elif not thread.is_alive():
-                if app is None or failure:
-                    self.kill(tag)
-                    raise JobFailed(str(failure[0]) if failure else "the client ended without a job")
-            elif (app is None or app.state in ("NEW", "SUBMITTED", "ACCEPTED")) and now - began > self.max_wait_s:
-                finding = f"waited {self.max_wait_s:.0f} s and got no room"
-                raise EngineError(
-                    f"queue {app.queue if app else '?'}", finding, "raise --max-wait, or take another queue"
-                )
-            if app is not None and app.state == "ACCEPTED" and now - told > TELL_S:
-                told = now
-                self._tell(app)
-
-    def _tell(self, app: Application) -> None:
-        m = self.resource_manager.metrics()
-        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores free"
-        log.info("%s waits in queue %s; %s; ask for less memory, or take another queue", app.id, app.queue, free)
-
-    def _judge(self, app: Application) -> None:
-        if not app.succeeded:
-            logs = f"yarn logs -applicationId {app.id}"
-            raise JobFailed(f"{app.id} ended {app.final or app.state}: {app.diagnostics[:500].strip()}; {logs}")
+        if app is not None and not app.succeeded:
+            if lost(app):
+                raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
+            raise why(app, self.history)
 
     def kill(self, tag: str) -> None:
         """End whatever runs under a tag: the client here and the application there."""
-        end_children(tag)
-        with contextlib.suppress(EngineError):
-            for app in self.resource_manager.by_tag(tag):
-                if not app.ended:
-                    self.resource_manager.kill(app.id)
+        end_clients(tag)
+        try:
+            for _ in range(2):  # what a client asked for with its last breath appears a moment later
+                for app in self.resource_manager.by_tag(tag):
+                    if not app.ended:
+                        self.resource_manager.kill(app.id)
+                time.sleep(0.5)
+        except EngineError as error:
+            self._keep = True  # --resume finds it again
+            log.warning("what runs under the tag %s could not be ended: %s", tag, error)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError, EngineError):
-            self.fs.rm(self.staging, recursive=True)
+        for client in self._clients:
+            client.end(CLIENT_GRACE_S)
+        if self._clients and not self._keep:
+            self._settle()
+        if not self._keep:
+            with contextlib.suppress(OSError, EngineError):
+                self.fs.rm(self.staging, recursive=True)
         super().close()
 
+    def _settle(self) -> None:
+        """Wait a moment for applications whose output was there before their end; then end what is left."""
+        until = time.monotonic() + CLIENT_GRACE_S
+        with contextlib.suppress(EngineError):
+            while not all(a.ended for a in self.resource_manager.by_tag(self.run_id)):
+                if time.monotonic() > until:
+                    self.kill(self.run_id)
+                    return
+                time.sleep(POLL_S)
 
-class ClientFileSystem:
-    """What mrjob's runner asks of its file-system object, answered by our own client: no JVM."""
 
-    def __init__(self, fs: Any, hadoop_bin: str) -> None:
-        self._fs, self._bin = fs, hadoop_bin
-        self.hadoop = self
+class Following:
+    """Watches one attempt: its ``_SUCCESS`` in HDFS, the ResourceManager's word, the client, the clock."""
 
-    def get_hadoop_bin(self) -> list[str]:
-        return [self._bin]
+    def __init__(self, engine: HadoopEngine, attempt: str, client: Client | None) -> None:
+        self.engine, self.attempt, self.client = engine, attempt, client
+        self.success = f"{engine.staging}/out-{attempt}/_SUCCESS"
+        self.app: Application | None = None
+        self.began = self.heard = self.told = self.asked = time.monotonic()
 
-    def get_hadoop_version(self) -> str:
-        return "3.0.0"  # mrjob only asks whether keys have their new names
+    def end(self) -> Application | None:
+        """The application when it has ended; None when its output is there before that is said."""
+        while True:
+            if self._written():
+                return None
+            self._ask()
+            if self.app is not None and self.app.ended:
+                return None if self._written() else self.app
+            self._check(time.monotonic())
+            if self.client is None or not self.client.alive:
+                time.sleep(POLL_S)
+            else:
+                self.client.wait(POLL_S)
 
-    def mkdir(self, path: str) -> None:
-        self._fs.makedirs(path)
+    def _written(self) -> bool:
+        """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""
+        try:
+            return self.engine.fs.exists(self.success)
+        except (OSError, EngineError):
+            return False
 
-    def put(self, src: str, path: str) -> None:
-        with open(src, "rb") as source, self._fs.open(path, "wb") as target:
-            shutil.copyfileobj(source, target)
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if now - self.asked < ASK_S:
+            return
+        try:
+            self.app = next(iter(self.engine.resource_manager.by_tag(self.attempt)), self.app)
+            self.heard = now
+        except EngineError:
+            if now - self.heard > PATIENCE_S:
+                raise
+        self.asked = time.monotonic()
 
-    def exists(self, path: str) -> bool:
-        return bool(self._fs.exists(path))
+    def _check(self, now: float) -> None:
+        """Raise when there is nothing to wait for any more."""
+        waits = self.app is None or self.app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED")
+        queue = f"queue {self.app.queue}" if self.app else "the queue"
+        if self.app is None and self.client is not None:
+            self._check_client(self.client, now)
+        if now - self.began > self.engine.round_timeout_s:
+            finding = f"took longer than {self.engine.round_timeout_s:.0f} s"
+            raise EngineError(self.app.id if self.app else "the job", finding, "raise --round-timeout-s")
+        if waits and now - self.began > self.engine.max_wait_s:
+            finding = f"waited {self.engine.max_wait_s:.0f} s and got no room"
+            raise EngineError(queue, finding, "raise --max-wait-s, or take another queue")
+        if self.app is not None and waits and now - self.told > TELL_S:
+            self.told = now
+            self._tell(self.app)
 
-    def join(self, path: str, *paths: str) -> str:
-        return "/".join([path.rstrip("/"), *paths])
+    def _check_client(self, client: Client, now: float) -> None:
+        """A client that ended without a job, or does not come to submit one."""
+        if client.ended_at is not None and now - client.ended_at > APPEAR_S:
+            if client.signalled:
+                raise JobFailed("the client was killed before it submitted")
+            raise EngineError("hadoop jar", client.last_words(), "mend what it says, or see its log with -v")
+        if client.alive and now - self.began > SUBMIT_S:
+            raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
 
-    def ls(self, path: str) -> Iterator[str]:
-        return (info.name for info in self._fs.find(path))
-
-    def rm(self, path: str) -> None:
-        self._fs.rm(path, recursive=True)
+    def _tell(self, app: Application) -> None:
+        m = self.engine.resource_manager.metrics()
+        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores free"
+        log.info("%s waits in queue %s; %s; ask for less memory, or take another queue", app.id, app.queue, free)
 
 
 def hash_of(content: bytes) -> str:
@@ -307,12 +410,3 @@ def find_streaming_jar() -> str:
         for jar in sorted(place.glob("hadoop-streaming*.jar")):
             return str(jar)
     raise ConfigError("hadoop", f"no hadoop-streaming jar below {home}", "install Hadoop's tools there")
-
-
-def end_children(tag: str) -> None:
-    """Kill client processes of ours that submit under a tag: a hung one keeps its pseudo-terminal for ever."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            words = (entry / "cmdline").read_bytes()
-            if f"mapreduce.job.tags={tag}".encode() in words and b"java" in words:
-                os.kill(int(entry.name), signal.SIGKILL)

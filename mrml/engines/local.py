@@ -40,7 +40,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "mrml.engines.worker"],
+            [sys.executable, "-m", "mrml.engines.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

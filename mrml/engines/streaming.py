@@ -6,7 +6,6 @@ results and plugs in at ``_run_job``.
 
 from __future__ import annotations
 
-import base64
 import gzip
 import io
 import json
@@ -23,7 +22,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine
-from mrml.engines.protocol import ERROR, KEY, FieldsProtocol
+from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
@@ -72,7 +71,7 @@ class StreamingEngine(Engine):
             self._count(counted)
             for message in messages:  # none where a split filled no key
                 key = name.removeprefix(KEY)
-                values[key] = value_of(algorithm, state, key, base64.b64decode(message))
+                values[key] = value_of(algorithm, state, key, message)
         return dict(sorted(values.items()))
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
@@ -85,8 +84,8 @@ class StreamingEngine(Engine):
             self._count(counted)
         return self.report
 
-    def _count(self, counted: str) -> None:
-        self.report.merge(Report(**json.loads(base64.b64decode(counted))))
+    def _count(self, counted: bytes) -> None:
+        self.report.merge(Report(**json.loads(counted)))
 
     def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
         """The file of what stays the same over the rounds of a run."""
@@ -102,7 +101,7 @@ class StreamingEngine(Engine):
         """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
         return str(self._folder / str(number))
 
-    def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, list[str]]]:
+    def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, Fields]]:
         """Run the job; its records.  What went wrong in a task is raised here."""
         self.report = Report()
         inputs = self._inputs(n_splits)
@@ -119,7 +118,7 @@ class StreamingEngine(Engine):
                 log.warning("the job failed (%s): it runs again", failed)
         for key, fields in records:
             if key == ERROR:
-                raise told(json.loads(base64.b64decode(fields[0])))
+                raise told(json.loads(fields[0]))
             yield key, fields
 
     def _inputs(self, n_splits: int) -> list[str]:
@@ -136,7 +135,7 @@ class StreamingEngine(Engine):
             paths.append(str(path))
         return paths
 
-    def _run_job(self, args: list[str]) -> list[tuple[str, list[str]]]:
+    def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         """Run one mrjob job and read its output."""
         from mrml.engines.streaming_job import RoundJob
 

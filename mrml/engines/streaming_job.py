@@ -6,7 +6,6 @@ lines are numbers of splits.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -23,24 +22,34 @@ from mrjob.job import MRJob  # noqa: E402
 from mrjob.protocol import RawValueProtocol  # noqa: E402
 from mrjob.step import MRStep  # noqa: E402
 
-from mrml import wire  # noqa: E402
+from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
+from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
-from mrml.engines.lean import without_pandas  # noqa: E402
-from mrml.engines.protocol import ERROR, KEY, REPORT, Fields, FieldsProtocol, pack  # noqa: E402
+from mrml.engines.protocol import (  # noqa: E402
+    ERROR,
+    KEY,
+    REPORT,
+    Fields,
+    FieldsProtocol,
+    grouped,
+    read_raw,
+    write_raw,
+)
 from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
+from mrml.engines.worker import end_with  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
 
 def error_fields(error: Exception, place: str) -> Fields:
     """What went wrong, as the driver raises it again."""
-    return [pack(json.dumps(tell(task_error(error, place))).encode())]
+    return [json.dumps(tell(task_error(error, place))).encode()]
 
 
-def report_field(report: Report) -> str:
+def report_field(report: Report) -> bytes:
     """What a task counted."""
-    return pack(json.dumps(vars(report)).encode())
+    return json.dumps(vars(report)).encode()
 
 
 class RoundJob(MRJob):  # type: ignore[misc]
@@ -65,7 +74,28 @@ class RoundJob(MRJob):  # type: ignore[misc]
             MRStep(mapper_init=self.task_init, mapper=self.map_splits, reducer_init=self.task_init, reducer=self.reduce)
         ]
 
+    def run_mapper(self, step_num: int = 0) -> None:
+        """As mrjob does, but what goes to a reducer of Hadoop goes as bytes."""
+        if not _raw("stream.map.output"):
+            return super().run_mapper(step_num)  # type: ignore[no-any-return]
+        read_lines, _ = self._wrap_protocols(step_num, "mapper")
+        for key, fields in self.map_pairs(read_lines(), step_num=step_num):
+            write_raw(self.stdout, key, fields)
+
+    def run_reducer(self, step_num: int = 0) -> None:
+        """As mrjob does, but what comes from a mapper of Hadoop comes as bytes."""
+        if not _raw("stream.reduce.input"):
+            return super().run_reducer(step_num)  # type: ignore[no-any-return]
+        self.task_init()
+        _, write_line = self._wrap_protocols(step_num, "reducer")
+        for name, values in grouped(read_raw(self.stdin)):
+            for key, fields in self.reduce(name, values):
+                write_line(key, fields)
+
     def task_init(self) -> None:
+        if {"--mapper", "--reducer"} & set(sys.argv):  # a process of its own: nobody reads what it does after its job
+            end_with(os.getppid())
+            keep_pandas_out()
         if not isinstance(sys.stderr, io.TextIOBase):  # mrjob's inline runner hands a binary file, and words are text
             sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
@@ -85,7 +115,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         sent: list[tuple[str, Fields]] = []
 
         def sink(key: str, node: Node, message: bytes) -> None:
-            sent.append((KEY + key, [",".join(map(str, node)), pack(message)]))
+            sent.append((KEY + key, [",".join(map(str, node)).encode(), message]))
 
         try:
             source = blocks(self.dataset, self.splits[number], self.store)
@@ -109,7 +139,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         except Exception as error:
             yield ERROR, error_fields(error, f"key {key!r}")
             return
-        yield name, [pack(message), report_field(report)]
+        yield name, [message, report_field(report)]
 
     def score_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
         """A line holds the numbers of the splits to score."""
@@ -131,20 +161,23 @@ class RoundJob(MRJob):  # type: ignore[misc]
         yield REPORT, [report_field(report)]
 
 
+def _raw(key: str) -> bool:
+    """Whether Hadoop was told to carry bytes: a task finds the job's properties in its environment."""
+    return pin.environment().get(key.replace(".", "_")) == "rawbytes"
+
+
 def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:
     for node, message, *counted in values:
         for text in counted:
-            report.merge(Report(**json.loads(base64.b64decode(text))))
-        file, level, position = map(int, node.split(","))
-        yield Node(file, level, position), base64.b64decode(message)
+            report.merge(Report(**json.loads(text)))
+        file, level, position = map(int, node.split(b","))
+        yield Node(file, level, position), message
 
 
 def main() -> None:
     """Run as a task: records go to standard output, and what a library writes there goes to standard error."""
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if "--mapper" in sys.argv:
-        without_pandas()
     RoundJob.run()
 
 

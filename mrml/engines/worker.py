@@ -15,8 +15,8 @@ import numpy as np
 from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
+from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
-from mrml.engines.lean import without_pandas
 from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
@@ -109,15 +109,14 @@ def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
 
-    without_pandas()
+    keep_pandas_out()
 
 
-def end_with_parent() -> None:
-    """Exit when the driver is gone, also when it was killed while this process computes."""
-    parent = os.getppid()
+def end_with(driver: int) -> None:
+    """Exit when the driver is gone, also when it was killed while this process starts or computes."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == driver:
             time.sleep(0.5)
         os._exit(1)
 
@@ -129,7 +128,7 @@ def main() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    end_with_parent()
+    end_with(int(sys.argv[1]))
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages
     preload()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import socket
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +21,7 @@ from mrml import pin
 from mrml.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0
+CONNECT_S = 5.0
 #: states after which an application changes no more
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -34,6 +36,8 @@ class Application(NamedTuple):
     queue: str
     started_ms: int
     tracking_url: str
+    tags: tuple[str, ...]
+    launched: bool
 
     @property
     def ended(self) -> bool:
@@ -73,18 +77,21 @@ def home(keys: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class ResourceManager:
-    """``url`` of its web address: ``http://host:8088``."""
+    """``url`` of its web address, ``http://host:8088``; ``others`` stand by where it is highly available."""
 
     url: str
+    others: tuple[str, ...] = ()
 
     @staticmethod
     def of(keys: dict[str, str]) -> ResourceManager:
-        """By the configuration; with high availability the first one that is named."""
-        first = next(iter(keys.get("yarn.resourcemanager.ha.rm-ids", "").split(",")), "")
-        suffix = f".{first}" if first else ""
-        host = keys.get(f"yarn.resourcemanager.hostname{suffix}", "localhost")
-        address = keys.get(f"yarn.resourcemanager.webapp.address{suffix}", f"{host}:8088")
-        return ResourceManager("http://" + address.replace("${yarn.resourcemanager.hostname}", host))
+        """By the configuration."""
+        names = [n.strip() for n in keys.get("yarn.resourcemanager.ha.rm-ids", "").split(",")]
+        first, *others = (_web_address(keys, f".{name}" if name else "") for name in names)
+        return ResourceManager(first, tuple(others))
+
+    def application(self, name: str) -> Application:
+        """One application by its id."""
+        return _application(self._get(f"/ws/v1/cluster/apps/{name}")["app"])
 
     def by_tag(self, tag: str) -> list[Application]:
         """Applications that carry a tag, the newest first."""
@@ -106,19 +113,53 @@ class ResourceManager:
         return self._call(path, "GET", None)
 
     def _call(self, path: str, method: str, body: bytes | None) -> dict[str, Any]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, body, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            finding = f"answers {error.code} to {method} {path}"
-            raise EngineError(f"ResourceManager {self.url}", finding, "look at its log") from error
-        except (OSError, ValueError) as error:
-            remedy = "is YARN up, and yarn.resourcemanager.webapp.address in HADOOP_CONF_DIR right?"
-            raise EngineError(f"ResourceManager {self.url}", f"cannot be reached: {error}", remedy) from error
-        found: dict[str, Any] = json.loads(text) if text.strip() else {}
-        return found
+        failed: EngineError | None = None
+        for url in (self.url, *self.others):
+            try:
+                text = fetch(url + path, method, body)
+            except urllib.error.HTTPError as error:
+                finding = f"answers {error.code} to {method} {path}"
+                failed = EngineError(f"ResourceManager {url}", finding, "look at its log")
+            except (OSError, ValueError) as error:
+                remedy = "is YARN up, and yarn.resourcemanager.webapp.address in HADOOP_CONF_DIR right?"
+                failed = EngineError(f"ResourceManager {url}", f"cannot be reached: {error}", remedy)
+            else:
+                found: dict[str, Any] = json.loads(text) if text.strip() else {}
+                return found
+        assert failed is not None
+        raise failed
+
+
+def fetch(url: str, method: str = "GET", body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
+    """What a daemon's web address answers; never through a proxy."""
+    headers = {"Accept": "application/json, text/plain", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=timeout_s) as answer:
+        text: bytes = answer.read()
+    return text
+
+
+def _web_address(keys: dict[str, str], suffix: str) -> str:
+    host = keys.get(f"yarn.resourcemanager.hostname{suffix}", "localhost")
+    address = keys.get(f"yarn.resourcemanager.webapp.address{suffix}", f"{host}:8088")
+    return "http://" + address.replace("${yarn.resourcemanager.hostname}", host)
+
+
+def _expect_listener(address: str, what: str, remedy: str) -> None:
+    """EngineError when nothing listens at ``host:port``: at once, where a client of Hadoop tries for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{what} {address}", f"cannot be reached: {error}", remedy) from error
+
+
+def expect_namenode(root: str) -> None:
+    """EngineError when nothing listens at the NameNode of ``hdfs://host:port``; a name service has no port to try."""
+    address = urllib.parse.urlsplit(root).netloc
+    if ":" in address:
+        _expect_listener(address, "NameNode", "is HDFS up, and fs.defaultFS in HADOOP_CONF_DIR right?")
 
 
 def _application(value: dict[str, Any]) -> Application:
@@ -130,4 +171,6 @@ def _application(value: dict[str, Any]) -> Application:
         value.get("queue", ""),
         int(value.get("startedTime", 0)),
         value.get("trackingUrl") or "",
+        tuple((value.get("applicationTags") or "").split(",")),
+        bool(value.get("amContainerLogs")),
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mrml.data.dataset import Dataset
 from mrml.engines import streaming
 from mrml.engines.local import LocalEngine
-from mrml.engines.protocol import ERROR, KEY, REPORT, FieldsProtocol, pack
+from mrml.engines.protocol import ERROR, KEY, REPORT, FieldsProtocol
 from mrml.engines.streaming import MAX_ATTEMPTS, JobFailed, StreamingEngine
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
@@ -42,9 +42,9 @@ def inline() -> Iterator[StreamingEngine]:
 
 @given(st.text(), st.lists(st.binary(max_size=20)))
 def test_a_record_is_one_line_whatever_is_in_it(key: str, bodies: list[bytes]) -> None:
-    line = FieldsProtocol().write(KEY + key, [pack(b) for b in bodies])
+    line = FieldsProtocol().write(KEY + key, bodies)
     assert b"\n" not in line and b"\r" not in line and line.isascii()
-    assert FieldsProtocol().read(line) == (KEY + key, [pack(b) for b in bodies])
+    assert FieldsProtocol().read(line) == (KEY + key, bodies)
 
 
 @given(st.text())
@@ -153,8 +153,8 @@ def test_an_algorithm_that_asks_for_pandas_in_a_task_gets_it() -> None:
 
 ASKS_FOR_PANDAS = """
 import sys
-from mrml.engines.lean import without_pandas
-without_pandas()
+from mrml.data.lean import keep_pandas_out
+keep_pandas_out()
 import pyarrow
 pyarrow.array([1.5]).to_numpy()
 print("pandas" in sys.modules)

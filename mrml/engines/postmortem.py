@@ -1,0 +1,153 @@
+"""Why a job failed, in the words of the task that did it.
+
+The history server knows which attempts failed, on which host and in which container; the node keeps what they wrote to
+standard error.  Both by REST, with time-outs; where one does not answer, what the ResourceManager says must do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any, NamedTuple
+
+from mrml.engines.yarn import Application, fetch
+from mrml.errors import EngineError, MrmlError, TaskFailed
+
+#: the history of a job is written a moment after its end
+HISTORY_S = 10.0
+_MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
+_CODE = re.compile(r"subprocess failed with code (\d+)")
+#: an application that ended so fell with its node: it is worth another try
+_LOST = re.compile(r"exitCode: -100\b|lost node|timed out|exitCode: -106\b", re.IGNORECASE)
+
+
+class Attempt(NamedTuple):
+    """A failed attempt of a task."""
+
+    id: str
+    diagnostics: str
+    container: str
+    node: str
+
+    @property
+    def place(self) -> str:
+        """``map task 3, attempt 0 on host:8042 (container_...)``."""
+        *_, kind, task, number = self.id.split("_")
+        name = {"m": "map", "r": "reduce"}.get(kind, kind)
+        return f"{name} task {int(task)}, attempt {number} on {self.node} ({self.container})"
+
+
+def lost(app: Application) -> bool:
+    """Whether the cluster and not the job is to blame."""
+    return _LOST.search(app.diagnostics) is not None
+
+
+def why(app: Application, history: str) -> MrmlError:
+    """What the user is told of an application that failed; ``history`` is the history server's web address."""
+    logs = f"the whole log: yarn logs -applicationId {app.id}"
+    if "unknown queue" in app.diagnostics or ("queue" in app.diagnostics and not app.launched):
+        finding = f"YARN refused the job: {_short(app.diagnostics)}"
+        return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
+    if "max container capability" in app.diagnostics:
+        finding = f"asks for more than a node has: {_short(app.diagnostics)}"
+        return EngineError(app.id, finding, "ask for less, with --jobconf mapreduce.map.memory.mb=... and the like")
+    if app.final == "KILLED" or app.state == "KILLED":
+        return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
+    attempt = _failed_attempt(app, history) if app.launched else None
+    if attempt is None:
+        return EngineError(app.id, f"ended {app.final or app.state}: {_short(app.diagnostics)}", logs)
+    return explained(attempt, stderr_of(attempt, history), logs + f" -containerId {attempt.container}")
+
+
+def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
+    """The error of an attempt from what the node and the task itself wrote."""
+    said = attempt.diagnostics
+    memory = _MEMORY.search(said)
+    if memory:
+        finding = f"was killed for memory, above the {memory[1].lower()} limit: {memory[2]}"
+        kind = "map" if attempt.place.startswith("map") else "reduce"
+        return EngineError(attempt.place, finding, f"give more: --jobconf mapreduce.{kind}.memory.mb=...; {logs}")
+    trace = _traceback(stderr)
+    if trace:
+        last = trace.rstrip().splitlines()[-1]
+        hint = ""
+        if "No module named" in last:
+            hint = "the interpreter on the nodes needs mrml and what it uses: see --task-python; "
+        return TaskFailed(attempt.place, last, hint + logs, trace)
+    program = re.search(r'Cannot run program "([^"]+)"', said)
+    if program:
+        finding = f"the node has no program {program[1]}"
+        return EngineError(attempt.place, finding, f"name its Python with --task-python; {logs}")
+    code = _CODE.search(said)
+    if code:
+        killed = code[1] in ("137", "9")
+        finding = f"its process ended with code {code[1]}" + (" (SIGKILL: mostly a lack of memory)" if killed else "")
+        return EngineError(attempt.place, f"{finding}{_last_line(stderr)}", logs)
+    return EngineError(attempt.place, _short(said), logs)
+
+
+def stderr_of(attempt: Attempt, history: str) -> str:
+    """What the attempt wrote to standard error, as far as a node or the history server still has it."""
+    places = (
+        f"http://{attempt.node}/ws/v1/node/containers/{attempt.container}/logs/stderr",
+        f"{history}/ws/v1/history/containers/{attempt.container}/logs/stderr",
+    )
+    for url in places:
+        try:
+            return fetch(url, timeout_s=5.0).decode("utf-8", "replace")
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _failed_attempt(app: Application, history: str) -> Attempt | None:
+    """The last failed attempt of the first task that failed."""
+    until = time.monotonic() + HISTORY_S
+    job = f"{history}/ws/v1/history/mapreduce/jobs/{app.id.replace('application', 'job', 1)}"
+    while True:
+        try:
+            tasks = _rows(f"{job}/tasks", "tasks", "task")
+            failed = next(t["id"] for t in tasks if t["state"] == "FAILED")
+            attempts = [a for a in _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
+                        if a["state"] == "FAILED"]  # fmt: skip
+        except (OSError, ValueError, KeyError, StopIteration):
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.5)
+            continue
+        last = max(attempts, key=lambda a: str(a["id"]))
+        node = last.get("nodeHttpAddress", "?")
+        return Attempt(last["id"], last.get("diagnostics", ""), last.get("assignedContainerId", "?"), node)
+
+
+def _rows(url: str, outer: str, inner: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (json.loads(fetch(url, timeout_s=5.0)).get(outer) or {}).get(inner) or []
+    return found
+
+
+def _traceback(stderr: str) -> str:
+    """The last traceback of Python in a log, to its end."""
+    at = stderr.rfind("Traceback (most recent call last):")
+    if at < 0:
+        return ""
+    head, *lines = stderr[at:].splitlines()
+    kept = [head]
+    for line in lines:
+        kept.append(line)
+        if line and not line[0].isspace():
+            break
+    return "\n".join(kept) + "\n"
+
+
+def _last_line(stderr: str) -> str:
+    lines = [
+        line
+        for line in stderr.splitlines()
+        if any(map(str.isalpha, line)) and not line.startswith(("log4j", "WARNING"))
+    ]
+    return f"; its last words: {lines[-1][:200]}" if lines else ""
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:500] or "without a word"

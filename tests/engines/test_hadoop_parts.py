@@ -1,0 +1,87 @@
+"""What the Hadoop engine is made of and needs no cluster: records of bytes, the lease, the words for a failure."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrml.engines.lease import Lease
+from mrml.engines.postmortem import Attempt, explained
+from mrml.engines.protocol import FieldsProtocol, grouped, read_raw, write_raw
+from mrml.errors import EngineError, TaskFailed
+
+RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
+ATTEMPT = Attempt("attempt_1_0002_m_000003_1", "", "container_1_0002_01_000005", "host:8042")
+
+
+@given(RECORDS)
+def test_records_of_bytes_read_back_as_they_were_written(records: list[tuple[str, list[bytes]]]) -> None:
+    stream = io.BytesIO()
+    for key, fields in records:
+        write_raw(stream, key, fields)
+    assert list(read_raw(io.BytesIO(stream.getvalue()))) == records
+
+
+@given(st.text(), st.lists(st.binary()))
+def test_a_line_holds_any_key_and_any_bytes(key: str, fields: list[bytes]) -> None:
+    protocol = FieldsProtocol()
+    line = protocol.write(key, fields)
+    assert b"\n" not in line and b"\r" not in line
+    assert protocol.read(line) == (key, fields)
+
+
+def test_equal_keys_in_a_row_are_one_group() -> None:
+    records = iter([("a", [b"1"]), ("a", [b"2"]), ("b", [b"3"])])
+    assert [(k, list(v)) for k, v in grouped(records)] == [("a", [[b"1"], [b"2"]]), ("b", [[b"3"]])]
+
+
+def test_a_record_that_is_cut_off_is_an_error() -> None:
+    stream = io.BytesIO()
+    write_raw(stream, "key", [b"value"])
+    with pytest.raises(EngineError, match="ends before its length"):
+        list(read_raw(io.BytesIO(stream.getvalue()[:-1])))
+
+
+def test_a_lease_is_held_once_and_goes_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "_run" / "lease"
+    path.parent.mkdir(parents=True)
+    hold = "import sys, time; from pathlib import Path; from mrml.engines.lease import Lease;"
+    hold += "lease = Lease(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", hold, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(EngineError, match=f"another driver works on this run: process {other.pid} on "):
+            Lease(path)
+        other.kill()
+        other.wait()
+        with Lease(path), pytest.raises(EngineError):
+            Lease(path)
+        Lease(path).close()
+
+
+@pytest.mark.parametrize(
+    ("diagnostics", "stderr", "kind", "said"),
+    [
+        (
+            "Container [pid=1,containerID=c] is running 1B beyond the 'PHYSICAL' memory limit. Current usage: 800 MB of"
+            " 768 MB physical memory used; 3 GB of 1.6 GB virtual memory used. Killing container.",
+            "", EngineError, "killed for memory, above the physical limit: 800 MB of 768 MB physical memory used",
+        ),
+        ("Error: ... subprocess failed with code 1", "Traceback (most recent call last):\n  File x\nKeyError: 'y'\nlog",
+         TaskFailed, "host:8042 (container_1_0002_01_000005): KeyError: 'y'; yarn"),
+        ("", "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'mrml'\n",
+         TaskFailed, "the interpreter on the nodes needs mrml"),
+        ('Caused by: java.io.IOException: Cannot run program "/p": error=2', "", EngineError, "no program /p"),
+        ("subprocess failed with code 137", "***\nlast words", EngineError, "code 137 (SIGKILL: mostly"),
+        ("something else", "", EngineError, "map task 3, attempt 1 on host:8042"),
+    ],
+)  # fmt: skip
+def test_a_failed_attempt_is_explained(diagnostics: str, stderr: str, kind: type[EngineError], said: str) -> None:
+    error = explained(ATTEMPT._replace(diagnostics=diagnostics), stderr, "yarn logs ...")
+    assert type(error) is kind
+    assert said in str(error)
