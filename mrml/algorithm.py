@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from mrml.data.block import Block
 from mrml.errors import ConfigError, nearest
 from mrml.model import Model
-from mrml.params import check
+from mrml.params import check, check_type
 from mrml.schema import Schema
 from mrml.statistic import Into, Statistic
 
@@ -109,7 +109,9 @@ class Algorithm(ABC):
         return {}
 
     def __post_init__(self) -> None:
+        types = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            check_type(f, getattr(self, f.name), types[f.name])
             check(f, getattr(self, f.name))
 
     def spec(self) -> dict[str, Any]:

@@ -122,7 +122,9 @@ def inputs(data: DataConfig) -> list[Finding]:
     if len(files) > 1000 and sum(f.size for f in files) / len(files) < 1 << 20:
         found.append(Finding(WARN, "inputs", f"{len(files)} small files", "merge them: opening each costs seconds"))
     total = sum(f.size for f in files)
-    return found or [Finding(OK, "inputs", f"{len(files)} files, {gib(total)}, all can be split")]
+    return found or [
+        Finding(OK, "inputs", f"{len(files)} file{'s' * (len(files) > 1)}, {gib(total)}, all can be split")
+    ]
 
 
 def java_version() -> Finding:

@@ -22,7 +22,7 @@ from mrml.config import EngineConfig
 from mrml.doctor import FAIL, GIB, OK, SLOW_S, WARN, Check, Finding, gib, java_version, timed
 from mrml.engines.environment import shipped
 from mrml.engines.hadoop import find_hadoop, find_streaming_jar
-from mrml.engines.probe import Probe, Told
+from mrml.engines.probe import Probe, Told, source_digest
 from mrml.engines.yarn import ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
@@ -249,6 +249,9 @@ def judge(told: list[Told], n_nodes: int, seconds: float) -> list[Finding]:
     if any((t.mrml, t.numpy) != (mrml.__version__, np.__version__) for t in good):
         text = f"the nodes have other versions than mrml {mrml.__version__}, NumPy {np.__version__} here"
         found.append(Finding(WARN, "versions", text, "pack this environment: `mrml pack --upload`"))
+    elif any(t.source != source_digest(mrml.__path__[0]) for t in good):
+        text = f"the nodes have other files of mrml {mrml.__version__} than this machine"
+        found.append(Finding(WARN, "versions", text, "pack this environment again: `mrml pack --upload`"))
     prints = {t.fingerprint for t in good} | {fingerprint()}
     if good:
         by = ", ".join(sorted({f"{t.node} {t.fingerprint}" for t in good}))

@@ -1,8 +1,8 @@
 """One file-system interface: a small subset of fsspec's, so that local disks and HDFS clients fit behind it.
 
 Floor 2, the standard library only.  Paths are strings with ``/`` between their parts and no scheme: `filesystem`
-takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it again.  An engine that brings
-another file system registers it with `register`.
+takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it again.  Paths on HDFS
+(:mod:`mrml.fs_hdfs`) and of file systems that come by `register` keep theirs: the host is part of them.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def register(scheme: str, make: Callable[[], FileSystem]) -> None:
 def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
     """The file system of a path and the path as that file system wants it: absolute, for local disks.
 
-    ConfigError for a scheme that nothing reads.
+    ConfigError for a scheme that nothing reads; for HDFS also what :func:`mrml.fs_hdfs.connect` says.
     """
     text = os.fspath(path)
     found = _SCHEME.fullmatch(text)
@@ -153,10 +153,11 @@ def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
         return _local(), os.path.abspath(_host_free(found[2]))
     if scheme in _MAKERS:
         return _MAKERS[scheme](), text
-    remedy = "copy the files to a local disk"
-    if scheme in ("hdfs", "viewfs", "webhdfs"):
-        remedy = "HDFS paths come with the Hadoop engine; until then fetch the files with `hdfs dfs -get`"
-    raise ConfigError(text, f"nothing here reads {scheme}:// paths", remedy)
+    if scheme in ("hdfs", "viewfs", "webhdfs", "swebhdfs"):
+        from mrml.fs_hdfs import connect  # its clients are optional
+
+        return connect(text)
+    raise ConfigError(text, f"nothing here reads {scheme}:// paths", "copy the files to a local disk or to HDFS")
 
 
 def _host_free(rest: str) -> str:

@@ -50,12 +50,20 @@ def pack(output: str, overwrite: bool = False, prefix: str = sys.prefix) -> Pack
     try:
         with contextlib.redirect_stdout(sys.stderr):
             (_conda if kind == "conda" else _venv)(prefix, aside)
+        undate(aside)
         os.replace(aside, output)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside)
     version = ".".join(map(str, sys.version_info[:3]))
     return Packed(output, os.path.getsize(output), digest(output), kind, version)
+
+
+def undate(archive: str) -> None:
+    """Clear the time in gzip's header (RFC 1952, bytes 4 to 7): all that differs when nothing else changed."""
+    with open(archive, "r+b") as file:
+        file.seek(4)
+        file.write(bytes(4))
 
 
 def kind_of(prefix: str) -> str:

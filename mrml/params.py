@@ -41,3 +41,21 @@ def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:
             lower = f"at least {low}" if low is not None else "a number"
             upper = f" and at most {high}" if high is not None else ""
             raise ConfigError(place, f"{value} is out of bounds", f"it must be {lower}{upper}")
+
+
+#: what a hyperparameter of each plain type may be given as
+_GIVEN: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    str: ((str,), "text"),
+}
+
+
+def check_type(f: dataclasses.Field[Any], value: Any, annotation: Any) -> None:
+    """ConfigError when a hyperparameter of a plain type is given as another one; unions and lists are not looked at."""
+    if annotation not in _GIVEN:
+        return
+    accepted, called = _GIVEN[annotation]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation is not bool):
+        raise ConfigError(f"algorithm, {f.name}", f"{value!r} is not {called}")

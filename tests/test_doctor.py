@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import mrml
 from mrml import doctor, doctor_cluster
 from mrml.cli.main import main
 from mrml.config import DataConfig, EngineConfig
@@ -20,7 +21,8 @@ from mrml.engines.probe import Probe, Told
 from mrml.errors import EngineError
 from mrml.kernels.fingerprint import fingerprint
 
-HERE = Told("a:1", "3.11.0", "/p", doctor.mrml.__version__, doctor_cluster.np.__version__, fingerprint())
+SOURCE = probe.source_digest(mrml.__path__[0])
+HERE = Told("a:1", "3.11.0", "/p", mrml.__version__, SOURCE, doctor_cluster.np.__version__, fingerprint())
 
 
 def levels(findings: list[Finding]) -> dict[str, str]:
@@ -96,6 +98,17 @@ def test_differing_kernels_name_every_node() -> None:
 
 def test_other_versions_on_the_nodes_are_told() -> None:
     assert levels(judge([HERE._replace(numpy="1.0")], 1, 3.0))["versions"] == WARN
+    (found,) = [f for f in judge([HERE._replace(source="other")], 1, 3.0) if f.check == "versions"]
+    assert found.level == WARN and "pack this environment again" in found.remedy
+
+
+def test_the_digest_of_the_source_sees_any_change(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    first = probe.source_digest(str(tmp_path))
+    (tmp_path / "a.pyc").write_text("not read")
+    assert probe.source_digest(str(tmp_path)) == first
+    (tmp_path / "a.py").write_text("2")
+    assert probe.source_digest(str(tmp_path)) != first
 
 
 def test_a_node_without_mrml_fails_with_its_own_words() -> None:
@@ -119,7 +132,7 @@ def told_by(python: str | None, folder: Path) -> Told:
 def test_the_probe_tells_versions_and_kernels(tmp_path: Path) -> None:
     told = told_by(None, tmp_path)
     assert told.error == "" and told.node == "n:7"
-    assert (told.mrml, told.numpy, told.fingerprint) == (HERE.mrml, HERE.numpy, HERE.fingerprint)
+    assert told._replace(node="a:1", version="3.11.0", prefix="/p") == HERE
 
 
 def test_an_interpreter_that_is_not_there_is_an_answer(tmp_path: Path) -> None:

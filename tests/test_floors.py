@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: "errors params pin values py",
     1: "kernels losses penalties",
-    2: "algorithm statistic model schema config data fs folder wire export",
+    2: "algorithm statistic model schema config data folder fs fs_address fs_hdfs fs_native fs_web wire export",
     3: "algorithms selection engines",
     4: "driver run rundir sample extend pack doctor doctor_cluster",
     5: "api cli cluster conf logs airflow __main__",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def test_an_archive_that_exists_is_replaced_only_when_asked(archive: pack.Packed
     with pytest.raises(OutputExists, match="say --overwrite"):
         pack.pack(archive.path, prefix=str(small))
     assert sorted(p.name for p in Path(archive.path).parent.iterdir()) == ["env.tar.gz"]
+
+
+def test_the_same_environment_is_the_same_archive(archive: pack.Packed, small: Path, tmp_path: Path) -> None:
+    time.sleep(1.1)  # gzip knows seconds
+    assert pack.pack(str(tmp_path / "again.tar.gz"), prefix=str(small)).sha256 == archive.sha256
 
 
 @pytest.mark.parametrize("name", ["env.zip", "env", "env.tar"])

@@ -14,7 +14,18 @@ from mrml.cli.parser import Parser, common
 
 INSPECT_EXAMPLE = "mrml inspect model"
 VERSION_EXAMPLE = "mrml version --json"
-_PACKAGES = ("numpy", "pyarrow", "mrjob", "PyYAML", "numba", "tqdm", "scikit-learn", "xgboost-cpu", "hdfs")
+_PACKAGES = (
+    "numpy",
+    "pyarrow",
+    "mrjob",
+    "PyYAML",
+    "numba",
+    "tqdm",
+    "scikit-learn",
+    "xgboost-cpu",
+    "hdfs",
+    "hdfs-native",
+)
 
 
 def parse_inspect(argv: Sequence[str]) -> argparse.Namespace:

@@ -189,8 +189,7 @@ class Cluster:
             raise ConfigError(str(home), finding, "give as many, or remove the data with `mrml cluster down --delete`")
         java = find_java(java_home)
         jars = fetch_jars(cache)
-        strays = processes.marked(mark(home))
-        if strays:
+        while strays := processes.marked(mark(home)):
             log.warning("ending %d processes that a cluster in %s left behind", len(strays), home)
             processes.kill_all(strays)
         cluster = cls(home, count, settings.choose_ports(home, count, port_base), java)
@@ -291,12 +290,13 @@ class Cluster:
         With a container it takes 15 s to end by itself; it keeps nothing that a SIGKILL could spoil.
         """
         running = [d for d in self.daemons if d.process is not None and d.alive]
-        recorded = {d.pid for d in running}
-        strays = [p for p in processes.marked(mark(self.folder)) if p.pid not in recorded]
-        left = len(running) + len(strays)
         workers = [d for d in running if d.role == "nodemanager"]
         processes.end([d.process for d in workers if d.process], min(patience_s, 3.0))
-        processes.end([d.process for d in running if d.process and d not in workers] + strays, patience_s)
+        processes.end([d.process for d in running if d.process and d not in workers], patience_s)
+        left = len(running)
+        while strays := processes.marked(mark(self.folder)):  # what they started as they ended, too
+            processes.end(strays, patience_s)
+            left += len(strays)
         for node in self.nodes:
             left += len(node.containers())
             node.kill_containers()

@@ -57,7 +57,9 @@ case $tool:$sub in
   *:*.*) class=;;
   *) echo "$tool: unknown command '$sub'" >&2; exit 1;;
 esac
-exec "$JAVA_HOME/bin/java" @FLAGS@ $HADOOP_OPTS -cp "$HADOOP_CONF_DIR:$HOME_OF_IT/lib/*" \
+options=$HADOOP_OPTS
+unset HADOOP_OPTS  # a command that this one starts would take them too
+exec "$JAVA_HOME/bin/java" @FLAGS@ $options -cp "$HADOOP_CONF_DIR:$HOME_OF_IT/lib/*" \
   "${class:+org.apache.hadoop.}${class:-$sub}" "$@"
 """
 

@@ -116,8 +116,13 @@ def containers(local: Path) -> list[Container]:
 
 
 def marked(argument: str) -> list[Process]:
-    """The processes that have this very argument on their command line."""
-    return [process for process, argv, _ in _each() if argument in argv]
+    """The processes that were started with this word in HADOOP_OPTS or among their arguments."""
+    found = []
+    for process, argv, environ in _each():
+        words = [*argv, *(pair for pair in environ if pair.startswith("HADOOP_OPTS="))]
+        if any(argument in word.split() for word in words):
+            found.append(process)
+    return found
 
 
 def kill_all(found: Iterable[Process]) -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from mrml.config import DataConfig
 from mrml.data import parquet, samples
 from mrml.data.files import File, discover
-from mrml.data.lean import without_pandas
+from mrml.data.lean import keep_pandas_out
 from mrml.data.profile import ALL, Observed, Profile
 from mrml.data.sniff import sniff
 from mrml.data.texts import arrow_type
@@ -46,7 +46,7 @@ class Report:
 
 def infer(paths: Sequence[str], config: DataConfig) -> tuple[Schema, Report]:
     """Schema and report of some files, directories and globs."""
-    without_pandas()
+    keep_pandas_out()
     files = discover(paths)
     format_ = sniff(files, config, named(config))
     return infer_files(files, config, format_, parquet.footers(files) if format_.name == "parquet" else ())

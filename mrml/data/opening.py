@@ -14,7 +14,7 @@ from mrml.data import parquet, sides, textfiles
 from mrml.data.dataset import Dataset
 from mrml.data.files import File, discover
 from mrml.data.infer import apply_roles, infer_files, load_yaml, named
-from mrml.data.lean import without_pandas
+from mrml.data.lean import keep_pandas_out
 from mrml.data.sniff import sniff, spelt
 from mrml.errors import ConfigError, InputError
 from mrml.fs import filesystem
@@ -27,7 +27,7 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
     The schema is the given one (a model's, whose columns, kinds and block size stay while the format is that of the
     new files), or that of ``config.schema``, or inferred from the training files.
     """
-    without_pandas()
+    keep_pandas_out()
     if not config.data:
         raise ConfigError("data, data", "no input is given", "name files, directories or globs with --data")
     files = (*discover(config.data), *(discover(config.valid, "valid") if config.valid else ()))

@@ -111,13 +111,13 @@ class HadoopEngine(StreamingEngine):
         self._staged: dict[str, str] = {}
         self._clients: list[Client] = []
         self._adopted: list[str] = []
-        self._keep = False
+        self._keep = self._alone = False
         self._round = "write"
         self.attach(uuid.uuid4().hex[:12])
 
     def attach(self, run_id: str) -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
-        self.run_id = f"mrml-{run_id}"
+        self.run_id, self._alone = f"mrml-{run_id}", False
         self.staging = f"{self._home}/{self.run_id}"
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
@@ -188,6 +188,8 @@ class HadoopEngine(StreamingEngine):
         """The run, the round, and a hash of all that the output depends on."""
         contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
         rest = " ".join(a for a in args if a not in files)
+        if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
+            rest += uuid.uuid4().hex
         return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), mrml.__version__.encode()]))}"
 
     def _finished(self, tag: str) -> str | None:
@@ -215,9 +217,13 @@ class HadoopEngine(StreamingEngine):
         return None
 
     def _end_others(self, tag: str) -> None:
-        """Nothing else of this run may go on: a client that was left alone, a round of another cut."""
-        if self._clients:
+        """Nothing else of this run may go on: a client that was left alone, a round of another cut.
+
+        Once: later the only others are our own that are about to end.
+        """
+        if self._alone:
             return
+        self._alone = True
         end_clients(self.run_id)
         for app in self.resource_manager.by_tag(self.run_id):
             if not app.ended and tag not in app.tags:
@@ -295,11 +301,12 @@ class HadoopEngine(StreamingEngine):
     def close(self) -> None:
         for client in self._clients:
             client.end(CLIENT_GRACE_S)
-        if self._clients and not self._keep:
+        if self._alone and not self._keep:
             self._settle()
         if not self._keep:
             with contextlib.suppress(OSError, EngineError):
-                self.fs.rm(self.staging, recursive=True)
+                if self.fs.exists(self.staging):
+                    self.fs.rm(self.staging, recursive=True)
         super().close()
 
     def _settle(self) -> None:

@@ -111,7 +111,8 @@ class RemoteLease:
         if (owner := self._owner()).get("word") != self._word:
             raise taken(str(folder.parent), owner)
         self._over = threading.Event()
-        threading.Thread(target=self._renew, daemon=True, name="lease").start()
+        self._renewer = threading.Thread(target=self._renew, daemon=True, name="lease")
+        self._renewer.start()
 
     def _owner(self) -> dict[str, Any]:
         try:
@@ -133,6 +134,7 @@ class RemoteLease:
         """Give it back."""
         if not self._over.is_set():
             self._over.set()
+            self._renewer.join(RENEW_S)  # else a renewal under way would come after the removal
             with contextlib.suppress(OSError, EngineError):
                 self._folder.remove(LEASE)
 

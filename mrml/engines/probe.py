@@ -6,6 +6,7 @@ failed job.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import subprocess
@@ -22,12 +23,29 @@ from mrml.errors import EngineError
 from mrml.folder import Folder
 
 LIMIT_S = 180.0
+
+
+def source_digest(package: str) -> str:
+    """Twelve hex digits of the SHA-256 of a package's Python files; tasks run this very text."""
+    import hashlib
+    import os
+
+    found = hashlib.sha256()
+    for folder, _, names in sorted(os.walk(package)):
+        for name in sorted(n for n in names if n.endswith(".py")):
+            with open(os.path.join(folder, name), "rb") as file:
+                found.update(name.encode() + file.read())
+    return found.hexdigest()[:12]
+
+
 #: what a task runs; imports mrml first, which pins NumPy
-PROGRAM = """\
+PROGRAM = f"""\
 import json, sys
-told = {"version": sys.version.split()[0], "prefix": sys.prefix}
+told = {{"version": sys.version.split()[0], "prefix": sys.prefix}}
 import mrml
 told["mrml"] = mrml.__version__
+{inspect.getsource(source_digest)}
+told["source"] = source_digest(mrml.__path__[0])
 import numpy
 told["numpy"] = numpy.__version__
 from mrml.kernels.fingerprint import fingerprint
@@ -43,12 +61,13 @@ printf '%s\\t%s\\t%s\\n' "${{NM_HOST:-$(uname -n)}}:$NM_PORT" "$code" "$(printf 
 
 
 class Told(NamedTuple):
-    """What one task told: its node, and versions, or the last line of the error."""
+    """What one task told: its node, and versions and the digest of mrml's source, or the last line of the error."""
 
     node: str
     version: str = ""
     prefix: str = ""
     mrml: str = ""
+    source: str = ""
     numpy: str = ""
     fingerprint: str = ""
     error: str = ""

@@ -25,7 +25,7 @@ from mrjob.step import MRStep  # noqa: E402
 from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
-from mrml.data.lean import without_pandas  # noqa: E402
+from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
 from mrml.engines.protocol import (  # noqa: E402
     ERROR,
@@ -102,6 +102,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
     def task_init(self) -> None:
         if {"--mapper", "--reducer"} & set(sys.argv):  # a process of its own: nobody reads what it does after its job
             end_with(os.getppid())
+            keep_pandas_out()
         if not isinstance(sys.stderr, io.TextIOBase):  # mrjob's inline runner hands a binary file, and words are text
             sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
@@ -184,8 +185,6 @@ def main() -> None:
     """Run as a task: records go to standard output, and what a library writes there goes to standard error."""
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if {"--mapper", "--reducer"} & set(sys.argv):
-        without_pandas()
     RoundJob.run()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset, Split
-from mrml.data.lean import without_pandas
+from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
 from mrml.engines.task import Report, blocks, map_split, task_error, tell
 from mrml.engines.write import Scoring, write_split
@@ -109,7 +109,7 @@ def preload() -> None:
     """Import what decoding needs while the driver still plans: pyarrow takes a worker 0.1 s."""
     import pyarrow.parquet  # noqa: F401
 
-    without_pandas()
+    keep_pandas_out()
 
 
 def end_with(driver: int) -> None:

@@ -33,10 +33,10 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     monkeypatch.setenv("PATH", str(folder))
 
     def write(name: str, script: str) -> Path:
-        path = folder / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        return path
+        aside = folder / f".{name}"  # one that runs cannot be written to
+        aside.write_text(f"#!/bin/sh\n{script}\n")
+        aside.chmod(0o755)
+        return aside.rename(folder / name)
 
     return write
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mrml.algorithms.glm import Logistic
 from mrml.cli.main import main
+from mrml.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests/examples/naive_bayes.py"
@@ -37,3 +39,9 @@ def test_an_algorithm_of_the_users_own_trains_from_the_command_line(
     assert main(["train", "tests.examples.naive_bayes:GaussianNB", *words, "--output", str(tmp_path / "m")]) == 0
     assert "auc" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "m"), "--data", "data-samples/churn", "--engine", engine]) == 0
+
+
+@pytest.mark.parametrize("params", [{"l2": "abc"}, {"max_iterations": 2.5}, {"tol": True}, {"solver": 3}])
+def test_a_hyperparameter_of_another_type_is_refused_in_python_too(params: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"algorithm, {next(iter(params))}: .* is not "):
+        Logistic(**params)  # type: ignore[arg-type]

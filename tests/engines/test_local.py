@@ -139,17 +139,20 @@ input()
 """
 
 
-@pytest.mark.parametrize("slow_s", [0.0, 600.0])
-def test_workers_end_when_their_driver_is_killed(tmp_path: Path, slow_s: float) -> None:
-    """Idle ones, and ones in the middle of a split; their scratch folder is swept by the next run."""
+@pytest.mark.parametrize("when", ["idle", "computing", "starting"])
+def test_workers_end_when_their_driver_is_killed(tmp_path: Path, when: str) -> None:
+    """Whatever they do, also when they have a split to compute before they could look; the next run sweeps up."""
+    slow_s = 0.0 if when == "idle" else 600.0
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path), str(slow_s)], cwd=ROOT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as driver:  # fmt: skip
         assert driver.stdout is not None
         pids = json.loads(driver.stdout.readline())
-        if slow_s:
-            _until_asleep(pids)
+        if when == "computing":
+            _until_computing(tmp_path / "cache")
+        elif when == "starting":
+            time.sleep(0.05)  # enough to be given a split, not to import NumPy
         driver.kill()
     assert len(pids) == 2 and all(gone(pid) for pid in pids)
     left = list((tmp_path / "cache").iterdir())
@@ -158,12 +161,11 @@ def test_workers_end_when_their_driver_is_killed(tmp_path: Path, slow_s: float) 
         assert not left[0].exists()
 
 
-def _until_asleep(pids: list[int]) -> None:
-    """Until the workers have what they need of modules and wait in a block."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end and not all("numpy" in Path(f"/proc/{p}/maps").read_text() for p in pids):
-        time.sleep(0.05)
-    time.sleep(0.5)
+def _until_computing(cache: Path) -> None:
+    """Until each of two workers has decoded a block, and so is about to map it."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and len(list(cache.rglob("*.block"))) < 2:
+        time.sleep(0.02)
 
 
 # ---- messages

@@ -45,7 +45,10 @@ def fresh(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """HDFS and YARN of two nodes, and the JobHistoryServer."""
+    """HDFS and YARN of two nodes, and the JobHistoryServer; with MRML_TEST_CLUSTER=FOLDER one that runs already."""
+    if running := os.environ.get("MRML_TEST_CLUSTER"):
+        yield Cluster.open(running)
+        return
     skip_without_java_and_maven()
     folder = fresh("test-cluster")
     failed = request.session.testsfailed

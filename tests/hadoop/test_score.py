@@ -97,7 +97,8 @@ def test_a_model_trained_scored_and_measured_on_hdfs_is_the_one_made_here(
 
 def test_scoring_again_replaces_all_or_nothing(place: Folder, mrml: Mrml, tmp_path: Path) -> None:
     data, model = place.join("rows.csv"), str(tmp_path / "model")
-    mrml("train", "logistic", "--data", data, "--target", "y", "--exclude", "key", *INLINE, "--output", model)
+    train = ("train", "logistic", "--data", data, "--target", "y", "--exclude", "key", "--window-bytes", "20000")
+    mrml(*train, *INLINE, "--output", model)
     scores = place / "scores"
     predict = ("predict", model, "--data", data, *INLINE, "--output", scores.path)
     mrml(*predict, "--format", "csv", "--split-bytes", "20000")
@@ -107,3 +108,23 @@ def test_scoring_again_replaces_all_or_nothing(place: Folder, mrml: Mrml, tmp_pa
     assert len(parts(scores)) > 2
     mrml(*predict, "--overwrite")
     assert list(parts(scores)) == ["part-00000.parquet"] and place.names() == ["rows.csv", "scores"]
+
+
+def test_attempts_that_fail_after_they_wrote_their_parts_double_nothing(
+    place: Folder, mrml: Mrml, tmp_path: Path
+) -> None:
+    data, model, scores = place.join("rows.csv"), str(tmp_path / "model"), place / "scores"
+    train = ("train", "logistic", "--data", data, "--target", "y", "--id", "key", "--window-bytes", "20000")
+    mrml(*train, *INLINE, "--output", model)
+    score = ("predict", model, "--data", data, "--id", "key", "--split-bytes", "40000")
+    mrml(*score, *INLINE, "--output", str(tmp_path / "inline"))
+    python = tmp_path / "python"
+    lines = (
+        f'PYTHONPATH={Path(pack.__file__).parents[1]} {sys.executable} "$@" || exit 2',
+        'case "$mapreduce_task_attempt_id" in *_0) exit 3;; esac',
+    )
+    python.write_text("\n".join(("#!/bin/sh", *lines)) + "\n")
+    python.chmod(0o755)
+    told = json.loads(mrml(*score, *HADOOP, "--task-python", str(python), "--output", scores.path, "--json"))
+    assert told["n_rows"] == N_ROWS
+    assert parts(scores) == parts(Folder(tmp_path / "inline"))
