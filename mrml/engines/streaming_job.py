@@ -67,6 +67,13 @@ class RoundJob(MRJob):  # type: ignore[misc]
         self.add_file_arg("--state", help="the State of the round, by the distributed cache")
         self.add_file_arg("--scoring", help="model and output of a map-only scoring")
 
+    def _runner_class(self) -> Any:
+        if self.options.runner != "local":
+            return super()._runner_class()
+        from mrml.engines.streaming_local import LocalRunner
+
+        return LocalRunner
+
     def steps(self) -> list[Any]:
         if self.options.scoring:
             return [MRStep(mapper_init=self.task_init, mapper=self.score_splits)]
