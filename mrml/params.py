@@ -6,6 +6,7 @@ The standard library only, so that ``mrml --help`` needs no NumPy.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import field
 from typing import Any
 
@@ -37,8 +38,9 @@ def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:
         raise ConfigError(place, f"{value!r} is unknown", nearest(str(value), map(str, meta["choices"])))
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = meta.get("low"), meta.get("high")
-        if value != value or (low is not None and value < low) or (high is not None and value > high):
-            lower = f"at least {low}" if low is not None else "a number"
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if endless or (low is not None and value < low) or (high is not None and value > high):
+            lower = f"at least {low}" if low is not None else "a finite number"
             upper = f" and at most {high}" if high is not None else ""
             raise ConfigError(place, f"{value} is out of bounds", f"it must be {lower}{upper}")
 

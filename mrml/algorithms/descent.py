@@ -20,7 +20,7 @@ import numpy as np
 
 from mrml.algorithm import State
 from mrml.data.block import Array
-from mrml.errors import MrmlError
+from mrml.errors import InputError
 
 ARMIJO = 1e-4
 #: what rounding may add to a mean of losses, relative to it (or to 1)
@@ -58,12 +58,12 @@ def slack(objective: float) -> float:
 
 
 def chosen(state: State, trials: Trials) -> int | None:
-    """The number of the step to take, or None; MrmlError when the very first point has no finite loss."""
+    """The number of the step to take, or None; InputError when the very first point has no finite loss."""
     before = state["objective"]
     f = trials.objective
     if before is None:
         if not np.isfinite(f[0]):
-            raise MrmlError(
+            raise InputError(
                 f"round {state.round + 1}",
                 f"the loss is {f[0]} where the solver begins",
                 "scale the target or the offset, or leave out columns with extreme values",
@@ -118,7 +118,7 @@ def shorter(steps: Array, count: int) -> Array | None:
 
 def converged(largest: float, tol: float) -> str | None:
     """The sentence of a run whose gradient is small enough."""
-    if largest > tol:
+    if not largest <= tol:  # NaN is not
         return None
     return f"converged: largest gradient entry {largest:.3g} is at most {tol:g}"
 

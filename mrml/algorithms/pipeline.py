@@ -341,10 +341,21 @@ class Pipeline(Algorithm):
     def _schema(self, fitted: Fitted) -> Schema:
         return dataclasses.replace(self.schema, design=fitted.design)
 
+    def _check_finite(self, moments: Moments) -> None:
+        """InputError naming the first column whose numbers have no mean or no variance."""
+        bad = np.flatnonzero(~(np.isfinite(moments.mean) & np.isfinite(moments.m2)))
+        if len(bad):
+            names = [c.name for c in self.schema.features("numeric")]
+            name = repr(names[bad[0]]) if names else f"with index {bad[0] + self.schema.format.index_base}"
+            finding = "holds infinity, or numbers too large to square"
+            remedy = 'add na: ["inf"] under data, or leave the column out with --exclude'
+            raise InputError(f"column {name}", finding, remedy)
+
     def _fit(self, values: Mapping[str, Value]) -> dict[str, Any]:
         moments: Moments = values["moments"] if "moments" in values else Moments()
         if moments.n_rows == 0:
             raise InputError("data", "holds no row to train on", "look at the files with `mrml schema`")
+        self._check_finite(moments)
         params: dict[str, Any] = {"n_rows": moments.n_rows, "sum_weight": moments.sum_weight}
         params |= {"target": self.algorithm.target, "classes": [], "class_weight_sums": []}
         for transform in self.transforms:

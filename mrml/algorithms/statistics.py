@@ -30,6 +30,7 @@ class Moments(Statistic):
         self.mean: Array = np.zeros(n_columns)
         self.m2: Array = np.zeros(n_columns)
 
+    @np.errstate(over="ignore", invalid="ignore")  # who reads them refuses what is not finite
     def fill(self, x: Array | CSR, weight: Array | None) -> None:
         """Take the rows of one block into an empty statistic."""
         self.n_rows = x.shape[0]
@@ -83,6 +84,7 @@ class Moments(Statistic):
         a._join(b)
         self.__dict__.update(a.__dict__)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _join(self, other: Moments) -> None:
         if len(self.mean) != len(other.mean):
             self.__dict__.update(self._padded(len(other.mean)).__dict__)
