@@ -103,6 +103,15 @@ class RunDirectory:
                 finding = f"is not the run that began there; {key}: {_difference(begun.get(key), value)}"
                 raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
 
+    def counted(self, rounds: int, n_rows: int, n_bad: int, problems: list[str]) -> dict[str, Any]:
+        """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""
+        found: dict[str, Any] = {"n_rows": n_rows, "bad_rows": n_bad, "problems": problems}
+        if not rounds and self.output.exists("run.json"):
+            with suppress(ValueError):
+                before = json.loads(self.output.read("run.json"))
+                found = {name: before.get(name, value) for name, value in found.items()}
+        return found
+
     def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
         """Put the model in place: what was there stays whole until the new files are."""
         aside = self.folder / "model"
