@@ -14,7 +14,11 @@ from mrml import logs
 def emit(text: str) -> None:
     """Print a result; a reader that has seen enough (``| head``) is no error."""
     try:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:  # a path that is not UTF-8, or a terminal that is not
+            code = sys.stdout.encoding or "utf-8"
+            print(text.encode(code, "backslashreplace").decode(code), flush=True)
     except BrokenPipeError:
         # the interpreter flushes stdout once more when it ends: let that go nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from mrml import conf, logs
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common, flags
 from mrml.config import DataConfig
-from mrml.errors import OutputExists
+from mrml.errors import ConfigError, OutputExists
 
 EXAMPLE = "mrml schema data/ --target y --output schema.yaml"
 #: what takes part only once a model is trained
@@ -51,6 +52,11 @@ def _options() -> list[conf.Option]:
 def _write(path: str, text: str) -> None:
     """Aside, then renamed: a reader never sees half of it."""
     aside = f"{path}.{os.getpid()}.tmp"
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(aside, path)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise ConfigError(path, f"cannot be written: {error.strerror}", "name another --output") from error

@@ -112,7 +112,8 @@ def _table(model: Model, block: Block, scoring: Scoring) -> pa.Table:
     if block.id is not None:
         columns["id"] = _ids(block.id, scoring.id_type)
     else:
-        name = scoring.names[block.file]
+        # the bytes of a name need not be UTF-8, which every format of predictions is
+        name = scoring.names[block.file].encode("utf-8", "backslashreplace").decode()
         codes = pa.array(np.zeros(block.n_rows, np.int32))
         columns["file"] = pa.DictionaryArray.from_arrays(codes, pa.array([name])).cast(pa.string())
         columns["row"] = pa.array(scoring.starts[str(block.file)][block.index] + block.rows)
