@@ -7,6 +7,7 @@ import errno
 import gzip
 import io
 import itertools
+import json
 import os
 import random
 from pathlib import Path
@@ -43,6 +44,9 @@ MEND = "mend or leave out such rows, or set bad_rows: skip under data"
 NO_WEIGHT = f"is null, negative or not finite; {MEND}"
 WEIGHTS = "a,w,y\n" + "1.5,2,no\n2.5,3,yes\n0.5,1,yes\n" * 9
 SVM = "".join(f"{i % 2} 1:{i % 5} 3:{(i * i) % 7}\n" for i in range(20))
+INFINITE = "holds infinity, or numbers too large to square; " + (
+    'add na: ["inf"] under data, or leave the column out with --exclude'
+)
 AGAIN = "write it again, or leave it out"
 
 
@@ -164,6 +168,13 @@ COLUMNS = (
          "out, or train with them", ("--valid", "v.csv")),
     Trap("weights of zero", {"d/a.csv": "a,w,y\n" + "1,0,no\n2,0,yes\n" * 9},
          "training data: no row has a weight above 0; check the data and its weight column", ("--weight", "w")),
+    Trap("infinity", {"d/a.csv": "a,y\n1,2\ninf,3\n4,5\n2,2\n"}, f"column 'a': {INFINITE}", (), 3, LINEAR),
+    Trap("numbers whose squares are infinite", {"d/a.csv": "b,a,y\n1,2,2\n2,1e308,3\n3,-1e308,5\n"},
+         f"column 'a': {INFINITE}", (), 3, LINEAR),
+    Trap("infinity among clusters", {"d/a.csv": "a,y\n1,2\n3,-inf\n4,5\n2,2\n"}, f"column 'y': {INFINITE}",
+         ("--k", "2"), 3, KMEANS),
+    Trap("a target that is infinite", {"d/a.csv": "a,y\n1,2\n3,inf\n4,5\n2,2\n"},
+         f"a.csv, byte 8, column 'y': is null or not finite; {MEND}", (), 3, LINEAR),
     Trap("fewer rows than clusters", {"d/a.csv": "a,b\n1,2\n1,2\n3,4\n"}, "algorithm, k: k is 8, but the data holds "
          "only 2 different rows of positive weight; set k to at most 2", (), 3, KMEANS),
 )  # fmt: skip
@@ -427,6 +438,7 @@ def test_clusters_cannot_be_evaluated(place: Place) -> None:
         (("--wieght", "a"), {}, "mrml train: unknown option --wieght; did you mean '--weight'?"),
         (("--max-rounds", "0"), {}, "--max-rounds: 0 is out of bounds; it must be at least 1"),
         (("--l2", "much"), {}, "--l2: 'much' is not a number"),
+        (("--l2", "inf"), {}, "--l2: inf is out of bounds; it must be at least 0.0"),
         (("--solver", "newtn"), {}, "--solver: 'newtn' is unknown; did you mean 'newton'?"),
         (("--engine", "locl"), {}, "--engine: 'locl' is unknown; did you mean 'local'?"),
         (("--bad-rows", "skp"), {}, "--bad-rows: 'skp' is unknown; did you mean 'skip'?"),
@@ -498,6 +510,40 @@ columns:
 def test_a_schema_file_that_is_wrong_is_told(place: Place, text: str, code: int, message: str) -> None:
     place.put({"d/a.csv": R, "s.yaml": text})
     place.refused(code, message, *svm(), "--schema", "s.yaml")
+
+
+def test_resuming_what_is_done_changes_no_record_of_it(place: Place) -> None:
+    place.put({"d/a.csv": R + "x1,u,no\n"})
+    command = (*TRAIN, "--bad-rows", "skip", "-q")
+    assert place(*command).code == 0
+    before, model = json.loads((place.here / "m/run.json").read_text()), place.model()
+    done = place(*command, "--resume")
+    assert done.code == 0 and done.out.startswith("logistic: 40 rows, ") and "left out: 1 malformed row" in done.out
+    after = json.loads((place.here / "m/run.json").read_text())
+    assert place.model() == model
+    names = ("n_rows", "bad_rows", "problems", "rounds", "stop", "metrics")
+    assert [after[name] for name in names] == [before[name] for name in names]
+
+
+def test_a_schema_that_cannot_be_written_is_told(place: Place) -> None:
+    place.put({"d/a.csv": R, "s.yaml": "mine"})
+    message = "no/such/s.yaml: cannot be written: No such file or directory; name another --output"
+    place.refused(2, message, "schema", "d", "--output", "no/such/s.yaml")
+    place.refused(4, "s.yaml: exists already; edit it, or give --overwrite", "schema", "d", "--output", "s.yaml")
+    place.refused(3, "nowhere: there is no such file or directory; check the path", "schema", "nowhere")
+
+
+@pytest.mark.parametrize("engine", ["local", "streaming", "tasks"])
+def test_every_engine_tells_bad_input_as_the_inline_one_does(place: Place, trained: Path, engine: str) -> None:
+    place.put({"d/a.csv": R, "d/b.csv": R + "x1,u,no\n", "e/a.csv": R + "1,u,maybe\n"})
+    where = ("--engine", *ENGINES[engine])
+    message = NUMBER.format(END).replace("a.csv", "b.csv")
+    place.refused(3, message, *TRAIN[:-2], *where)
+    if engine == "tasks":
+        return
+    place.refused(3, message, "predict", str(trained), "--data", "d", "--output", "p", *where)
+    message = "label 'maybe' was not in the training data (no, yes); leave those rows out, or train with them"
+    place.refused(3, f"a.csv, block 0, row 40, column 'y': {message}", "evaluate", str(trained), "--data", "e", *where)
 
 
 # ---- models that are none

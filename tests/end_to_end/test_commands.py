@@ -394,6 +394,18 @@ def test_columns_are_found_by_name_in_any_order_and_extra_ones_are_ignored(place
         assert [{k: v for k, v in row.items() if k != "file"} for row in scored(place, "--data", data)] == wanted
 
 
+def test_files_whose_names_are_not_utf_8_are_read_and_named(place: Place) -> None:
+    place.put({"d/a.csv": numbers()})
+    assert place(*LOGISTIC).code == 0
+    odd = os.fsencode(place.here) + b"/e\xff.csv"
+    with open(odd, "w") as file:
+        file.write(numbers(3))
+    found = scored(place, "--data", os.fsdecode(b"e\xff.csv"), "--format", "csv")
+    assert [row["file"] for row in found] == ["e\\udcff.csv"] * 3
+    done = place.run("train", "kmeans", "--k", "2", "--data", os.fsdecode(b"e\xff.csv"), "--output", "k", *INLINE)
+    assert done.code == 0 and done.out.startswith("kmeans: 3 rows, ")
+
+
 def test_labels_come_back_as_they_were(place: Place) -> None:
     place.put({"d/a.csv": "a,y\n" + "".join(f"{i % 7},{(-1, 5, 12)[i % 3]}\n" for i in range(60))})
     assert place("train", "softmax", *LOGISTIC[2:]).code == 0
