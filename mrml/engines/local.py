@@ -158,11 +158,12 @@ class LocalEngine(Engine):
             for process in self._processes:
                 selector.register(process.stdout, selectors.EVENT_READ, process)
             while done < n_tasks:
-                for number, process in enumerate(self._processes):
-                    if process.task is None and waiting:
+                for number in range(self.n_workers):
+                    # again until it took: were every worker found dead here, nothing would be left to wait for
+                    while self._processes[number].task is None and waiting:
                         task = waiting.popleft()
                         attempts[task] += 1
-                        if not self._start(process, op, task):
+                        if not self._start(self._processes[number], op, task):
                             self._replace(number, selector, waiting, attempts)
                 for ready, _ in selector.select(HEAR_S):
                     process = ready.data
