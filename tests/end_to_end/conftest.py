@@ -54,7 +54,8 @@ class Place:
         """Run a command line in a process of its own, with the environment of someone who set nothing."""
         return subprocess.Popen(
             [sys.executable, *program, *argv],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace", cwd=self.here, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
+            cwd=self.here, start_new_session=True,
             env={**self.environment, **environment},
         )  # fmt: skip
 
