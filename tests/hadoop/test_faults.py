@@ -22,23 +22,13 @@ from mrml.engines.client import end_clients
 from mrml.engines.hadoop import HadoopEngine
 from mrml.engines.inline import InlineEngine
 from mrml.engines.yarn import Application, ResourceManager
-from mrml.errors import ConfigError
-from mrml.fs import filesystem
 from tests.exercise import make_dataset
 from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes
 
-pytestmark = pytest.mark.hadoop
+pytestmark = pytest.mark.faults
 LIMIT_S = 240
 Damage = Callable[[Cluster, int], None]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hdfs() -> None:
-    try:
-        filesystem("hdfs://localhost/")
-    except ConfigError as error:
-        pytest.skip(f"no client of HDFS: {error}")
 
 
 @pytest.fixture

@@ -12,20 +12,11 @@ from mrml.cluster import Cluster
 from mrml.driver import Checkpoint, fit
 from mrml.engines.hadoop import HadoopEngine
 from mrml.engines.inline import InlineEngine
-from mrml.errors import ConfigError, EngineError, InputError, TaskFailed
-from mrml.fs import filesystem
+from mrml.errors import EngineError, InputError, TaskFailed
 from tests.exercise import Exercise, make_dataset
 from tests.identity import model_bytes
 
 pytestmark = pytest.mark.hadoop
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hdfs() -> None:
-    try:
-        filesystem("hdfs://localhost/")
-    except ConfigError as error:
-        pytest.skip(f"no client of HDFS: {error}")
 
 
 def train(tmp_path: Path, algorithm: Exercise, **options: Any) -> bytes:
