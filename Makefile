@@ -51,7 +51,7 @@ demo: $(STAMP)
 test: lint
 	@$(PYTEST) -m 'not hadoop and not faults'
 # one cluster, and one job at a time: two cores are not enough for more
-	@$(PY) -m pytest -q -m hadoop
+	@$(PY) -m pytest -q -m 'hadoop and not faults'
 
 # not in `make test` before every one of them has been seen green there
 test-faults: lint

@@ -109,14 +109,14 @@ def _failed_attempt(app: Application, history: str) -> Attempt | None:
         try:
             tasks = _rows(f"{job}/tasks", "tasks", "task")
             failed = next(t["id"] for t in tasks if t["state"] == "FAILED")
-            attempts = [a for a in _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
-                        if a["state"] == "FAILED"]  # fmt: skip
+            attempts = _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
+            ended = [a for a in attempts if a["state"] == "FAILED"]
+            last = max(ended, key=lambda a: str(a["id"]))  # none is listed yet: ValueError, and another look
         except (OSError, ValueError, KeyError, StopIteration):
             if time.monotonic() > until:
                 return None
             time.sleep(0.5)
             continue
-        last = max(attempts, key=lambda a: str(a["id"]))
         node = last.get("nodeHttpAddress", "?")
         return Attempt(last["id"], last.get("diagnostics", ""), last.get("assignedContainerId", "?"), node)
 
