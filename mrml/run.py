@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,8 @@ from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
+
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -201,9 +204,7 @@ class _Watch:
             remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
             if self.strict:
                 raise EngineError("round", finding, remedy)
-            import logging
-
-            logging.getLogger(__name__).warning("%s; the model may differ in its last bits; %s", finding, remedy)
+            log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
 
 
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -302,17 +303,11 @@ def _metrics(
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
     algorithm = Evaluate(scorer=model)
-    with _temporary() as folder:
+    with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
         watch = _Watch(engine, algorithm, data, False, progress or Silent())
         metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
     return found
-
-
-@contextmanager
-def _temporary() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
-        yield folder
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
