@@ -28,6 +28,15 @@ class Engine(ABC):
 
     def __init__(self) -> None:
         self.report = Report()
+        self._datasets: list[Dataset] = []
+
+    def _number(self, dataset: Dataset) -> int:
+        """The number of this Dataset object among those the engine has met: another one numbers its files anew."""
+        for number, known in enumerate(self._datasets):
+            if known is dataset:
+                return number
+        self._datasets.append(dataset)
+        return len(self._datasets) - 1
 
     def __enter__(self: E) -> E:
         return self

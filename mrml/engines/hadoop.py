@@ -36,7 +36,7 @@ from mrml.engines.write import Scoring, fetch
 from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
-from mrml.fs import LocalFileSystem, filesystem
+from mrml.fs import filesystem
 from mrml.model import Model
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class HadoopEngine(StreamingEngine):
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
         target = Folder(scoring.output)
-        if not isinstance(target.fs, LocalFileSystem):
+        if not target.is_local:
             return super().write(model, dataset, scoring)
         source = Folder(f"{self.staging}/parts")
         source.remove()
@@ -161,10 +161,8 @@ class HadoopEngine(StreamingEngine):
 
     def _inputs(self, n_splits: int) -> list[str]:
         """One line of split numbers for each map task."""
-        n_tasks = min(self.n_tasks, n_splits) or 1
-        lines = [range(n_splits * t // n_tasks, n_splits * (t + 1) // n_tasks) for t in range(n_tasks)]
         path = self._folder / "splits.txt"
-        path.write_text("".join(" ".join(map(str, line)) + "\n" for line in lines))
+        path.write_text("".join(" ".join(map(str, numbers)) + "\n" for numbers in self._dealt(n_splits)))
         return [self._stage(str(path)).split("#")[0]]
 
     # ---- a job

@@ -24,15 +24,11 @@ class InlineEngine(Engine):
         super().__init__()
         self.split_bytes = split_bytes
         self._folder = scratch.make(cache_dir)
-        self._stores: dict[int, tuple[Dataset, DirectoryStore]] = {}
+        self._stores: dict[int, DirectoryStore] = {}
 
     def _store(self, dataset: Dataset) -> DirectoryStore:
-        """The store of this Dataset object; another Dataset numbers its files anew."""
-        kept = self._stores.get(id(dataset))
-        if kept is None:
-            kept = (dataset, DirectoryStore(self._folder / str(len(self._stores))))
-            self._stores[id(dataset)] = kept
-        return kept[1]
+        number = self._number(dataset)
+        return self._stores.setdefault(number, DirectoryStore(self._folder / str(number)))
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self.report = Report()

@@ -77,7 +77,6 @@ class LocalEngine(Engine):
         self.n_workers = n_workers or os.cpu_count() or 1
         self.split_bytes = split_bytes
         self._folder = scratch.make(cache_dir)
-        self._datasets: list[Dataset] = []
         self._context: list[dict[str, Any]] = []
         self._version = 0
         # started before anything is planned: importing NumPy and pyarrow takes them 0.2 s
@@ -122,9 +121,7 @@ class LocalEngine(Engine):
 
     def _open(self, dataset: Dataset, split_bytes: int) -> int:
         """Make the dataset known to the workers; the number of its splits."""
-        number = next((i for i, d in enumerate(self._datasets) if d is dataset), len(self._datasets))
-        if number == len(self._datasets):
-            self._datasets.append(dataset)
+        number = self._number(dataset)
         spill = self._folder / "spill"
         spill.mkdir(exist_ok=True)
         message = {"op": "dataset", "dataset": dataset.to_json(), "split_bytes": split_bytes, "path": sys.path}

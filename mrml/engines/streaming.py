@@ -56,7 +56,6 @@ class StreamingEngine(Engine):
         self.runner, self.split_bytes = runner, split_bytes
         self.n_tasks = n_tasks or os.cpu_count() or 1
         self._folder = scratch.make(cache_dir)
-        self._datasets: list[Dataset] = []
 
     def workers(self) -> int:
         return self.n_tasks if self.runner != "inline" else 1
@@ -89,9 +88,7 @@ class StreamingEngine(Engine):
 
     def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
         """The file of what stays the same over the rounds of a run."""
-        number = next((i for i, d in enumerate(self._datasets) if d is dataset), len(self._datasets))
-        if number == len(self._datasets):
-            self._datasets.append(dataset)
+        number = self._number(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
         path.write_bytes(wire.dumps({**task, "store": self._store_path(number)}))
@@ -121,15 +118,18 @@ class StreamingEngine(Engine):
                 raise told(json.loads(fields[0]))
             yield key, fields
 
+    def _dealt(self, n_splits: int) -> list[range]:
+        """The numbers of consecutive splits of each map task."""
+        n_tasks = min(self.n_tasks, n_splits) or 1
+        return [range(n_splits * t // n_tasks, n_splits * (t + 1) // n_tasks) for t in range(n_tasks)]
+
     def _inputs(self, n_splits: int) -> list[str]:
         """One file of split numbers for each map task; gzip, because mrjob then never cuts it further."""
         folder = self._folder / "splits"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        n_tasks = min(self.n_tasks, n_splits) or 1
         paths = []
-        for task in range(n_tasks):
-            numbers = range(n_splits * task // n_tasks, n_splits * (task + 1) // n_tasks)
+        for task, numbers in enumerate(self._dealt(n_splits)):
             path = folder / f"{task:05d}.gz"
             path.write_bytes(gzip.compress("".join(f"{n}\n" for n in numbers).encode(), mtime=0))
             paths.append(str(path))
