@@ -110,7 +110,10 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             raise ConfigError(
                 "data, hash", f"column {name!r} is {schema.column(name).kind}", "hash categorical columns"
             )
-    return Pipeline(
+    cls: type[Pipeline] = Pipeline
+    if algorithm.design == "bins":
+        from mrml.algorithms.binning import BinnedPipeline as cls
+    return cls(
         algorithm=algorithm,
         schema=schema,
         max_levels=data.max_levels,
@@ -321,7 +324,9 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    expected = (
+        pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    )
     columns = dataset.schema.columns
     return {
         "config": dataclasses.asdict(config),
