@@ -100,7 +100,7 @@ class Algorithm(ABC):
         """Whether the design comes with ``center`` and ``scale``: by default where it standardises."""
         return bool(self.standardise)
 
-    def rounds(self) -> int:
+    def expected_rounds(self) -> int:
         """The most rounds it takes, for the plan and the ETA."""
         return 1
 

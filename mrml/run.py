@@ -186,7 +186,7 @@ class _Watch:
         self.rounds += 1
         self.n_rows, self.n_bad, self.problems = report.n_rows, report.n_bad, report.problems
         self._check(report.fingerprints)
-        expected = self.algorithm.rounds()
+        expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
@@ -321,7 +321,7 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.rounds() if config.max_rounds is None else min(pipeline.rounds(), config.max_rounds)
+    expected = pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
     columns = dataset.schema.columns
     return {
         "config": dataclasses.asdict(config),

@@ -325,7 +325,7 @@ class Evaluate(Algorithm):
         cleared = _with(state, segments=no_segments(), open={}, precision=[], area=0)
         return cleared.next("every metric is computed")
 
-    def rounds(self) -> int:
+    def expected_rounds(self) -> int:
         return 2
 
     def model(self, state: State, schema: Schema) -> Metrics:

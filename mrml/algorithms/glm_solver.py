@@ -97,7 +97,7 @@ class GLM(Algorithm):
         """Always: the solver works in standardised units, whichever columns are penalised."""
         return True
 
-    def rounds(self) -> int:
+    def expected_rounds(self) -> int:
         return self.max_iterations
 
     def init(self, schema: Schema) -> State:

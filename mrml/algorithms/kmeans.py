@@ -113,7 +113,7 @@ class KMeans(Algorithm):
         """Candidates a seeding round draws: l."""
         return math.ceil(self.oversampling * self.k)
 
-    def rounds(self) -> int:
+    def expected_rounds(self) -> int:
         seeding = 0 if self.centres else 1 if self.seeding == "random" else 2 + self.seeding_rounds
         return seeding + self.max_iterations
 

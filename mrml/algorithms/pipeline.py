@@ -317,8 +317,8 @@ class Pipeline(Algorithm):
         inner = self.algorithm.model(self._inner(state), self._schema(fitted))
         return PipelineModel(fitted, inner, self.algorithm.lazy)
 
-    def rounds(self) -> int:
-        return 1 + int(self.algorithm.rounds())
+    def expected_rounds(self) -> int:
+        return 1 + int(self.algorithm.expected_rounds())
 
     def progress(self, state: State) -> dict[str, float]:
         if state["fitted"] is None:
