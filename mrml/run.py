@@ -176,15 +176,17 @@ class _Watch:
         )
         self.began = self.last = time.monotonic()
         self.fingerprints: set[str] = set()
-        self.n_rows = self.n_bad = self.rounds = 0
-        self.problems: list[str] = []
+        self.rounds = self.n_bad = 0
+        self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
         report = self.engine.report
         seconds, self.last = now - self.last, now
         self.rounds += 1
-        self.n_rows, self.n_bad, self.problems = report.n_rows, report.n_bad, report.problems
+        self.n_bad = report.n_bad
+        self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                       "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
         self._check(report.fingerprints)
         expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
@@ -195,7 +197,8 @@ class _Watch:
     def _check(self, fingerprints: list[str]) -> None:
         if self.n_bad > self.config.max_bad_rows:
             finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
-            first = f"; the first: {self.problems[0]}" if self.problems else ""
+            problems = self.counts["problems"]
+            first = f"; the first: {problems[0]}" if problems else ""
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
         new = set(fingerprints) - self.fingerprints
         self.fingerprints |= new
@@ -232,7 +235,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "rounds": state.round,
             "stop": state.stop,
             "converged": state.converged,
-            **directory.counted(watch.rounds, watch.n_rows, watch.n_bad, watch.problems),
+            **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
             "seconds": trained - began,
             "metrics": {},
@@ -321,7 +324,9 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    expected = (
+        pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    )
     columns = dataset.schema.columns
     return {
         "config": dataclasses.asdict(config),

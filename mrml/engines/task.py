@@ -30,9 +30,11 @@ Sink = Callable[[str, Node, bytes], None]
 
 @dataclass
 class Report:
-    """What a task counted: rows, records and malformed ones, the first problems, who computed."""
+    """What a task counted: rows, of them those to validate with, records and malformed ones, the first problems, who
+    computed."""
 
     n_rows: int = 0
+    n_valid: int = 0
     n_records: int = 0
     n_bad: int = 0
     n_bytes_out: int = 0
@@ -42,6 +44,7 @@ class Report:
     def see(self, block: Block) -> None:
         """Count a block."""
         self.n_rows += block.n_rows
+        self.n_valid += block.n_rows if block.part == "valid" else 0
         self.n_records += block.n_records
         self.n_bad += block.n_bad
         self.problems = (self.problems + list(block.problems))[:10]
@@ -49,6 +52,7 @@ class Report:
     def merge(self, other: Report) -> None:
         """Add another task's figures."""
         self.n_rows += other.n_rows
+        self.n_valid += other.n_valid
         self.n_records += other.n_records
         self.n_bad += other.n_bad
         self.n_bytes_out += other.n_bytes_out

@@ -130,7 +130,7 @@ def test_a_dry_run_tells_what_would_be_read_and_writes_nothing(place: Place) -> 
 def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> None:
     place.put({"d/a.csv": numbers(), "v.csv": numbers(30)})
     done = place(*LOGISTIC[:-1], "--valid", "v.csv")
-    assert done.code == 0 and done.out.startswith("logistic: 90 rows, ")
+    assert done.code == 0 and done.out.startswith("logistic: 60 rows, 30 rows to validate with, ")
     assert "model  m/model.json, m/model.npz\nnext   mrml evaluate m --data v.csv" in done.out
     start, *rounds = done.err.splitlines()
     assert (
@@ -139,7 +139,8 @@ def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> 
     )
     assert all(line.startswith(f"round {i}/") and "rows/s" in line for i, line in enumerate(rounds, 1))
     again = place(*LOGISTIC[:-1], "--valid", "v.csv", "--overwrite", "--json", "--log-format", "json")
-    assert json.loads(again.out)["valid"]["n_rows"] == 30
+    ran = json.loads(again.out)
+    assert (ran["n_rows"], ran["valid_rows"], ran["valid"]["n_rows"]) == (60, 30, 30)
     events = [json.loads(line)["event"] for line in again.err.splitlines()]
     assert events == ["start"] + ["round"] * len(rounds)
 
