@@ -26,6 +26,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
+from mrml.engines.task import merged_hosts
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
 from mrml.folder import Folder
@@ -175,7 +176,7 @@ class _Watch:
             progress,
         )
         self.began = self.last = time.monotonic()
-        self.fingerprints: set[str] = set()
+        self.fingerprints: dict[str, list[str]] = {}
         self.rounds = self.n_bad = 0
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
 
@@ -194,16 +195,17 @@ class _Watch:
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
         self.progress.round(facts)
 
-    def _check(self, fingerprints: list[str]) -> None:
+    def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
         if self.n_bad > self.config.max_bad_rows:
             finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
             problems = self.counts["problems"]
             first = f"; the first: {problems[0]}" if problems else ""
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
-        new = set(fingerprints) - self.fingerprints
-        self.fingerprints |= new
+        new = set(fingerprints) - set(self.fingerprints)
+        self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
         if len(self.fingerprints) > 1 and new:
-            finding = f"processes compute with different kernels: {', '.join(sorted(self.fingerprints))}"
+            by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
+            finding = f"processes compute with different kernels: {by}"
             remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
             if self.strict:
                 raise EngineError("round", finding, remedy)
@@ -295,7 +297,7 @@ def _record(
         "host": platform.node(),
         "engine": {"name": engine.name, "workers": engine.workers()},
         "config": dataclasses.asdict(config),
-        "fingerprints": sorted(watch.fingerprints),
+        "fingerprints": watch.fingerprints,
         "versions": {"mrml": mrml.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     directory.commit(model, json.loads(json.dumps(told)))
