@@ -436,11 +436,11 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
 
 
 def _id_type(dataset: Dataset) -> str:
-    """The integer type of the id column in these files, or nothing."""
-    column = dataset.schema.role("id")
+    """The integer type of the id column in these files, or nothing: CSV has texts only."""
+    column, format_ = dataset.schema.role("id"), dataset.schema.format.name
     assert column is not None
-    source = column.source
-    if dataset.schema.format.name == "parquet":
+    source = "" if format_ in ("csv", "tsv") else column.source
+    if format_ == "parquet":
         from mrml.data.parquet import footer
 
         found = footer(dataset.files[0]).schema

@@ -353,6 +353,14 @@ def test_predictions_are_the_model_s_in_the_order_of_the_input(place: Place, for
     assert [r["prediction"] for r in by_id] == [r["prediction"] for r in by_row]
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_the_ids_of_csv_keep_their_zeros(place: Place, format_: str) -> None:
+    place.put({"d/a.csv": measured().replace("k", "00")})
+    assert place(*LINEAR, "--exclude", "00ey").code == 0
+    rows = scored(place, "--data", "d", "--id", "00ey", "--format", format_)
+    assert [r["id"] for r in rows[:3]] == ["000", "001", "002"]
+
+
 def test_predictions_are_the_same_rows_on_every_engine_and_cut(place: Place) -> None:
     place.put({"d/a.csv": measured(300), "d/b.csv": measured(200)})
     assert place(*LINEAR, "--id", "key", "--window-bytes", "1000").code == 0
