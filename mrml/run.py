@@ -370,7 +370,9 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     names = {c.name for c in schema.columns}
     extra = tuple(Column(n, "categorical" if r == "id" else "numeric", "ignore", "string" if r == "id" else "double")
                   for n, r in roles.items() if n not in names)  # fmt: skip
-    return dataclasses.replace(schema, columns=schema.columns + extra).with_roles(roles)
+    # who had the role is no feature for that: the model would get a column more than it knows
+    kept = tuple(dataclasses.replace(c, role="ignore") if c.role in roles.values() else c for c in schema.columns)
+    return dataclasses.replace(schema, columns=kept + extra).with_roles(roles)
 
 
 def load_model(path: str) -> PipelineModel:

@@ -353,6 +353,16 @@ def test_predictions_are_the_model_s_in_the_order_of_the_input(place: Place, for
     assert [r["prediction"] for r in by_id] == [r["prediction"] for r in by_row]
 
 
+def test_rows_may_be_told_by_another_id_than_the_one_the_model_was_trained_with(place: Place) -> None:
+    rows = measured().splitlines()
+    place.put({"d/a.csv": "\n".join(["n," + rows[0], *(f"{i},{row}" for i, row in enumerate(rows[1:]))])})
+    assert place(*LINEAR, "--id", "n", "--exclude", "key").code == 0
+    by_number = scored(place, "--data", "d")
+    by_key = scored(place, "--data", "d", "--id", "key")
+    assert [r["id"] for r in by_number[:2] + by_key[:2]] == ["0", "1", "k0", "k1"]
+    assert [r["prediction"] for r in by_number] == [r["prediction"] for r in by_key]
+
+
 @pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
 def test_the_ids_of_csv_keep_their_zeros(place: Place, format_: str) -> None:
     place.put({"d/a.csv": measured().replace("k", "00")})
