@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -351,6 +352,23 @@ def test_predictions_are_the_model_s_in_the_order_of_the_input(place: Place, for
     by_id = scored(place, *more, "--id", "key")
     assert list(by_id[0]) == ["id", "prediction"] and [r["id"] for r in by_id] == [w[2] for w in wanted]
     assert [r["prediction"] for r in by_id] == [r["prediction"] for r in by_row]
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_rows_without_the_model_s_id_are_told_by_file_and_row_with_a_note(place: Place, format_: str) -> None:
+    place.put({"d/a.csv": measured(), "e/b.csv": "x,a,b\n1,2,3.5\n1,4,5\n"})
+    assert place(*LINEAR, "--id", "key").code == 0
+    table = pa_csv.read_csv(place.here / "e/b.csv")
+    if format_ == "parquet":
+        pq.write_table(table, place.here / "e/b.parquet")
+    elif format_ == "jsonl":
+        place.put({"e/b.jsonl": "".join(json.dumps(row) + "\n" for row in table.to_pylist())})
+    done = place("predict", "m", "--data", f"e/b.{format_}", "--output", "p", *INLINE[:-1])
+    assert done.code == 0, done.err
+    assert f"b.{format_}: there is no column 'key', the id when the model was trained" in done.err
+    assert [(r["file"], r["row"]) for r in predictions(place.here / "p")] == [(f"b.{format_}", 0), (f"b.{format_}", 1)]
+    named = place("predict", "m", "--data", f"e/b.{format_}", "--output", "q", "--id", "key", *INLINE)
+    assert named.code == 3 or format_ == "jsonl"  # a key that is in no object is null in each
 
 
 def test_rows_may_be_told_by_another_id_than_the_one_the_model_was_trained_with(place: Place) -> None:
