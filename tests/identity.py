@@ -118,7 +118,7 @@ class Killing(LocalEngine):
         started = super()._start(process, op, task)
         if self.victim == task:
             self.victim = None
-            process.popen.send_signal(signal.SIGKILL)
+            process.child.kill()
         return started
 
 
