@@ -251,7 +251,7 @@ def _children(gl: Any, hl: Any, node: Any, l2: Any, monotone: Any, rules: Any, f
 def _children_by_rules(
     left: Any, fl: Any, right: Any, fr: Any, lower: Any, upper: Any, l2: Any, monotone: Any, rules: Any, free: Any
 ) -> Any:
-    """By itself, so that what most calls need is small enough to be compiled into the loops: 0.8 ms for 1.2 (32 nodes x 28 columns)."""
+    """By itself: so what most calls need is small enough to be compiled into the loops, 0.8 ms and not 1.2 a round."""
     if free and monotone == 0:
         return _score(left, fl, 0.0, l2, rules.l1, True) + _score(right, fr, 0.0, l2, rules.l1, True)
     wl = _weight(left, fl, l2, rules, lower, upper)
