@@ -21,6 +21,8 @@ from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.folder import ASIDE, Folder
 from mrml.model import Model
 
+#: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
+CHECKPOINT_S = 0.5
 SUCCESS = "_SUCCESS"
 
 
@@ -30,7 +32,7 @@ class RunDirectory:
     def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
         self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
+        self.checkpoint = Checkpoint((self.folder / "checkpoint").path, every_s=CHECKPOINT_S)
         self.resumed = resume
         there = bool(self.output.names())
         if resume and not self.folder.exists():
