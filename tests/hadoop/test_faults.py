@@ -26,9 +26,9 @@ from tests.exercise import make_dataset
 from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.hadoop
 LIMIT_S = 240
-Damage = Callable[[Cluster, int], None]
+Damage = Callable[[Cluster, HadoopEngine, int], None]
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-def meddle(cluster: Cluster, folder: Path, damage: Damage) -> threading.Thread:
+def meddle(cluster: Cluster, engine: HadoopEngine, folder: Path, damage: Damage) -> threading.Thread:
     """Do the damage as soon as a task is where it waits."""
 
     def work() -> None:
         until(lambda: (folder / "here").exists() and (folder / "here").read_text(), "no task came to its place")
-        damage(cluster, int((folder / "here").read_text()))
+        damage(cluster, engine, int((folder / "here").read_text()))
         (folder / "go").touch()
 
     thread = threading.Thread(target=work, daemon=True)
@@ -60,23 +60,23 @@ def meddle(cluster: Cluster, folder: Path, damage: Damage) -> threading.Thread:
     return thread
 
 
-def lose_the_node_of_the_task(cluster: Cluster, pid: int) -> None:
+def lose_the_node_of_the_task(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     next(n for n in cluster.nodes if pid in [c.process.pid for c in n.containers()]).kill_nodemanager()
 
 
-def lose_a_datanode(cluster: Cluster, pid: int) -> None:
+def lose_a_datanode(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     cluster.nodes[0].kill_datanode()
 
 
-def lose_the_application_master(cluster: Cluster, pid: int) -> None:
+def lose_the_application_master(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     kill_all([c.process for c in cluster.containers() if c.is_master and "MRAppMaster" in c.command])
 
 
-def lose_the_client(cluster: Cluster, pid: int) -> None:
-    end_clients("mrml-")
+def lose_the_client(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
+    end_clients(engine.run_id)
 
 
-def nothing(cluster: Cluster, pid: int) -> None:
+def nothing(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     return None
 
 
@@ -100,8 +100,8 @@ def test_the_model_is_the_same_bytes_whatever_dies(
     (folder / "here").touch()
     expected, _ = fit(algorithm, dataset, InlineEngine(2000), Checkpoint(tmp_path / "inline"))
     (folder / "here").unlink()
-    thread = meddle(broken, folder, damage)
     with HadoopEngine(2, 2000, jobconf=conf) as engine:
+        thread = meddle(broken, engine, folder, damage)
         model, _ = fit(algorithm, dataset, engine, Checkpoint(tmp_path / "hadoop"))
         staging = engine.staging
     thread.join(LIMIT_S)
