@@ -220,6 +220,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
         directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        if directory.replaced:
+            engine.discard(directory.replaced)
         engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
