@@ -176,7 +176,8 @@ class _Watch:
         )
         self.began = self.last = time.monotonic()
         self.fingerprints: set[str] = set()
-        self.n_rows = self.n_bad = self.rounds = 0
+        self.n_rows = self.n_bad = self.n_bytes_up = self.rounds = 0
+        self.seconds_in: dict[str, float] = {}
         self.problems: list[str] = []
 
     def __call__(self, state: State) -> None:
@@ -185,12 +186,22 @@ class _Watch:
         seconds, self.last = now - self.last, now
         self.rounds += 1
         self.n_rows, self.n_bad, self.problems = report.n_rows, report.n_bad, report.problems
+        self.n_bytes_up += report.n_bytes_out
+        phases = report.phases()
+        phases["driver"] = max(seconds - sum(phases.values()), 0.0)
+        self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
         expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
+        facts["seconds_in"] = rounded(phases)
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
         self.progress.round(facts)
+
+    def where_it_went(self, seconds: float) -> dict[str, float]:
+        """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""
+        tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
+        return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
 
     def _check(self, fingerprints: list[str]) -> None:
         if self.n_bad > self.config.max_bad_rows:
@@ -205,6 +216,11 @@ class _Watch:
             if self.strict:
                 raise EngineError("round", finding, remedy)
             log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
+
+
+def rounded(phases: Mapping[str, float]) -> dict[str, float]:
+    """To milliseconds."""
+    return {name: round(seconds, 3) for name, seconds in phases.items()}
 
 
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -236,7 +252,10 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "converged": state.converged,
             **directory.counted(watch.rounds, watch.n_rows, watch.n_bad, watch.problems),
             **_collinear(model),
+            "n_bytes": dataset.n_bytes,
+            "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,
+            "seconds_in": watch.where_it_went(trained - began),
             "metrics": {},
             "valid": {},
         }
@@ -406,7 +425,7 @@ def predict(
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming():
+        with dataset.naming(), running.timed():
             report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
         sweep(aside.path)
@@ -414,7 +433,9 @@ def predict(
             write_nothing(model, dataset, scoring)
         n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
+    seconds, phases = time.monotonic() - began, report.phases()
+    phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
+    facts |= {"parts": n_parts, "n_bytes": dataset.n_bytes, "seconds": seconds, "seconds_in": rounded(phases)}
     if progress is not None:
         progress.done(facts)
     return facts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
@@ -37,6 +38,14 @@ class Engine(ABC):
                 return number
         self._datasets.append(dataset)
         return len(self._datasets) - 1
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Tells the report of what runs in the block how long all of it took."""
+        whole = Report()
+        with whole.spending("round"):
+            yield
+        self.report.merge(whole)
 
     def __enter__(self: E) -> E:
         return self
@@ -85,8 +94,12 @@ class Shuffle:
             raise EngineError(f"key {key!r}", f"two tasks sent {tuple(node)}", "report this as a bug")
         parts[node, number] = fetch
 
-    def reduce(self, algorithm: Algorithm, state: State) -> dict[str, Value]:
+    def reduce(self, algorithm: Algorithm, state: State, report: Report) -> dict[str, Value]:
         """The value of every key, one key in memory at a time."""
+        with report.spending("reduce"):
+            return self._reduce(algorithm, state)
+
+    def _reduce(self, algorithm: Algorithm, state: State) -> dict[str, Value]:
         values = {}
         for key in sorted(self._parts):
             parts = self._parts.pop(key)
