@@ -89,7 +89,7 @@ def fit(
             stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
-        with dataset.naming():
+        with dataset.naming(), engine.timed():
             values = engine.round(algorithm, state, dataset)
         if not values:
             raise InputError("data", "no row was found", "look at the files with `mrml schema`")

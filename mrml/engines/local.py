@@ -96,7 +96,7 @@ class LocalEngine(Engine):
         spill = self._folder / "spill"
         try:
             self._run("map", n_splits, take)
-            return shuffle.reduce(algorithm, state)
+            return shuffle.reduce(algorithm, state, self.report)
         finally:
             for path in spill.iterdir():
                 path.unlink()
