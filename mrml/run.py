@@ -83,6 +83,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.max_wait_s,
             config.environment,
             config.round_timeout_s,
+            config.feed,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -321,7 +322,9 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    expected = (
+        pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
+    )
     columns = dataset.schema.columns
     return {
         "config": dataclasses.asdict(config),

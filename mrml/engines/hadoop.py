@@ -21,6 +21,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import mrml
 from mrml import pin
@@ -28,6 +29,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
+from mrml.engines.feed import Feed, heads, obstacle
 from mrml.engines.postmortem import lost, why
 from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
@@ -80,6 +82,7 @@ class HadoopEngine(StreamingEngine):
     environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     round_timeout_s : how long a job may take in all.
+    feed : ``direct``, tasks read their blocks from HDFS; ``stream``, Hadoop reads text and feeds it to them.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class HadoopEngine(StreamingEngine):
         max_wait_s: float = 3600.0,
         environment: str | None = None,
         round_timeout_s: float = 86400.0,
+        feed: str = "direct",
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
@@ -112,6 +116,9 @@ class HadoopEngine(StreamingEngine):
         self._clients: list[Client] = []
         self._adopted: list[str] = []
         self._keep = self._alone = False
+        self.feed = feed
+        self._fed: Feed | None = None
+        self._kept_heads: dict[int, list[Any]] = {}
         self._round = "write"
         self.attach(uuid.uuid4().hex[:12])
 
@@ -121,11 +128,19 @@ class HadoopEngine(StreamingEngine):
         self.staging = f"{self._home}/{self.run_id}"
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self._round = str(state.round)
+        self._round, self._fed = str(state.round), self._feed(dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
-            self._round = "write"
+            self._round, self._fed = "write", None
+
+    def _feed(self, dataset: Dataset) -> Feed | None:
+        """How Hadoop feeds the tasks of a round; None where they read by themselves."""
+        if self.feed == "direct":
+            return None
+        if reason := obstacle(dataset):
+            raise ConfigError("engine, feed", f"Hadoop cannot feed these rows: {reason}", "say --feed direct")
+        return Feed.of(dataset, self.n_tasks, self.split_bytes)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
@@ -146,6 +161,13 @@ class HadoopEngine(StreamingEngine):
         """No store: tasks of a cluster share no disk."""
         return None
 
+    def _heads(self, number: int, dataset: Dataset) -> list[Any]:
+        if self._fed is None:
+            return []
+        if number not in self._kept_heads:
+            self._kept_heads[number] = heads(dataset)
+        return self._kept_heads[number]
+
     def _stage(self, local: str) -> str:
         """The HDFS URI of a local file, uploaded once for each content."""
         content = Path(local).read_bytes()
@@ -160,7 +182,9 @@ class HadoopEngine(StreamingEngine):
         return f"{self.staging}/{name}#{Path(local).name}"
 
     def _inputs(self, n_splits: int) -> list[str]:
-        """One line of split numbers for each map task."""
+        """One line of split numbers for each map task; the files themselves where Hadoop feeds them."""
+        if self._fed is not None:
+            return ["--fed", *self._fed.paths]
         path = self._folder / "splits.txt"
         path.write_text("".join(" ".join(map(str, numbers)) + "\n" for numbers in self._dealt(n_splits)))
         return [self._stage(str(path)).split("#")[0]]
@@ -249,6 +273,8 @@ class HadoopEngine(StreamingEngine):
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
+        if self._fed is not None:
+            conf |= self._fed.properties()
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
