@@ -23,7 +23,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.fed import FedSplit
 from mrml.data.lines import BOM
 from mrml.data.windows import n_windows
-from mrml.errors import EngineError
+from mrml.errors import ConfigError, EngineError
 
 #: beginnings of files that are read side by side; once a run
 _READERS = 8
@@ -64,11 +64,23 @@ class Feed(NamedTuple):
 
     @staticmethod
     def of(dataset: Dataset, n_tasks: int, most: int) -> Feed:
-        """Splits of at most ``most`` bytes where a window is no more, so that ``n_tasks`` get some."""
-        window = dataset.schema.window_bytes
-        each = n_windows(min(-(-dataset.n_bytes // n_tasks), most), window) * window
+        """Splits of at most ``most`` bytes where a window is no more, so that ``n_tasks`` get some.
+
+        ConfigError where Hadoop cannot feed these rows.
+        """
+        if reason := obstacle(dataset):
+            raise ConfigError("engine, feed", f"Hadoop cannot feed these rows: {reason}", "say --feed direct")
+        each = Feed.cut(dataset.n_bytes, dataset.schema.window_bytes, n_tasks, most)
         paths = tuple(f.path for f in dataset.files)
         return Feed(each, sum(n_windows(f.size, each) for f in dataset.files), dataset.n_bytes, paths)
+
+    @staticmethod
+    def cut(n_bytes: int, window: int, n_tasks: int, most: int) -> int:
+        """Bytes of a split: whole windows."""
+        return n_windows(min(-(-n_bytes // n_tasks), most), window) * window
+
+    def __str__(self) -> str:
+        return f"Hadoop feeds {self.n_splits} splits of at most {self.split_bytes} bytes"
 
     def properties(self) -> dict[str, str]:
         """What the job is told; no line is too long for it."""

@@ -29,11 +29,12 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
-from mrml.engines.feed import Feed, heads, obstacle
+from mrml.engines.feed import Feed, heads
 from mrml.engines.postmortem import lost, why
 from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
+from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
 from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
@@ -83,6 +84,7 @@ class HadoopEngine(StreamingEngine):
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     round_timeout_s : how long a job may take in all.
     feed : ``direct``, tasks read their blocks from HDFS; ``stream``, Hadoop reads text and feeds it to them.
+    uber : ``auto``, ``never`` or ``always``: whether a small job runs inside its application master.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class HadoopEngine(StreamingEngine):
         environment: str | None = None,
         round_timeout_s: float = 86400.0,
         feed: str = "direct",
+        uber: str = "never",
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
@@ -116,8 +119,9 @@ class HadoopEngine(StreamingEngine):
         self._clients: list[Client] = []
         self._adopted: list[str] = []
         self._keep = self._alone = False
-        self.feed = feed
+        self.feed, self.uber = feed, uber
         self._fed: Feed | None = None
+        self._uber = Decision({}, "")
         self._kept_heads: dict[int, list[Any]] = {}
         self._round = "write"
         self.attach(uuid.uuid4().hex[:12])
@@ -136,11 +140,17 @@ class HadoopEngine(StreamingEngine):
 
     def _feed(self, dataset: Dataset) -> Feed | None:
         """How Hadoop feeds the tasks of a round; None where they read by themselves."""
-        if self.feed == "direct":
-            return None
-        if reason := obstacle(dataset):
-            raise ConfigError("engine, feed", f"Hadoop cannot feed these rows: {reason}", "say --feed direct")
-        return Feed.of(dataset, self.n_tasks, self.split_bytes)
+        return Feed.of(dataset, self.n_tasks, self.split_bytes) if self.feed == "stream" else None
+
+    def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
+        """The mode of a job is decided with what it reads."""
+        n_splits, n_reducers = self._fed.n_splits if self._fed else 1, self.n_reducers if spec else 0
+        self._uber = decide(self.uber, dataset.n_bytes, n_splits, n_reducers, {**self.keys, **self.jobconf})
+        return super()._task(dataset, split_bytes, spec)
+
+    def _dealt(self, n_splits: int) -> list[range]:
+        """In uber mode one task reads all: they would run one after the other."""
+        return [range(n_splits)] if self._uber else super()._dealt(n_splits)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
@@ -269,7 +279,8 @@ class HadoopEngine(StreamingEngine):
         return done
 
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
-        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}", **self.jobconf}
+        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}"}
+        conf |= {**self._uber.properties, **self.jobconf}
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
@@ -305,6 +316,9 @@ class HadoopEngine(StreamingEngine):
             self.kill(attempt)
             raise
         if app is not None and not app.succeeded:
+            if self._uber and self.uber == "auto" and app.final == "FAILED":
+                self.uber, self._uber = "never", Decision({}, "in containers: a round failed in uber mode")
+                raise JobFailed(f"{app.id}, in uber mode: {app.diagnostics[:300].strip()}")
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
             raise why(app, self.history)
