@@ -26,6 +26,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
+from mrml.engines.task import merged_hosts
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
 from mrml.folder import Folder
@@ -112,7 +113,10 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             raise ConfigError(
                 "data, hash", f"column {name!r} is {schema.column(name).kind}", "hash categorical columns"
             )
-    return Pipeline(
+    cls: type[Pipeline] = Pipeline
+    if algorithm.design == "bins":
+        from mrml.algorithms.binning import BinnedPipeline as cls
+    return cls(
         algorithm=algorithm,
         schema=schema,
         max_levels=data.max_levels,
@@ -177,16 +181,18 @@ class _Watch:
             progress,
         )
         self.began = self.last = time.monotonic()
-        self.fingerprints: set[str] = set()
-        self.n_rows = self.n_bad = self.rounds = 0
-        self.problems: list[str] = []
+        self.fingerprints: dict[str, list[str]] = {}
+        self.rounds = self.n_bad = 0
+        self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
         report = self.engine.report
         seconds, self.last = now - self.last, now
         self.rounds += 1
-        self.n_rows, self.n_bad, self.problems = report.n_rows, report.n_bad, report.problems
+        self.n_bad = report.n_bad
+        self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                       "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
         self._check(report.fingerprints)
         expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
@@ -194,15 +200,17 @@ class _Watch:
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
         self.progress.round(facts)
 
-    def _check(self, fingerprints: list[str]) -> None:
+    def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
         if self.n_bad > self.config.max_bad_rows:
             finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
-            first = f"; the first: {self.problems[0]}" if self.problems else ""
+            problems = self.counts["problems"]
+            first = f"; the first: {problems[0]}" if problems else ""
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
-        new = set(fingerprints) - self.fingerprints
-        self.fingerprints |= new
+        new = set(fingerprints) - set(self.fingerprints)
+        self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
         if len(self.fingerprints) > 1 and new:
-            finding = f"processes compute with different kernels: {', '.join(sorted(self.fingerprints))}"
+            by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
+            finding = f"processes compute with different kernels: {by}"
             remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
             if self.strict:
                 raise EngineError("round", finding, remedy)
@@ -234,7 +242,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "rounds": state.round,
             "stop": state.stop,
             "converged": state.converged,
-            **directory.counted(watch.rounds, watch.n_rows, watch.n_bad, watch.problems),
+            **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
             "seconds": trained - began,
             "metrics": {},
@@ -294,7 +302,7 @@ def _record(
         "host": platform.node(),
         "engine": {"name": engine.name, "workers": engine.workers()},
         "config": dataclasses.asdict(config),
-        "fingerprints": sorted(watch.fingerprints),
+        "fingerprints": watch.fingerprints,
         "versions": {"mrml": mrml.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     directory.commit(model, json.loads(json.dumps(told)))
@@ -384,7 +392,9 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     names = {c.name for c in schema.columns}
     extra = tuple(Column(n, "categorical" if r == "id" else "numeric", "ignore", "string" if r == "id" else "double")
                   for n, r in roles.items() if n not in names)  # fmt: skip
-    return dataclasses.replace(schema, columns=schema.columns + extra).with_roles(roles)
+    # who had the role is no feature for that: the model would get a column more than it knows
+    kept = tuple(dataclasses.replace(c, role="ignore") if c.role in roles.values() else c for c in schema.columns)
+    return dataclasses.replace(schema, columns=kept + extra).with_roles(roles)
 
 
 def load_model(path: str) -> PipelineModel:
@@ -450,11 +460,11 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
 
 
 def _id_type(dataset: Dataset) -> str:
-    """The integer type of the id column in these files, or nothing."""
-    column = dataset.schema.role("id")
+    """The integer type of the id column in these files, or nothing: CSV has texts only."""
+    column, format_ = dataset.schema.role("id"), dataset.schema.format.name
     assert column is not None
-    source = column.source
-    if dataset.schema.format.name == "parquet":
+    source = "" if format_ in ("csv", "tsv") else column.source
+    if format_ == "parquet":
         from mrml.data.parquet import footer
 
         found = footer(dataset.files[0]).schema

@@ -103,9 +103,9 @@ class RunDirectory:
                 finding = f"is not the run that began there; {key}: {_difference(begun.get(key), value)}"
                 raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
 
-    def counted(self, rounds: int, n_rows: int, n_bad: int, problems: list[str]) -> dict[str, Any]:
+    def counted(self, rounds: int, counts: Mapping[str, Any]) -> dict[str, Any]:
         """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""
-        found: dict[str, Any] = {"n_rows": n_rows, "bad_rows": n_bad, "problems": problems}
+        found = dict(counts)
         if not rounds and self.output.exists("run.json"):
             with suppress(ValueError):
                 before = json.loads(self.output.read("run.json"))
