@@ -10,7 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,6 +84,8 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.max_wait_s,
             config.environment,
             config.round_timeout_s,
+            config.feed,
+            config.uber,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -353,6 +355,7 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     expected = pipeline.expected_rounds()
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
+    on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
     return {
         "config": dataclasses.asdict(config),
         "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],
@@ -366,9 +369,25 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
+        **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
+
+
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
+    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults."""
+    from mrml.engines.feed import Feed
+    from mrml.engines.uber import decide
+    from mrml.engines.yarn import configuration
+
+    engine, keys = config.engine, dict[str, str]()
+    with suppress(ConfigError):
+        keys = configuration()
+    feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
+    n_splits = feed.n_splits if feed else 1
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **jobconf_of(engine)})
+    return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
