@@ -20,6 +20,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -77,12 +78,12 @@ class Quant(NamedTuple):
         """What one is worth."""
         return 2.0**-self.g_bits, 2.0**-self.h_bits
 
-    def integers(self, g: Array, h: Array) -> tuple[Array, ...]:
-        """(packed,) int64 or (g, h) int32 of gradients and hessians of any shape."""
-        g, h = np.rint(g * 2.0**self.g_bits), np.rint(h * 2.0**self.h_bits)
+    def integers(self, g: Array, h: Array, module: Any) -> tuple[Array, ...]:
+        """(packed,) int64 or (g, h) int32 of gradients and hessians (n_outputs, n_rows)."""
+        scales = 2.0**self.g_bits, 2.0**self.h_bits
         if self.packed:
-            return (kernel.pack(g, h),)
-        return g.astype(np.int32), h.astype(np.int32)
+            return (np.stack([module.pack_scaled(*pair, *scales) for pair in zip(g, h, strict=True)]),)
+        return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -246,20 +247,27 @@ class Boosting(Algorithm):
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
             return
-        rows = _Rows(self, state, block)
+        rows = _Rows(self, self._round(state), block)
         if state["step"] == 0:
             self._measure(rows, into)
-        plan = hist.Plan.from_wire(state["plan"])
-        if block.part != "train" or not plan.n_slots:
+        if block.part != "train" or not rows.round.plan.n_slots:
             return
         q, nodes = rows.gradients(), rows.nodes()
-        for number, features in enumerate(hist.feature_blocks(state["n_bins"])):
+        for number, features in enumerate(rows.round.blocks):
             statistic = into[hist.key_of(number)]
             assert isinstance(statistic, hist.Histogram)
             for tree, at in enumerate(nodes):
-                slots = plan.slots(tree, len(rows.growing[tree]))
+                slots = rows.round.slots[tree]
                 part = tuple(a[tree] for a in q)
                 statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
+
+    def _round(self, state: State) -> _Round:
+        """What all blocks of a round share; the last one is kept."""
+        kept = self.__dict__.get("_kept")
+        if kept is None or kept.growing is not state["growing"]:
+            kept = self.__dict__["_kept"] = _Round(state)
+        found: _Round = kept
+        return found
 
     def _measure(self, rows: _Rows, into: Into) -> None:
         block = rows.block
@@ -524,15 +532,48 @@ def _kernels(wanted: str) -> str:
     return "fast"
 
 
+class _Round:
+    """What all blocks of a round share: how rows move, and which nodes are looked at."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.growing = state, state["growing"]
+        self.kernel = _module(state["kernels"])
+        self.iteration: int = state["iteration"]
+        self.blocks = hist.feature_blocks(state["n_bins"])
+        self.plan = hist.Plan.from_wire(state["plan"])
+        self.slots = [self.plan.slots(k, len(tree["feature"])) for k, tree in enumerate(self.growing)]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """How rows move through the growing trees."""
+        return [_step(tree, self.state["n_bins"]) for tree in self.growing]
+
+    @cached_property
+    def last_steps(self) -> list[Step]:
+        """The same of the last iteration's trees as they were when they grew."""
+        return [_step(tree["nodes"], self.state["n_bins"]) for tree in self.state["last"]]
+
+    def finished(self, number: int) -> tuple[Step, Array]:
+        """How rows move through a finished tree, and the values of its nodes."""
+        if number not in self._finished:
+            sizes = self.state["sizes"]
+            start = int(sizes[:number].sum())
+            nodes = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
+            tree = growth.from_wire(nodes, TREE_NODE)
+            self._finished[number] = growth.step_of(tree, self.state["n_bins"]), tree["value"]
+        return self._finished[number]
+
+    @cached_property
+    def _finished(self) -> dict[int, tuple[Step, Array]]:
+        return {}
+
+
 class _Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
-    def __init__(self, algorithm: Boosting, state: State, block: Block) -> None:
-        self.algorithm, self.state, self.block = algorithm, state, block
-        self.kernel = _module(state["kernels"])
-        self.iteration = state["iteration"]
-        self.growing = [growth.from_wire(t, NODE) for t in state["growing"]]
-        self.name = state["memo"]
+    def __init__(self, algorithm: Boosting, round_: _Round, block: Block) -> None:
+        self.algorithm, self.round, self.state, self.block = algorithm, round_, round_.state, block
+        self.iteration, self.name = round_.iteration, round_.state["memo"]
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
@@ -554,20 +595,15 @@ class _Rows:
 
     def _add(self, iteration: int, output: int, raw: Array) -> None:
         """Add one tree; of the last one, rows may still know their nodes."""
-        last = self.state["last"]
-        if iteration == self.iteration - 1 and last is not None:
+        if iteration == self.iteration - 1:
             found = self.block.store.get(f"nodes.{self.name}")
             if found is not None and found[0] // MAX_NODES == iteration:
                 nodes = found[1]["nodes"][output].copy()
-                self.kernel.route(self.block.X, nodes, _step(last[output]["nodes"], self.state["n_bins"]))
-                raw += last[output]["values"][nodes]
+                self.round.kernel.route(self.block.X, nodes, self.round.last_steps[output])
+                raw += self.state["last"][output]["values"][nodes]
                 return
-        number = iteration * len(self.state["base"]) + output
-        sizes = self.state["sizes"]
-        start = int(sizes[:number].sum())
-        whole = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
-        tree = growth.from_wire(whole, TREE_NODE)
-        self.kernel.add_values(self.block.X, growth.step_of(tree, self.state["n_bins"]), tree["value"], raw)
+        step, values = self.round.finished(iteration * len(self.state["base"]) + output)
+        self.round.kernel.add_values(self.block.X, step, values, raw)
 
     def gradients(self) -> tuple[Array, ...]:
         """Integers (n_outputs, n_rows): packed, or gradients and hessians."""
@@ -601,7 +637,7 @@ class _Rows:
             total += float(values.sum() if block.weight is None else (values * block.weight[rows]).sum())
             if weights is not None:
                 g, h = g * weights[rows], h * weights[rows]
-            parts.append(quant.integers(g, h))
+            parts.append(quant.integers(g, h, self.round.kernel))
         arrays = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
         return total, {f"q{i}": a for i, a in enumerate(arrays)}
 
@@ -621,15 +657,13 @@ class _Rows:
         version = self.iteration * MAX_NODES + self.state["step"]
 
         def compute(older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-            same = older is not None and older[0] // MAX_NODES == self.iteration
-            nodes = (
-                older[1]["nodes"].copy()
-                if same and older
-                else np.zeros((len(self.growing), self.block.n_rows), np.uint16)
-            )
-            for at, tree in zip(nodes, self.growing, strict=True):
-                if len(tree) > 1:
-                    self.kernel.route(self.block.X, at, growth.step_of(tree, self.state["n_bins"]))
+            if older is not None and older[0] // MAX_NODES == self.iteration:
+                nodes = older[1]["nodes"].copy()
+            else:
+                nodes = np.zeros((len(self.round.growing), self.block.n_rows), np.uint16)
+            for at, step in zip(nodes, self.round.steps, strict=True):
+                if step.feature[0] >= 0:
+                    self.round.kernel.route(self.block.X, at, step)
             return {"nodes": nodes}
 
         return self.block.memo(f"nodes.{self.name}", version, compute, volatile=True)["nodes"]

@@ -138,6 +138,11 @@ def pack(g: Array, h: Array) -> Array:
     return out
 
 
+def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
+    """:func:`pack` of gradients and hessians (n,) float64 that are first scaled and rounded to integers."""
+    return pack(np.rint(g * g_scale), np.rint(h * h_scale))
+
+
 def unpack(packed: Array) -> tuple[Array, Array]:
     """The sums of gradients and of hessians in packed sums."""
     return packed >> np.int64(32), packed & _LOW

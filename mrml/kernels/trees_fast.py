@@ -12,7 +12,7 @@ import numpy as np
 
 from mrml.kernels import trees
 from mrml.kernels.kmeans_fast import _jit, _plain
-from mrml.kernels.trees import PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
 
 
 def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
@@ -69,6 +69,21 @@ def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any
             node = left[node] + 1 - goes_left[node, codes[i, f]]
             f = feature[node]
         scores[i] += values[node]
+
+
+def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
+    """See :func:`mrml.kernels.trees.pack_scaled`; in one pass 2 ns a row where NumPy takes 10."""
+    out = np.empty(len(g), np.int64)
+    _pack_scaled(_plain(g), _plain(h), g_scale, h_scale, out)
+    return out
+
+
+@_jit
+def _pack_scaled(g: Any, h: Any, g_scale: Any, h_scale: Any, out: Any) -> None:
+    for i in range(len(out)):
+        a = min(max(np.rint(g[i] * g_scale), -float(PACKED_G_MAX)), float(PACKED_G_MAX))
+        b = min(max(np.rint(h[i] * h_scale), 0.0), float(PACKED_H_MAX))
+        out[i] = (np.int64(a) << 32) + np.int64(b)
 
 
 class Buffer:
@@ -301,6 +316,7 @@ def prewarm() -> None:
     step = Step(minus, minus, np.zeros((1, 256), np.uint8))
     route(codes, nodes, step)
     add_values(codes, step, np.zeros(1), np.zeros(1))
+    pack_scaled(np.zeros(1), np.zeros(1), 1.0, 1.0)
     buffer = Buffer(1, 2)
     zero = np.zeros(1, np.int64)
     buffer.add(codes, 0, zero, (zero,), minus, nodes)
