@@ -111,7 +111,10 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             raise ConfigError(
                 "data, hash", f"column {name!r} is {schema.column(name).kind}", "hash categorical columns"
             )
-    return Pipeline(
+    cls: type[Pipeline] = Pipeline
+    if algorithm.design == "bins":
+        from mrml.algorithms.binning import BinnedPipeline as cls
+    return cls(
         algorithm=algorithm,
         schema=schema,
         max_levels=data.max_levels,

@@ -72,7 +72,7 @@ class Memo(Protocol):
 
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None: ...
 
-    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None: ...
+    def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None: ...
 
 
 class NoMemo:
@@ -81,7 +81,7 @@ class NoMemo:
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None:
         return None
 
-    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None:
+    def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None:
         return None
 
 
@@ -149,13 +149,16 @@ class Block:
         key: Array = base | self.rows.astype(np.uint64)
         return key
 
-    def memo(self, name: str, version: int, compute: Compute) -> dict[str, Array]:
-        """Arrays kept with the block; ``compute`` may start from an older version, or from None."""
+    def memo(self, name: str, version: int, compute: Compute, volatile: bool = False) -> dict[str, Array]:
+        """Arrays kept with the block; ``compute`` may start from an older version, or from None.
+
+        A ``volatile`` memo is kept in the memory of the process alone: for what is quicker computed than written.
+        """
         kept = self.store.get(name)
         if kept is not None and kept[0] == version:
             return kept[1]
         arrays = compute(kept if kept is not None and kept[0] < version else None)
-        self.store.put(name, version, arrays)
+        self.store.put(name, version, arrays, volatile)
         return arrays
 
     def standardised(

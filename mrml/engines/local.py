@@ -80,7 +80,7 @@ class LocalEngine(Engine):
         spec = algorithm.spec()
         n_splits = self._open(dataset, min(self.split_bytes, dataset.n_bytes // (4 * self.n_workers) + 1))
         self._know({"op": "algorithm", "algorithm": spec})
-        self._know({"op": "state", "state": state.to_wire()})
+        self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle = Shuffle()
 
         def take(answer: dict[str, Any]) -> None:

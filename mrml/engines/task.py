@@ -136,11 +136,14 @@ def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink:
         report.n_bytes_out += len(message)
         sink(key, node, message)
 
-    def flush() -> None:
+    def flush_nodes() -> None:
         for key in sorted(partials):
             for node, statistic in partials[key].parts():
                 emit(key, node, statistic)
         partials.clear()
+
+    def flush() -> None:
+        flush_nodes()
         for key in sorted(kept):
             emit(key, EXACT, kept[key])
         kept.clear()
@@ -149,7 +152,9 @@ def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink:
     first = 0
     for block in source:
         if block.file != file or held > HELD_BYTES:
-            flush()
+            if held > HELD_BYTES:
+                flush()
+            flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
             file, first, held = block.file, block.index, 0
         report.see(block)
         into = Into(lambda key: algorithm.statistic(state, key), kept)
