@@ -81,9 +81,9 @@ class RunConfig:
     params: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    output: str = param("", "directory of the model; must not exist")
+    output: str = param("", "directory of the model; must not exist, or hold this run where it was stopped")
     max_rounds: int | None = param(None, "stop after this many rounds; --resume goes on", low=1)
-    resume: bool = param(False, "go on from the last checkpoint of the output")
+    resume: bool = param(False, "go on from the last checkpoint of the output, also of a finished one")
     overwrite: bool = param(False, "replace an output that exists")
     strict: bool = param(False, "exit 6 when the run does not converge")
 

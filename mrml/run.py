@@ -182,8 +182,9 @@ class _Watch:
         )
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
-        self.rounds = self.n_bad = 0
+        self.rounds = self.n_bad = self.n_bytes_up = 0
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
+        self.seconds_in: dict[str, float] = {}
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
@@ -193,12 +194,22 @@ class _Watch:
         self.n_bad = report.n_bad
         self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
                        "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        self.n_bytes_up += report.n_bytes_out
+        phases = report.phases()
+        phases["driver"] = max(seconds - sum(phases.values()), 0.0)
+        self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
         expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
+        facts["seconds_in"] = rounded(phases)
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
         self.progress.round(facts)
+
+    def where_it_went(self, seconds: float) -> dict[str, float]:
+        """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""
+        tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
+        return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
 
     def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
         if self.n_bad > self.config.max_bad_rows:
@@ -217,6 +228,11 @@ class _Watch:
             log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
 
 
+def rounded(phases: Mapping[str, float]) -> dict[str, float]:
+    """To milliseconds."""
+    return {name: round(seconds, 3) for name, seconds in phases.items()}
+
+
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
     progress = progress or Silent()
@@ -230,6 +246,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
         directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        if directory.replaced:
+            engine.discard(directory.replaced)
         engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
@@ -244,7 +262,10 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "converged": state.converged,
             **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
+            "n_bytes": dataset.n_bytes,
+            "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,
+            "seconds_in": watch.where_it_went(trained - began),
             "metrics": {},
             "valid": {},
         }
@@ -331,9 +352,8 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = (
-        pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
-    )
+    expected = pipeline.expected_rounds()
+    expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
     on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
     return {
@@ -434,7 +454,7 @@ def predict(
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming():
+        with dataset.naming(), running.timed():
             report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
         sweep(aside.path)
@@ -442,7 +462,9 @@ def predict(
             write_nothing(model, dataset, scoring)
         n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
+    seconds, phases = time.monotonic() - began, report.phases()
+    phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
+    facts |= {"parts": n_parts, "n_bytes": dataset.n_bytes, "seconds": seconds, "seconds_in": rounded(phases)}
     if progress is not None:
         progress.done(facts)
     return facts

@@ -134,6 +134,13 @@ class HadoopEngine(StreamingEngine):
         self.run_id, self._alone = f"mrml-{run_id}", False
         self.staging = f"{self._home}/{self.run_id}"
 
+    def discard(self, run_id: str) -> None:
+        """Its jobs end, its staging folder goes; a driver that ended in order left neither."""
+        staging = f"{self._home}/mrml-{run_id}"
+        if self.fs.exists(staging):
+            self.kill(f"mrml-{run_id}")
+            self.fs.rm(staging, recursive=True)
+
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self._round, self._fed = str(state.round), self._feed(dataset)
         try:

@@ -170,7 +170,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
             return
         report, key = Report(), name.removeprefix(KEY)
         try:
-            message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
+            with report.spending("reduce"):
+                message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
         except Exception as error:
             yield ERROR, error_fields(error, f"key {key!r}")
             return
