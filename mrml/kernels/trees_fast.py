@@ -12,7 +12,7 @@ import numpy as np
 
 from mrml.kernels import trees
 from mrml.kernels.kmeans_fast import _jit, _plain
-from mrml.kernels.trees import PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
 
 
 def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
@@ -69,6 +69,21 @@ def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any
             node = left[node] + 1 - goes_left[node, codes[i, f]]
             f = feature[node]
         scores[i] += values[node]
+
+
+def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
+    """See :func:`mrml.kernels.trees.pack_scaled`; in one pass 2 ns a row where NumPy takes 10."""
+    out = np.empty(len(g), np.int64)
+    _pack_scaled(_plain(g), _plain(h), g_scale, h_scale, out)
+    return out
+
+
+@_jit
+def _pack_scaled(g: Any, h: Any, g_scale: Any, h_scale: Any, out: Any) -> None:
+    for i in range(len(out)):
+        a = min(max(np.rint(g[i] * g_scale), -float(PACKED_G_MAX)), float(PACKED_G_MAX))
+        b = min(max(np.rint(h[i] * h_scale), 0.0), float(PACKED_H_MAX))
+        out[i] = (np.int64(a) << 32) + np.int64(b)
 
 
 class Buffer:
@@ -138,6 +153,7 @@ def _add_packed(
     width = np.uint64(packed.shape[1])
     flat = packed.reshape(-1)
     n_features = len(offsets)
+    even = n_features > 0 and width == np.uint64(256 * n_features)
     for i in range(len(nodes)):
         s = slots[nodes[i]]
         value = q[i]
@@ -147,8 +163,13 @@ def _add_packed(
             _settle_one(packed, filled, g, h, rows, s)
         filled[s] += 1
         base = np.uint64(s) * width
-        for j in range(n_features):
-            flat[base + offsets[j] + np.uint64(codes[i, first + j])] += value
+        if even:  # columns of 255 bins each: without reading offsets, 0.25 ns a value for 0.33
+            for j in range(n_features):
+                flat[base + np.uint64(codes[i, first + j])] += value
+                base += np.uint64(256)
+        else:
+            for j in range(n_features):
+                flat[base + offsets[j] + np.uint64(codes[i, first + j])] += value
 
 
 @_jit
@@ -251,7 +272,8 @@ def _children(gl: Any, hl: Any, node: Any, l2: Any, monotone: Any, rules: Any, f
 def _children_by_rules(
     left: Any, fl: Any, right: Any, fr: Any, lower: Any, upper: Any, l2: Any, monotone: Any, rules: Any, free: Any
 ) -> Any:
-    """By itself: so what most calls need is small enough to be compiled into the loops, 0.8 ms and not 1.2 a round."""
+    """By itself, so that what most calls need is small enough to be compiled into the loops: 0.8 ms for 1.2 on 32 nodes
+    of 28 columns."""
     if free and monotone == 0:
         return _score(left, fl, 0.0, l2, rules.l1, True) + _score(right, fr, 0.0, l2, rules.l1, True)
     wl = _weight(left, fl, l2, rules, lower, upper)
@@ -393,6 +415,7 @@ def prewarm() -> None:
     step = Step(minus, minus, np.zeros((1, 256), np.uint8))
     route(codes, nodes, step)
     add_values(codes, step, np.zeros(1), np.zeros(1))
+    pack_scaled(np.zeros(1), np.zeros(1), 1.0, 1.0)
     buffer = Buffer(1, 2)
     zero = np.zeros(1, np.int64)
     buffer.add(codes, 0, zero, (zero,), minus, nodes)
