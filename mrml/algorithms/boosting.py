@@ -36,6 +36,7 @@ from mrml.algorithms.objective import METRICS, Objective, Range, metric_rows
 from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
+from mrml.algorithms.warm import extremes, nodes_of, starting_point
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels import trees as kernel
@@ -43,7 +44,7 @@ from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
 from mrml.params import param
-from mrml.schema import Design, Schema
+from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic, Sums
 
 #: rows whose gradients are computed at a time
@@ -133,8 +134,11 @@ class Boosting(Algorithm):
     lambdarank_norm: bool = param(True, "lambdarank: groups count alike whatever their sizes")
     ndcg_at: int = param(10, "lambdarank: places that NDCG looks at, 0 for all", low=0)
     metric: str = param("loss", "what is told and stops early: the loss, or another figure", choices=METRICS)
+    init_model: str | None = param(None, "directory of a boosted model to go on from: rounds are added to its own")
     base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
-    early_stopping: int = param(0, "stop when the validation loss did not fall for this many iterations", low=0)
+    early_stopping: int = param(
+        0, "stop when the metric of the rows of all --valid did not fall for this many iterations", low=0
+    )
     seed: int = param(0, "of the random draws")
     kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
 
@@ -152,6 +156,11 @@ class Boosting(Algorithm):
     def loss(self) -> Objective:
         """The objective itself."""
         return objective_of(self.objective, vars(self))
+
+    @cached_property
+    def start(self) -> tuple[Any, TreesModel] | None:
+        """The bins and the trees of the model to go on from; the driver alone asks."""
+        return starting_point(self.init_model, self.objective) if self.init_model else None
 
     @property
     def leafwise(self) -> bool:
@@ -206,6 +215,8 @@ class Boosting(Algorithm):
         base = objective.base(design, bins.target)
         if self.base_score is not None:
             base = np.full_like(base, self.base_score)
+        if self.start is not None:
+            base = self.start[1].base
         kernels = _kernels(self.kernels)
         n_bins = np.array(bins.n_bins, np.int32)
         base = base.astype(np.float32).astype(np.float64)
@@ -223,6 +234,7 @@ class Boosting(Algorithm):
                 "range": self._first_range(base, bins.target),
                 "bound": np.ones(2),
                 "iteration": 0,
+                "first": 0,
                 "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
                 "sizes": np.zeros(0, np.int32),
                 "last": None,
@@ -232,7 +244,26 @@ class Boosting(Algorithm):
                 "best": 0,
             }
         )
-        return self._begin(state.params, 0)
+        return self._begin(self._warm(state.params, bins) if self.start else state.params, 0)
+
+    def _warm(self, params: Mapping[str, Any], bins: Bins) -> dict[str, Any]:
+        """The parameters with the trees of the model to go on from."""
+        assert self.start is not None
+        trees = self.start[1].trees
+        nodes = growth.to_wire(nodes_of(trees, bins.cuts))
+        done = len(trees.sizes) // len(params["base"])
+        low, high = params["range"]
+        least, most = extremes(trees)
+        memo = zlib.crc32(params["memo"].encode() + trees.value.tobytes())
+        return {
+            **params,
+            "memo": f"{memo:08x}",
+            "iteration": done,
+            "first": done,
+            "trees": nodes,
+            "sizes": trees.sizes,
+            "range": [low + least, high + most],
+        }
 
     def _first_range(self, base: Array, facts: Mapping[str, Any]) -> list[Array]:
         """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
@@ -436,20 +467,21 @@ class Boosting(Algorithm):
         done = params["iteration"]
         if not math.isfinite(params["loss"] or 0.0):
             raise InputError("boosting", f"the loss after {done} iterations is not finite", "lower the learning rate")
-        if not done:
+        if done == params["first"]:
             return None
+        last = params["first"] + self.rounds
         params["history"] = [*params["history"], [params["loss"], params["valid_loss"]]]
         if not self.early_stopping:
-            return f"all {done} iterations are done" if done >= self.rounds else None
+            return f"all {done} iterations are done" if done >= last else None
         if params["valid_loss"] is None:
             raise ConfigError("algorithm, early_stopping", "there are no validation rows", "name some with --valid")
         losses = [valid for _, valid in params["history"]]
-        params["best"] = 1 + losses.index(min(losses))
+        params["best"] = params["first"] + 1 + losses.index(min(losses))
         if done - params["best"] >= self.early_stopping:
             return (
                 f"the validation loss did not fall for {self.early_stopping} iterations; the best is {params['best']}"
             )
-        return f"all {done} iterations are done; the best is {params['best']}" if done >= self.rounds else None
+        return f"all {done} iterations are done; the best is {params['best']}" if done >= last else None
 
     def _mean(self, sums: Any) -> float | None:
         if sums is None or not sums["weight"]:
@@ -533,11 +565,11 @@ class Boosting(Algorithm):
         params["range"] = [low + leaves.min(), high + leaves.max()]
         params["iteration"] += 1
         state = self._begin(params, round_)
-        if params["iteration"] < self.rounds:
+        if params["iteration"] < params["first"] + self.rounds:
             return state
         if self.early_stopping:  # one more round: the validation loss of the last tree
             return State({**state.params, "plan": hist.nothing().to_wire()}, round_)
-        return State(state.params, round_, f"all {self.rounds} iterations are done")
+        return State(state.params, round_, f"all {params['iteration']} iterations are done")
 
     # ---- the end
 
@@ -552,7 +584,7 @@ class Boosting(Algorithm):
         trees = Trees.of(nodes, state["sizes"][:n_trees], design.bins)
         cls = TreesClassifier if design.classes else TreesModel
         facts = {"iterations": state["iteration"], "best_iteration": n_iterations, "stop": state.stop}
-        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels",)}
+        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels", "init_model")}
         return cls(self.objective, trees, state["base"], design.names, design.classes, params, facts, state["history"])
 
 
