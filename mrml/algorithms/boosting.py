@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: nodes of a growing tree: rows remember theirs in 16 bits
 MAX_NODES = 1 << 16
-_DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
+DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
 
 
 class Extremes(Statistic):
@@ -187,12 +187,38 @@ class Boosting(Algorithm):
             float(self.cat_smooth), float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
         )  # fmt: skip
 
+    @property
+    def iterations(self) -> int:
+        """How often trees are grown, and added to those before."""
+        return self.rounds
+
+    @property
+    def rate(self) -> float:
+        """What the values of leaves are multiplied with."""
+        return self.learning_rate
+
+    def node_share(self, n_features: int) -> float:
+        """The share of the columns that a node may use."""
+        return self.colsample_bynode
+
+    def growing(self, params: Mapping[str, Any]) -> int:
+        """How many trees an iteration grows."""
+        return len(params["base"])
+
+    def first_number(self, state: State) -> int:
+        """The number of the iteration's first tree."""
+        return int(state["iteration"] * len(state["base"]))
+
+    def widened(self, range_: list[Array], leaves: Array) -> list[Array]:
+        """The extremes of raw predictions and gaps after a tree of such leaves."""
+        return [range_[0] + leaves.min(), range_[1] + leaves.max()]
+
     def wants_scale(self) -> bool:
         return False
 
     def expected_rounds(self) -> int:
         levels = self.depth_limit if not self.leafwise else min(self.depth_limit, 10)
-        return self.rounds * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
+        return self.iterations * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
 
     def progress(self, state: State) -> dict[str, float]:
         told = {"tree": float(state["iteration"])}
@@ -235,6 +261,7 @@ class Boosting(Algorithm):
                 "bound": np.ones(2),
                 "iteration": 0,
                 "first": 0,
+                "repeated": 0,
                 "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
                 "sizes": np.zeros(0, np.int32),
                 "last": None,
@@ -273,7 +300,7 @@ class Boosting(Algorithm):
 
     def _begin(self, params: Mapping[str, Any], round_: int) -> State:
         """The State from which the next iteration's first round starts."""
-        n_outputs = len(params["base"])
+        n_outputs = self.growing(params)
         fresh = {
             "step": 0,
             "renewing": False,
@@ -317,9 +344,9 @@ class Boosting(Algorithm):
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
             return
-        rows = _Rows(self, self._round(state), block)
+        rows = self.rows(state, block)
         if state["step"] == 0:
-            self._measure(rows, into)
+            self.measure(rows, into)
         if block.part == "train" and state["renewing"]:
             self._residuals(rows, into)
         if block.part != "train" or not rows.round.plan.n_slots:
@@ -333,7 +360,11 @@ class Boosting(Algorithm):
                 part = tuple(a[tree] for a in q)
                 statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
 
-    def _round(self, state: State) -> _Round:
+    def rows(self, state: State, block: Block) -> Rows:
+        """A block on its way through the round."""
+        return Rows(self, self.round_of(state), block)
+
+    def round_of(self, state: State) -> _Round:
         """What all blocks of a round share; the last one is kept."""
         kept = self.__dict__.get("_kept")
         if kept is None or kept.state.params is not state.params:
@@ -341,7 +372,7 @@ class Boosting(Algorithm):
         found: _Round = kept
         return found
 
-    def _measure(self, rows: _Rows, into: Into) -> None:
+    def measure(self, rows: Rows, into: Into) -> None:
         block = rows.block
         sums = into["train" if block.part == "train" else "valid"]
         assert isinstance(sums, Sums)
@@ -355,7 +386,7 @@ class Boosting(Algorithm):
             both = raw, self.loss.gap(block.y, raw)
             into["range"].merge(Extremes([a.min() for a in both], [a.max() for a in both]))
 
-    def _residuals(self, rows: _Rows, into: Into) -> None:
+    def _residuals(self, rows: Rows, into: Into) -> None:
         raw, y, weight = rows.raw(), rows.block.y, rows.weight()
         statistic = into["residuals"]
         assert isinstance(y, np.ndarray) and isinstance(statistic, Residuals)
@@ -409,17 +440,18 @@ class Boosting(Algorithm):
 
     def _allowed(self, state: State, plan: hist.Plan) -> Array:
         """(n_nodes, n_features) uint8: the columns that each node may use."""
-        n_features, iteration = len(state["n_bins"]), state["iteration"]
+        n_features = len(state["n_bins"])
         allowed = np.ones((len(plan.tree), n_features), np.uint8)
-        if self.colsample_bytree == self.colsample_bylevel == self.colsample_bynode == 1.0:
+        node_share = self.node_share(n_features)
+        if self.colsample_bytree == self.colsample_bylevel == node_share == 1.0:
             return allowed
         for row, (tree, node) in zip(allowed, zip(plan.tree.tolist(), plan.node.tolist(), strict=True), strict=True):
-            number = iteration * len(state["base"]) + tree
+            number = self.first_number(state) + tree
             some = np.arange(n_features)
             for share, step in (
                 (self.colsample_bytree, _DRAW_TREE + number),
                 (self.colsample_bylevel, _DRAW_LEVEL + number * MAX_NODES + state["step"]),
-                (self.colsample_bynode, _DRAW_NODE + number * MAX_NODES + node),
+                (node_share, _DRAW_NODE + number * MAX_NODES + node),
             ):
                 some = _sample(some, share, self.seed, step)
             row[:] = 0
@@ -435,7 +467,7 @@ class Boosting(Algorithm):
         if state["step"] == 0:
             if "extent" in values and not self._within(params, values["extent"].high):
                 return State(params, state.round + 1)
-            stop = self._told(params, values)
+            stop = self.told(params, values)
             if stop is not None:
                 return State(params, state.round + 1, stop)
         if not any(key.startswith(hist.PREFIX) for key in values):
@@ -455,10 +487,10 @@ class Boosting(Algorithm):
             return True
         told = "tree %d: gradients of %s reach %.3g and hessians %.3g; the round is repeated with room for twice that"
         log.info(told, done + 1, self.objective, *extent.tolist())
-        params["quant"] = list(self._quant(params))
+        params["quant"], params["repeated"] = list(self._quant(params)), params["repeated"] + 1
         return False
 
-    def _told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
+    def told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
         """Take in the losses of the iteration before; why to stop, if there is a reason."""
         params["loss"] = self._mean(values.get("train"))
         params["valid_loss"] = self._mean(values.get("valid"))
@@ -469,7 +501,7 @@ class Boosting(Algorithm):
             raise InputError("boosting", f"the loss after {done} iterations is not finite", "lower the learning rate")
         if done == params["first"]:
             return None
-        last = params["first"] + self.rounds
+        last = params["first"] + self.iterations
         params["history"] = [*params["history"], [params["loss"], params["valid_loss"]]]
         if not self.early_stopping:
             return f"all {done} iterations are done" if done >= last else None
@@ -551,7 +583,7 @@ class Boosting(Algorithm):
             if residuals is not None and self.loss.renews is not None:
                 weights = residuals.quantiles(number, len(nodes), self.loss.renews)
                 weights = np.clip(weights, nodes["lower"], nodes["upper"])
-            weights = weights * self.learning_rate
+            weights = weights * self.rate
             # float32, which is what XGBoost's files hold
             values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
             last.append({"values": values, "nodes": _routes(tree)})
@@ -561,11 +593,10 @@ class Boosting(Algorithm):
         params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
         params["sizes"] = np.concatenate([params["sizes"], [len(t) for t in done]]).astype(np.int32)
         leaves = np.concatenate([t["value"][t["feature"] < 0] for t in done])
-        low, high = params["range"]
-        params["range"] = [low + leaves.min(), high + leaves.max()]
+        params["range"] = self.widened(params["range"], leaves)
         params["iteration"] += 1
         state = self._begin(params, round_)
-        if params["iteration"] < params["first"] + self.rounds:
+        if params["iteration"] < params["first"] + self.iterations:
             return state
         if self.early_stopping:  # one more round: the validation loss of the last tree
             return State({**state.params, "plan": hist.nothing().to_wire()}, round_)
@@ -576,10 +607,9 @@ class Boosting(Algorithm):
     def model(self, state: State, schema: Schema) -> TreesModel:
         design = schema.design or Design()
         assert design.bins is not None
-        n_outputs = len(state["base"])
         n_iterations = state["best"] if self.early_stopping and state["best"] else state["iteration"]
         ends = np.cumsum(state["sizes"])
-        n_trees = n_iterations * n_outputs
+        n_trees = min(n_iterations * self.growing({**state.params, "iteration": 0}), len(state["sizes"]))
         nodes = growth.from_wire(state["trees"], TREE_NODE)[: int(ends[n_trees - 1]) if n_trees else 0]
         trees = Trees.of(nodes, state["sizes"][:n_trees], design.bins)
         cls = TreesClassifier if design.classes else TreesModel
@@ -689,7 +719,7 @@ class _Round:
         return {}
 
 
-class _Rows:
+class Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
     def __init__(self, algorithm: Boosting, round_: _Round, block: Block) -> None:
@@ -732,14 +762,14 @@ class _Rows:
         def compute(older: Any) -> dict[str, Array]:
             return self._evaluated()[1]
 
-        kept = self.block.memo(self._gradients, self.iteration, compute, volatile=True)
+        kept = self.block.memo(self._gradients, self._version, compute, volatile=True)
         return tuple(kept[name] for name in sorted(kept))
 
     def evaluate(self) -> tuple[float, Array | None]:
         """The weighted sum of the losses, and extremes of gradients without bounds; gradients are kept."""
         loss, gradients, extent = self._evaluated()
         if self.block.part == "train":
-            self.block.store.put(self._gradients, self.iteration, gradients, volatile=True)
+            self.block.store.put(self._gradients, self._version, gradients, volatile=True)
         return loss, extent
 
     def sum_weight(self) -> float:
@@ -763,7 +793,12 @@ class _Rows:
 
     @property
     def _gradients(self) -> str:
-        return f"gradients.{self.name}.{'.'.join(str(int(b)) for b in self.state['quant'])}"
+        return f"gradients.{self.name}"
+
+    @property
+    def _version(self) -> int:
+        """Of gradients: rises with every iteration, and where the first round of one is repeated."""
+        return int(self.iteration + self.state["repeated"])
 
     def _evaluated(self) -> tuple[float, dict[str, Array], Array | None]:
         """Loss, integers and extremes, by runs of rows that stay in cache: 25 ns a row where blocks take 50."""
@@ -805,7 +840,7 @@ class _Rows:
             scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
             weight = scale if weight is None else weight * scale
         if algorithm.subsample < 1.0:
-            drawn = rng(algorithm.seed, _DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
+            drawn = rng(algorithm.seed, DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
             weight = drawn.astype(np.float64) if weight is None else weight * drawn
         return weight
 

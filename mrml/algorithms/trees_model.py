@@ -166,7 +166,8 @@ class TreesClassifier(TreesModel):
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        p = objective_of(self.objective, self.params).inverse_link(raw)
+        objective = objective_of(self.objective, self.params)
+        p = objective.inverse_link(raw)
         if len(self.base) == 1:
-            return Prediction((raw[0] > 0).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
+            return Prediction((raw[0] > objective.threshold).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
         return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))
