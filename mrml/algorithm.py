@@ -86,6 +86,10 @@ class Algorithm(ABC):
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
 
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
+        return ()
+
     def broadcast(self, state: State) -> State:
         """What map tasks need of the State; reducers and ``update`` see the whole."""
         return state

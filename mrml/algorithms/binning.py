@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrml import wire
+from mrml.algorithm import State
 from mrml.algorithms import transforms as tf
 from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
 from mrml.algorithms.statistics import Levels
@@ -187,6 +188,11 @@ class Binned(Fitted):
     def key(self) -> str:
         return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
 
+    @property
+    def memo(self) -> str:
+        """The name of the memo of a block's codes."""
+        return f"binned.{self.key}"
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         if self.schema.sparse:
@@ -228,7 +234,7 @@ class Binned(Fitted):
 
     def block(self, raw: Block, lazy: bool) -> Block:
         """The block of codes."""
-        kept = raw.memo(f"binned.{self.key}", 1, lambda old: {"codes": self.codes(raw)})
+        kept = raw.memo(self.memo, 1, lambda old: {"codes": self.codes(raw)})
         return dataclasses.replace(raw, X=kept["codes"], coded={}, y=self._targets(raw))
 
     def codes(self, raw: Block) -> Array:
@@ -342,6 +348,13 @@ class BinnedPipeline(Pipeline):
             params["classes"] = tf.label_order(list(levels.counts))
             params["class_weight_sums"] = [summary.labels[label] for label in params["classes"]]
         return params
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        if state["fitted"] is None:
+            return ()
+        fitted = self.fitted(state)
+        assert isinstance(fitted, Binned)
+        return fitted.memo, *super().keeps(state)
 
     def _levels(self, name: str, values: Mapping[str, Any], max_bin: int) -> dict[str, Any]:
         """The most frequent levels by their text; the others are remembered, since an unseen one is missing."""

@@ -245,6 +245,10 @@ class Boosting(Algorithm):
 
     # ---- up
 
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Raw predictions: without them a job would replay every tree."""
+        return (_raw_name(state),)
+
     def broadcast(self, state: State) -> State:
         """Map tasks need no histograms."""
         return State({**state.params, "parents": {}}, state.round, state.stop, state.converged)
@@ -565,6 +569,10 @@ def _kernels(wanted: str) -> str:
     return "fast"
 
 
+def _raw_name(state: State) -> str:
+    return f"raw.{state['memo']}"
+
+
 class _Round:
     """What all blocks of a round share: how rows move, and which nodes are looked at."""
 
@@ -615,7 +623,7 @@ class _Rows:
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
-        return self.block.memo(f"raw.{self.name}", self.iteration, self._raw)["raw"]
+        return self.block.memo(_raw_name(self.state), self.iteration, self._raw)["raw"]
 
     def _raw(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
         base = self.state["base"]

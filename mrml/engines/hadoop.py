@@ -181,6 +181,9 @@ class HadoopEngine(StreamingEngine):
         """No store: tasks of a cluster share no disk."""
         return None
 
+    def _kept_path(self, number: int) -> str | None:
+        return f"{self.staging}/kept-{number}"
+
     def _heads(self, number: int, dataset: Dataset) -> list[Any]:
         if self._fed is None:
             return []
