@@ -78,7 +78,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.cache_dir,
             config.task_python,
             config.reducers,
-            jobconf_of(config),
+            config.properties(),
             config.queue,
             config.max_wait_s,
             config.environment,
@@ -87,14 +87,6 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
     from mrml.engines.streaming import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
-
-
-def jobconf_of(config: EngineConfig) -> dict[str, str]:
-    """The properties of ``--jobconf``; ConfigError for one without a value."""
-    for pair in config.jobconf:
-        if "=" not in pair:
-            raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in config.jobconf)
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:

@@ -15,7 +15,7 @@ from mrml.engines.yarn import Application, fetch
 from mrml.errors import EngineError, MrmlError, TaskFailed
 
 #: the history of a job is written a moment after its end
-HISTORY_S = 10.0
+HISTORY_S = 30.0
 _MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
 _CODE = re.compile(r"subprocess failed with code (\d+)")
 #: an application that ended so fell with its node: it is worth another try
@@ -51,7 +51,7 @@ def why(app: Application, history: str) -> MrmlError:
         return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
     if "max container capability" in app.diagnostics:
         finding = f"asks for more than a node has: {_short(app.diagnostics)}"
-        return EngineError(app.id, finding, "ask for less, with --jobconf mapreduce.map.memory.mb=... and the like")
+        return EngineError(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
     if app.final == "KILLED" or app.state == "KILLED":
         return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
     attempt = _failed_attempt(app, history) if app.launched else None
@@ -66,8 +66,7 @@ def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
     memory = _MEMORY.search(said)
     if memory:
         finding = f"was killed for memory, above the {memory[1].lower()} limit: {memory[2]}"
-        kind = "map" if attempt.place.startswith("map") else "reduce"
-        return EngineError(attempt.place, finding, f"give more: --jobconf mapreduce.{kind}.memory.mb=...; {logs}")
+        return EngineError(attempt.place, finding, f"give more: --memory-mb; {logs}")
     trace = _traceback(stderr)
     if trace:
         last = trace.rstrip().splitlines()[-1]
@@ -102,17 +101,20 @@ def stderr_of(attempt: Attempt, history: str) -> str:
 
 
 def _failed_attempt(app: Application, history: str) -> Attempt | None:
-    """The last failed attempt of the first task that failed."""
+    """The last failed attempt of the first task that failed by itself.
+
+    When a job fails, history calls its other tasks failed as well, whose attempts were killed.
+    """
     until = time.monotonic() + HISTORY_S
     job = f"{history}/ws/v1/history/mapreduce/jobs/{app.id.replace('application', 'job', 1)}"
     while True:
         try:
             tasks = _rows(f"{job}/tasks", "tasks", "task")
-            failed = next(t["id"] for t in tasks if t["state"] == "FAILED")
-            attempts = _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
-            ended = [a for a in attempts if a["state"] == "FAILED"]
-            last = max(ended, key=lambda a: str(a["id"]))  # none is listed yet: ValueError, and another look
-        except (OSError, ValueError, KeyError, StopIteration):
+            failed = (t["id"] for t in tasks if t["state"] == "FAILED")
+            attempts = (_rows(f"{job}/tasks/{name}/attempts", "taskAttempts", "taskAttempt") for name in failed)
+            ended = next(some for rows in attempts if (some := [a for a in rows if a["state"] == "FAILED"]))
+            last = max(ended, key=lambda a: str(a["id"]))
+        except (OSError, ValueError, KeyError, StopIteration):  # not all is written yet: another look
             if time.monotonic() > until:
                 return None
             time.sleep(0.5)
@@ -122,8 +124,9 @@ def _failed_attempt(app: Application, history: str) -> Attempt | None:
 
 
 def _rows(url: str, outer: str, inner: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (json.loads(fetch(url, timeout_s=5.0)).get(outer) or {}).get(inner) or []
-    return found
+    """A list of the history server, which tells one attempt as itself and not as a list of one."""
+    found = (json.loads(fetch(url, timeout_s=5.0)).get(outer) or {}).get(inner) or []
+    return found if isinstance(found, list) else [found]
 
 
 def _traceback(stderr: str) -> str:
