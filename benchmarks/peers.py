@@ -105,7 +105,8 @@ def sklearn_kmeans() -> dict[str, Any]:
 
 
 def mrml_streaming() -> dict[str, Any]:
-    """A gradient round through mrjob -r local, two map tasks; the round before it (the transforms) is not counted."""
+    """A gradient round through mrjob -r local, two map tasks; those before it, which fit the transforms and begin
+    L-BFGS, are not counted."""
     from mrml import run
     from mrml.config import DataConfig, EngineConfig, RunConfig
 
@@ -116,9 +117,11 @@ def mrml_streaming() -> dict[str, Any]:
         state = pipeline.init(dataset.schema)
         began = time.perf_counter()
         state = pipeline.update(state, engine.round(pipeline, state, dataset))
+        first = time.perf_counter()
+        state = pipeline.update(state, engine.round(pipeline, state, dataset))
         cold = time.perf_counter()
         engine.round(pipeline, state, dataset)
-        return {"seconds": time.perf_counter() - cold, "reading_round": cold - began}
+        return {"seconds": time.perf_counter() - cold, "reading_round": first - began}
 
 
 def mrjob_by_hand() -> dict[str, Any]:

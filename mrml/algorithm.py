@@ -69,6 +69,8 @@ class Algorithm(ABC):
     #: True when ``map`` standardises by itself (``block.standardised()``); otherwise ``block.X``
     #: already is standardised where the configuration asks for it
     lazy: ClassVar[bool] = False
+    #: what ``block.X`` holds: "matrix", numbers; or "bins", uint8 codes of at most ``max_bin`` bins a column
+    design: ClassVar[str] = "matrix"
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
 
@@ -83,6 +85,10 @@ class Algorithm(ABC):
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
+
+    def broadcast(self, state: State) -> State:
+        """What map tasks need of the State; reducers and ``update`` see the whole."""
+        return state
 
     def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
         """What a key's whole statistic becomes where it is reduced: by default itself."""

@@ -110,6 +110,12 @@ def run_options(algorithm: type | None) -> list[Option]:
     return known + hyper
 
 
+def every_option() -> list[Option]:
+    """Every option of a training run with any algorithm of the table."""
+    hyper = [option for name in TABLE for option in options(load_algorithm(name), "algorithm")]
+    return run_options(None) + hyper
+
+
 def load_algorithm(name: str) -> type:
     """The class of a name of the table or of ``package.module:Class``, the current directory included."""
     from mrml.algorithm import Algorithm, load_class

@@ -59,6 +59,16 @@ class EngineConfig:
     cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
     task_python: str | None = param(None, "hadoop: interpreter on the nodes that has mrml; default this one")
     environment: str | None = param(None, "hadoop: archive of `mrml pack`, on HDFS or here; tasks run its Python")
+    feed: str = param(
+        "direct",
+        "hadoop: direct, tasks read their rows from HDFS; stream, Hadoop reads text where it lies and feeds it to them",
+        choices=("direct", "stream"),
+    )
+    uber: str = param(
+        "auto",
+        "hadoop: a small round runs inside its application master, 3 s faster; auto: up to 16 MiB of input",
+        choices=("auto", "never", "always"),
+    )
     reducers: int = param(1, "hadoop: reduce tasks of a job", low=1)
     queue: str | None = param(None, "hadoop: YARN queue")
     memory_mb: int | None = param(None, "hadoop: megabytes of a task's container, for Java and Python", low=1)

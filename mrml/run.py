@@ -10,7 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
+from mrml.engines.task import merged_hosts
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
 from mrml.folder import Folder
@@ -83,6 +84,8 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.max_wait_s,
             config.environment,
             config.round_timeout_s,
+            config.feed,
+            config.uber,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -102,7 +105,10 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             raise ConfigError(
                 "data, hash", f"column {name!r} is {schema.column(name).kind}", "hash categorical columns"
             )
-    return Pipeline(
+    cls: type[Pipeline] = Pipeline
+    if algorithm.design == "bins":
+        from mrml.algorithms.binning import BinnedPipeline as cls
+    return cls(
         algorithm=algorithm,
         schema=schema,
         max_levels=data.max_levels,
@@ -167,17 +173,19 @@ class _Watch:
             progress,
         )
         self.began = self.last = time.monotonic()
-        self.fingerprints: set[str] = set()
-        self.n_rows = self.n_bad = self.n_bytes_up = self.rounds = 0
+        self.fingerprints: dict[str, list[str]] = {}
+        self.rounds = self.n_bad = self.n_bytes_up = 0
+        self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
-        self.problems: list[str] = []
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
         report = self.engine.report
         seconds, self.last = now - self.last, now
         self.rounds += 1
-        self.n_rows, self.n_bad, self.problems = report.n_rows, report.n_bad, report.problems
+        self.n_bad = report.n_bad
+        self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                       "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
         self.n_bytes_up += report.n_bytes_out
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
@@ -195,15 +203,17 @@ class _Watch:
         tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
         return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
 
-    def _check(self, fingerprints: list[str]) -> None:
+    def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
         if self.n_bad > self.config.max_bad_rows:
             finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
-            first = f"; the first: {self.problems[0]}" if self.problems else ""
+            problems = self.counts["problems"]
+            first = f"; the first: {problems[0]}" if problems else ""
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
-        new = set(fingerprints) - self.fingerprints
-        self.fingerprints |= new
+        new = set(fingerprints) - set(self.fingerprints)
+        self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
         if len(self.fingerprints) > 1 and new:
-            finding = f"processes compute with different kernels: {', '.join(sorted(self.fingerprints))}"
+            by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
+            finding = f"processes compute with different kernels: {by}"
             remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
             if self.strict:
                 raise EngineError("round", finding, remedy)
@@ -242,7 +252,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "rounds": state.round,
             "stop": state.stop,
             "converged": state.converged,
-            **directory.counted(watch.rounds, watch.n_rows, watch.n_bad, watch.problems),
+            **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
             "n_bytes": dataset.n_bytes,
             "bytes_up": watch.n_bytes_up,
@@ -305,7 +315,7 @@ def _record(
         "host": platform.node(),
         "engine": {"name": engine.name, "workers": engine.workers()},
         "config": dataclasses.asdict(config),
-        "fingerprints": sorted(watch.fingerprints),
+        "fingerprints": watch.fingerprints,
         "versions": {"mrml": mrml.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     directory.commit(model, json.loads(json.dumps(told)))
@@ -337,6 +347,7 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     expected = pipeline.expected_rounds()
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
+    on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
     return {
         "config": dataclasses.asdict(config),
         "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],
@@ -350,9 +361,25 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
+        **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
+
+
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
+    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults."""
+    from mrml.engines.feed import Feed
+    from mrml.engines.uber import decide
+    from mrml.engines.yarn import configuration
+
+    engine, keys = config.engine, dict[str, str]()
+    with suppress(ConfigError):
+        keys = configuration()
+    feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
+    n_splits = feed.n_splits if feed else 1
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
+    return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
@@ -377,7 +404,9 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     names = {c.name for c in schema.columns}
     extra = tuple(Column(n, "categorical" if r == "id" else "numeric", "ignore", "string" if r == "id" else "double")
                   for n, r in roles.items() if n not in names)  # fmt: skip
-    return dataclasses.replace(schema, columns=schema.columns + extra).with_roles(roles)
+    # who had the role is no feature for that: the model would get a column more than it knows
+    kept = tuple(dataclasses.replace(c, role="ignore") if c.role in roles.values() else c for c in schema.columns)
+    return dataclasses.replace(schema, columns=kept + extra).with_roles(roles)
 
 
 def load_model(path: str) -> PipelineModel:
@@ -445,11 +474,11 @@ def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, fo
 
 
 def _id_type(dataset: Dataset) -> str:
-    """The integer type of the id column in these files, or nothing."""
-    column = dataset.schema.role("id")
+    """The integer type of the id column in these files, or nothing: CSV has texts only."""
+    column, format_ = dataset.schema.role("id"), dataset.schema.format.name
     assert column is not None
-    source = column.source
-    if dataset.schema.format.name == "parquet":
+    source = "" if format_ in ("csv", "tsv") else column.source
+    if format_ == "parquet":
         from mrml.data.parquet import footer
 
         found = footer(dataset.files[0]).schema

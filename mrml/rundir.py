@@ -28,6 +28,8 @@ from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.folder import ASIDE, Folder
 from mrml.model import Model
 
+#: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
+CHECKPOINT_S = 0.5
 SUCCESS = "_SUCCESS"
 log = logging.getLogger(__name__)
 
@@ -36,12 +38,12 @@ class LeasedCheckpoint(Checkpoint):
     """Nothing is written by a driver whose run another one has taken."""
 
     def __init__(self, directory: str, lease: Lease | RemoteLease) -> None:
-        super().__init__(directory)
+        super().__init__(directory, every_s=CHECKPOINT_S)
         self.lease = lease
 
-    def save(self, state: State) -> State:
+    def save(self, state: State, last: bool = False) -> State:
         self.lease.check()
-        return super().save(state)
+        return super().save(state, last)
 
 
 class RunDirectory:
@@ -149,9 +151,9 @@ class RunDirectory:
                 return f"{key}: {_difference(begun.get(key), value)}"
         return ""
 
-    def counted(self, rounds: int, n_rows: int, n_bad: int, problems: list[str]) -> dict[str, Any]:
+    def counted(self, rounds: int, counts: Mapping[str, Any]) -> dict[str, Any]:
         """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""
-        found: dict[str, Any] = {"n_rows": n_rows, "bad_rows": n_bad, "problems": problems}
+        found = dict(counts)
         if not rounds and self.output.exists("run.json"):
             with suppress(ValueError):
                 before = json.loads(self.output.read("run.json"))

@@ -84,6 +84,20 @@ class Format:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """How columns became codes: numeric ones first, then categorical ones.
+
+    ``cuts`` : float32 arrays, ascending edges of the numeric columns; ``n_bins`` a number per column, whose code for
+    "missing" it is too; ``levels`` texts per categorical column, of codes 0, 1, ...; ``target`` facts of the target.
+    """
+
+    cuts: tuple[Any, ...] = ()
+    n_bins: tuple[int, ...] = ()
+    levels: tuple[tuple[str, ...], ...] = ()
+    target: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Design:
     """What the transforms made of the columns: the matrix an algorithm sees as ``block.X``.
 
@@ -100,6 +114,7 @@ class Design:
         empty for a numeric target.
     class_weight_sums : float per class: rows, or their weights, in the training part.
     n_rows, sum_weight : of the training part.
+    bins : None, or how ``block.X`` came to hold uint8 codes.
     """
 
     names: tuple[str, ...] = ()
@@ -112,6 +127,7 @@ class Design:
     class_weight_sums: tuple[float, ...] = ()
     n_rows: int = 0
     sum_weight: float = 0.0
+    bins: Bins | None = None
 
 
 @dataclass(frozen=True)

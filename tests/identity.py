@@ -60,6 +60,13 @@ CASES = (
     Case("softmax-lbfgs", "softmax", {"solver": "lbfgs", "class_weight": "balanced"}, KINDS, 5),
     Case("poisson-newton", "poisson", {"solver": "newton"}, COUNTS, 3),
     Case("poisson-lbfgs", "poisson", {"solver": "lbfgs"}, COUNTS, 4),
+    Case("boosting-depthwise", "boosting", {"rounds": 2, "max_depth": 3}, NUMBERS, 7),
+    Case("boosting-leafwise", "boosting", {"growth": "leafwise", "objective": "logistic", "rounds": 2, "max_leaves": 7,
+                                           "subsample": 0.8, "colsample_bynode": 0.7}, MIXED, 20),
+    Case("boosting-softmax", "boosting", {"objective": "softmax", "rounds": 2, "max_depth": 2, "kernels": "numpy"},
+         KINDS, 5),
+    Case("boosting-sparse", "boosting", {"objective": "logistic", "rounds": 1,
+         "max_bin": 20, "max_depth": 3}, SPARSE, 4),
     Case("kmeans", "kmeans", {"k": 4, "seed": 3, "seeding_rounds": 1}, POINTS, 5),
     Case("kmeans-random", "kmeans", {"k": 3, "seeding": "random", "standardise": True}, POINTS, 5),
     Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),
@@ -111,7 +118,7 @@ class Killing(LocalEngine):
         started = super()._start(process, op, task)
         if self.victim == task:
             self.victim = None
-            process.popen.send_signal(signal.SIGKILL)
+            process.child.kill()
         return started
 
 

@@ -23,6 +23,7 @@ TABLE: dict[str, Entry] = {
     "logistic": Entry("mrml.algorithms.glm:Logistic", "logistic regression: one of two classes, with its probability"),
     "softmax": Entry("mrml.algorithms.glm:Softmax", "multinomial logistic regression: one of several classes"),
     "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
+    "boosting": Entry("mrml.algorithms.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
     "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
 }
 

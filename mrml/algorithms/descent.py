@@ -4,6 +4,7 @@ A round evaluates the objective at ``theta + steps[t] * direction`` for all t in
 
     start    (Poisson only) at 0, to find the intercept to begin from
     point    one step, nearly always 1; everything the solver needs
+    metric   (L-BFGS only) the first point: its second derivatives too, with which every later direction begins
     chord    (Newton only) the same without a Hessian: the last one is used again
     search   after a step that was refused: several shorter ones
 

@@ -13,7 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from mrml import losses
-from mrml.algorithms.glm_solver import GLM, refuse
+from mrml.algorithms.glm_rows import refuse
+from mrml.algorithms.glm_solver import GLM
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError
 from mrml.params import param

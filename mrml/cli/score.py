@@ -73,6 +73,7 @@ def _options() -> list[conf.Option]:
 
 def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
     conf.see_current_directory()
+    conf.refuse_unknown_variables(conf.every_option())  # what train knows may be set for the train beside it
     settings = conf.resolve(_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:

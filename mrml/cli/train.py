@@ -66,7 +66,10 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
     rows = [row for row in columns if row[0] != "reasons" and any(v is not None for v in row[1:])]
     output = summary["output"]
-    head = f"{config.algorithm}: {logs.count(summary['n_rows'], 'row')}, {logs.count(summary['rounds'], 'round')}"
+    rows_of = [logs.count(summary["n_rows"], "row")]
+    if summary.get("valid_rows"):
+        rows_of.append(f"{logs.count(summary['valid_rows'], 'row')} to validate with")
+    head = f"{config.algorithm}: {', '.join(rows_of)}, {logs.count(summary['rounds'], 'round')}"
     parts = [f"{head} in {logs.seconds(summary.get('seconds') or 0.0)}; {summary.get('stop')}"]
     if rows:
         parts.append(table([("metric", *(name for name, _ in sides)), *rows]))

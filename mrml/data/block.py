@@ -72,7 +72,7 @@ class Memo(Protocol):
 
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None: ...
 
-    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None: ...
+    def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None: ...
 
 
 class NoMemo:
@@ -81,7 +81,7 @@ class NoMemo:
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None:
         return None
 
-    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None:
+    def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None:
         return None
 
 
@@ -149,13 +149,16 @@ class Block:
         key: Array = base | self.rows.astype(np.uint64)
         return key
 
-    def memo(self, name: str, version: int, compute: Compute) -> dict[str, Array]:
-        """Arrays kept with the block; ``compute`` may start from an older version, or from None."""
+    def memo(self, name: str, version: int, compute: Compute, volatile: bool = False) -> dict[str, Array]:
+        """Arrays kept with the block; ``compute`` may start from an older version, or from None.
+
+        A ``volatile`` memo is kept in the memory of the process alone: for what is quicker computed than written.
+        """
         kept = self.store.get(name)
         if kept is not None and kept[0] == version:
             return kept[1]
         arrays = compute(kept if kept is not None and kept[0] < version else None)
-        self.store.put(name, version, arrays)
+        self.store.put(name, version, arrays, volatile)
         return arrays
 
     def standardised(
@@ -170,8 +173,8 @@ class Block:
         buffer = np.empty((min(rows, n), self.n_features), np.float64)
         # Copied first and widened from cache: 6.7 ns a row of 28 float32, where widening from memory takes 10.7.
         staged = np.empty(buffer.shape, self.X.dtype)
-        center = None if self.center is None or not centred else np.tile(self.center, _TILE)
-        factor = None if self.scale is None or not scaled else np.tile(1.0 / self.scale, _TILE)
+        center = None if self.center is None or not centred else np.tile(self.center, TILE)
+        factor = None if self.scale is None or not scaled else np.tile(1.0 / self.scale, TILE)
         for start in range(0, n, rows):
             part = slice(start, min(start + rows, n))
             out = buffer[: part.stop - part.start]
@@ -183,9 +186,9 @@ class Block:
                 staged[: len(out)] = self.X[part]
                 out[...] = staged[: len(out)]
             if center is not None:
-                _by_tiles(np.subtract, out, center)
+                by_tiles(np.subtract, out, center)
             if factor is not None:
-                _by_tiles(np.multiply, out, factor)
+                by_tiles(np.multiply, out, factor)
             yield part, out
 
     def with_design(self, **changes: Any) -> Block:
@@ -194,12 +197,12 @@ class Block:
 
 
 #: Rows of a tile: an inner loop of 64 x 28 takes 3 ns a row where NumPy's broadcast over 28 columns takes 8.
-_TILE = 64
+TILE = 64
 
 
-def _by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
-    """``out = operation(out, row)`` for a row repeated ``_TILE`` times in ``tile``, in place."""
-    whole = len(out) - len(out) % _TILE
+def by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
+    """``out = operation(out, row)`` for a row repeated ``TILE`` times in ``tile``, in place."""
+    whole = len(out) - len(out) % TILE
     body = out[:whole].reshape(-1, tile.size)
     operation(body, tile, out=body)
     if whole < len(out):

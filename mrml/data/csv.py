@@ -93,7 +93,12 @@ def _read(data: bytes, n_fields: int, types: dict[int, Any], format: Format) -> 
 def _types(names: Sequence[str], wanted: Sequence[Column]) -> dict[int, Any]:
     """Field number -> Arrow type, in the order of ``wanted``; the first field as raw bytes when nothing is."""
     index = {name: i for i, name in reversed(list(enumerate(names)))}
-    return {index[c.name]: read_type(c) for c in wanted} or {0: pa.binary()}
+    return {index[c.name]: _type(c) for c in wanted} or {0: pa.binary()}
+
+
+def _type(column: Column) -> Any:
+    """An id is the text it is: 007 is not 7."""
+    return pa.string() if column.role == "id" else read_type(column)
 
 
 def _fast(data: bytes, names: Sequence[str], wanted: Sequence[Column], format: Format) -> Any:
@@ -160,7 +165,7 @@ class _Field:
     """A column of raw fields: its values as the wanted type, and which of them are none."""
 
     def __init__(self, column: Column, raw: Any, format: Format) -> None:
-        self.column, self.type = column, read_type(column)
+        self.column, self.type = column, _type(column)
         self.texts, self.not_utf8 = decode(raw.combine_chunks())
         self.values, bad = parse_texts(self.texts, self.type, format.na)
         self.bad = bad | self.not_utf8

@@ -6,7 +6,8 @@ Floor 2.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mrml.config import DataConfig
@@ -15,10 +16,12 @@ from mrml.data.dataset import Dataset
 from mrml.data.files import File, discover
 from mrml.data.infer import apply_roles, infer_files, load_yaml, named
 from mrml.data.lean import keep_pandas_out
-from mrml.data.sniff import sniff, spelt
+from mrml.data.sniff import first_fields, first_keys, first_with_text, sniff, spelt
 from mrml.errors import ConfigError, InputError
 from mrml.fs import filesystem
 from mrml.schema import Column, Format, Schema
+
+log = logging.getLogger(__name__)
 
 
 def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]) -> Dataset:
@@ -33,6 +36,8 @@ def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]
     files = (*discover(config.data), *(discover(config.valid, "valid") if config.valid else ()))
     if schema is not None:
         schema = _for_other_files(schema, files, config)
+        if "id" in roles and not config.id:
+            schema = _without_absent_id(schema, files)
     elif config.schema:
         schema = _from_file(config)
     format_ = schema.format if schema else sniff(files, config, named(config))
@@ -99,6 +104,31 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
         finding = f"is {new.name}, and the model was trained on {old.name}"
         raise InputError(files[0].name, finding, "LibSVM models read LibSVM files, the others files with column names")
     return dataclasses.replace(schema, format=new)
+
+
+def _without_absent_id(schema: Schema, files: Sequence[File]) -> Schema:
+    """The schema without its id where the first file does not have that column: nothing is computed from it."""
+    column, first = schema.role("id"), first_with_text(files)
+    if column is None or column.name in _names(first, schema.format):
+        return schema
+    message = "%s: there is no column %r, the id when the model was trained: rows are told by file and row number"
+    log.warning(message, first.name, column.name)
+    columns = (dataclasses.replace(c, role="ignore") if c == column else c for c in schema.columns)
+    return dataclasses.replace(schema, columns=tuple(columns))
+
+
+def _names(file: File, format: Format) -> set[str]:
+    """Columns of a file, its partitions included."""
+    stored: Iterable[str]
+    if format.name == "parquet":
+        stored = parquet.footer(file).schema.names
+    elif format.name == "jsonl":
+        stored = first_keys(file)
+    elif format.header:
+        stored = first_fields(file, format)
+    else:
+        stored = (f"c{i}" for i in range(len(first_fields(file, format))))
+    return {*stored, *dict(file.partition)}
 
 
 def _measured(dataset: Dataset, footers: Sequence[parquet.Footer]) -> list[File]:

@@ -21,7 +21,7 @@ MAX_LEVELS, MAX_SHARE = 1000, 0.5
 #: A column of texts is numeric when at most this many different texts, in at most this share of the rows, are none.
 MAX_BAD_TEXTS, MAX_BAD_SHARE = 5, 0.1
 #: Rows of each array whose different values are counted, of texts and of numbers; and when counting ends.
-_COUNT_TEXTS, _COUNT_NUMBERS = 100_000, 2048
+_COUNT_TEXTS, _COUNT_NUMBERS = 100_000, 1024
 _MOST_TEXTS, _MOST_NUMBERS = 100_000, 1000
 #: Texts of this many words or more are prose rather than names.
 _WORDS = 3
@@ -76,11 +76,12 @@ class Profile:
             self._texts(values.cast(pa.string()), among)
             return
         self.nulls += values.null_count
-        values = values.drop_null()
+        values = values.drop_null() if values.null_count else values
         if pa.types.is_floating(values.type):
             missing = pc.is_nan(values)
-            self.nulls += pc.sum(missing).as_py() or 0
-            values = values.filter(pc.invert(missing))
+            if n_missing := pc.sum(missing).as_py() or 0:
+                self.nulls += n_missing
+                values = values.filter(pc.invert(missing))
         self.saw(values.type)
         if not pa.types.is_nested(values.type):
             self.numbers += len(values)
@@ -225,7 +226,8 @@ class Profile:
 
 
 def _counts(values: Any) -> dict[str, int]:
-    return {str(v["values"]): v["counts"] for v in values.value_counts().to_pylist()}
+    counts = values.value_counts()
+    return dict(zip(map(str, counts.field("values").to_pylist()), counts.field("counts").to_pylist(), strict=True))
 
 
 def _most(counts: Counter[str], n: int) -> tuple[tuple[str, int], ...]:

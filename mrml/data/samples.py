@@ -22,6 +22,7 @@ from mrml.data.files import File, head
 from mrml.data.lines import BOM, find_records, keep_records, strip_bom
 from mrml.data.profile import ALL, TIMES, Profile
 from mrml.data.sniff import HEAD_BYTES, first_fields, first_with_text, split
+from mrml.data.textfiles import blank_header
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -77,6 +78,9 @@ def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes
 def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
     first = first_with_text(files)
     names = first_fields(first, format)
+    lines = strip_bom(head(first, HEAD_BYTES)).splitlines()
+    if format.header and lines and not lines[0].strip():
+        raise blank_header(first)
     if not format.header:
         names = [f"c{i}" for i in range(len(names))]
     if len(set(names)) < len(names):

@@ -5,6 +5,8 @@ Floor 2, the driver's side only.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import posixpath
 import re
 from collections.abc import Collection, Sequence
@@ -91,6 +93,16 @@ def first_fields(file: File, format: Format) -> list[str]:
         return split_fields(lines[0], format) if lines else []
     except InputError as error:
         raise InputError(f"{file.name}, {error.place}", error.finding, error.remedy) from error
+
+
+def first_keys(file: File) -> set[str]:
+    """The keys of the first objects of a file of JSON lines; a key whose value is null may be left out of some."""
+    keys: set[str] = set()
+    for line in _lines(head(file, HEAD_BYTES), 1000):
+        with contextlib.suppress(ValueError):
+            found = json.loads(line)
+            keys |= found.keys() if isinstance(found, dict) else set()
+    return keys
 
 
 def split(line: bytes, format: Format) -> list[str]:

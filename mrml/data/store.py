@@ -39,6 +39,8 @@ ALIGN = 64
 _HEAD = struct.Struct("<8sII")
 #: Maps that stay open, the least recently used closed first: at 8 MB each, 1 GB of pages that the kernel may reclaim.
 MAPS = 128
+#: Volatile memos that a process keeps, the least recently used dropped first.
+VOLATILE_BYTES = 256 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ARRAYS = ("rows", "X", "y", "weight", "offset", "group", "id", "center", "scale")
 _PLAIN = ("file", "index", "part", "n_records", "n_bad", "problems")
@@ -51,6 +53,7 @@ class DirectoryStore:
         self.path = Path(path)
         self._made: set[int] = set()
         self._maps: OrderedDict[Path, _Map] = OrderedDict()
+        self.volatile = Volatile()
 
     def block_memo(self, file: int, index: int) -> DirectoryMemo:
         """The memo of a block."""
@@ -153,11 +156,43 @@ class DirectoryMemo:
         self._store, self._file, self._index = store, file, index
 
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None:
+        if (kept := self._store.volatile.get((self._file, self._index, name))) is not None:
+            return kept
         found = self._store._read(self._file, self._index, f"memo.{name}")
         return None if found is None else (int(found[0]["version"]), found[1])
 
-    def put(self, name: str, version: int, arrays: dict[str, Array]) -> None:
-        self._store._write(self._file, self._index, f"memo.{name}", {"version": version}, arrays)
+    def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None:
+        if volatile:
+            self._store.volatile.put((self._file, self._index, name), version, arrays)
+        else:
+            self._store._write(self._file, self._index, f"memo.{name}", {"version": version}, arrays)
+
+
+class Volatile:
+    """Memos in memory, up to a number of bytes: what does not fit any more is computed again."""
+
+    def __init__(self, limit: int = VOLATILE_BYTES) -> None:
+        self.limit, self.n_bytes = limit, 0
+        self._kept: OrderedDict[tuple[int, int, str], tuple[int, dict[str, Array]]] = OrderedDict()
+
+    def get(self, key: tuple[int, int, str]) -> tuple[int, dict[str, Array]] | None:
+        """Version and arrays, or None."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[int, int, str], version: int, arrays: dict[str, Array]) -> None:
+        """Keep arrays in the place of an older version."""
+        self._drop(key)
+        self._kept[key] = version, arrays
+        self.n_bytes += sum(a.nbytes for a in arrays.values())
+        while self.n_bytes > self.limit:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[int, int, str]) -> None:
+        _, arrays = self._kept.pop(key, (0, {}))
+        self.n_bytes -= sum(a.nbytes for a in arrays.values())
 
 
 def write_arrays(path: Path, meta: dict[str, Any], arrays: dict[str, Array]) -> None:

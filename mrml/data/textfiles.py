@@ -88,6 +88,23 @@ def _windows(file: File, schema: Schema, wanted: Sequence[Column], first: int, s
             yield header.cut(k, *window_bytes(read, file.size, schema.window_bytes, k))
 
 
+def head(file: File, schema: Schema) -> bytes:
+    """What the runs of a plain file need of its beginning: a byte order mark, and the first line of CSV."""
+    with reading(file) as read:
+        if schema.format.name in ("csv", "tsv"):
+            return window_bytes(read, file.size, 1, 0)[1]
+        return read(0, min(len(BOM), file.size))
+
+
+def fed(
+    file: File, schema: Schema, wanted: Sequence[Column], head: bytes, windows: Iterator[tuple[int, int, bytes]]
+) -> Iterator[Run]:
+    """Runs of (number, offset, bytes) windows that somebody else read; ``head`` is that of the file."""
+    header = _Header.of(head, file, schema, wanted)
+    for k, offset, data in windows:
+        yield header.cut(k, offset, data)
+
+
 def _ordered(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
     format_ = schema.format
     quote = format_.quote if in_order(file, format_) and _record_rule(format_)[2] else None
@@ -155,16 +172,23 @@ def _fields(line: bytes, file: File, format: Format) -> list[str]:
 
 
 def _check(fields: Sequence[str], wanted: Sequence[Column], file: File) -> None:
-    if wanted and any(fields) and not any(c.name in fields for c in wanted):
+    if wanted and not any(f.strip() for f in fields):
+        raise blank_header(file)
+    if wanted and not any(c.name in fields for c in wanted):
         finding = f"its first line, {', '.join(fields)[:80]!r}, names no column that is wanted"
         raise InputError(file.name, finding, "every file begins with the column names, or with --header false none")
     for column in wanted:
         place = f"{file.name}, column {column.name!r}"
         if column.name not in fields:
-            remedy = nearest(column.name, fields) if any(fields) else "put the column names into the first line"
-            raise InputError(place, "is missing", remedy)
+            raise InputError(place, "is missing", nearest(column.name, fields))
         if fields.count(column.name) > 1:
             raise InputError(place, "is there twice", "write the file with different names")
+
+
+def blank_header(file: File) -> InputError:
+    """The error of a file with nothing in its first line."""
+    finding = "its first line is blank, and it is there that the columns are named"
+    return InputError(file.name, finding, "delete the lines above the column names, or say --header false")
 
 
 def _unnamed(n_fields: int, schema: Schema) -> tuple[str, ...]:

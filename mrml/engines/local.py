@@ -6,21 +6,18 @@ down and Statistics come up, as wire bytes over pipes.  A worker that dies is re
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
 import shutil
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
-from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines import scratch
+from mrml.engines import scratch, start
 from mrml.engines.base import Engine, Shuffle
 from mrml.engines.task import Report, told
 from mrml.engines.worker import receive, send
@@ -33,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: as often as YARN tries a task
 MAX_ATTEMPTS = 4
+#: more would share the work more evenly, but each sends statistics up, which are what a round of boosting costs
+SPLITS_PER_WORKER = 2
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
 HEAR_S = 0.2
 
@@ -40,16 +39,8 @@ HEAR_S = 0.2
 class _Process:
     """One worker, and what it has been told."""
 
-    def __init__(self) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "mrml.engines.worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-        assert self.popen.stdin is not None and self.popen.stdout is not None
-        self.stdin: BinaryIO = self.popen.stdin  # type: ignore[assignment]
-        self.stdout: BinaryIO = self.popen.stdout  # type: ignore[assignment]
+    def __init__(self, fork: bool = False) -> None:
+        self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
         self.told: dict[str, int] = {}
         self.task: int | None = None
 
@@ -60,11 +51,7 @@ class _Process:
             self.told[message["op"]] = version
 
     def end(self) -> None:
-        for stream in (self.stdin, self.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()
-        self.popen.kill()
-        self.popen.wait()
+        self._started.end()
 
 
 class LocalEngine(Engine):
@@ -79,22 +66,27 @@ class LocalEngine(Engine):
         self._folder = scratch.make(cache_dir)
         self._context: list[dict[str, Any]] = []
         self._version = 0
-        # started before anything is planned: importing NumPy and pyarrow takes them 0.2 s
-        self._processes = [_Process() for _ in range(self.n_workers)]
+        #: the worker that did a task last
+        self._owners: dict[str, dict[int, int]] = {}
+        # started before anything is planned: a new interpreter takes 0.15 s to import NumPy and pyarrow
+        fork = start.may_fork()
+        self._processes = [_Process(fork) for _ in range(self.n_workers)]
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [p.popen.pid for p in self._processes]
+        return [p.child.pid for p in self._processes]
 
     def workers(self) -> int:
         return self.n_workers
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         spec = algorithm.spec()
-        n_splits = self._open(dataset, min(self.split_bytes, dataset.n_bytes // (4 * self.n_workers) + 1))
+        n_splits = self._open(
+            dataset, min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
+        )
         self._know({"op": "algorithm", "algorithm": spec})
-        self._know({"op": "state", "state": state.to_wire()})
+        self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle = Shuffle()
 
         def take(answer: dict[str, Any]) -> None:
@@ -150,6 +142,7 @@ class LocalEngine(Engine):
         self.report = Report()
         waiting = deque(range(n_tasks))
         attempts = [0] * n_tasks
+        owners = self._owners.setdefault(op, {})
         done = 0
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
@@ -158,7 +151,7 @@ class LocalEngine(Engine):
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
                     while self._processes[number].task is None and waiting:
-                        task = waiting.popleft()
+                        task = _pick(waiting, owners, number)
                         attempts[task] += 1
                         if not self._start(self._processes[number], op, task):
                             self._replace(number, selector, waiting, attempts)
@@ -170,6 +163,7 @@ class LocalEngine(Engine):
                         self._replace(self._processes.index(process), selector, waiting, attempts)
                         continue
                     self._finish(process, answer)
+                    owners[answer["task"]] = self._processes.index(process)
                     take(answer)
                     done += 1
 
@@ -199,9 +193,9 @@ class LocalEngine(Engine):
         task = dead.task
         if task is not None:
             if attempts[task] >= MAX_ATTEMPTS:
-                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {dead.popen.returncode}"
+                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {dead.child.returncode}"
                 raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
-            log.warning("worker %d died (exit code %d): split %d runs again", number, dead.popen.returncode, task)
+            log.warning("worker %d died (exit code %d): split %d runs again", number, dead.child.returncode, task)
             waiting.appendleft(task)
         self._processes[number] = _Process()
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
@@ -217,6 +211,15 @@ class LocalEngine(Engine):
         for process in self._processes:
             process.end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pick(waiting: deque[int], owners: dict[int, int], worker: int) -> int:
+    """The next task for a worker: one it did before, since it may remember rows; else nobody's; else another's last."""
+    mine = next((t for t in waiting if owners.get(t) == worker), None)
+    free = next((t for t in waiting if t not in owners), None) if mine is None else mine
+    task = waiting[-1] if free is None else free
+    waiting.remove(task)
+    return task
 
 
 def _fetch(body: Any) -> Callable[[], bytes]:

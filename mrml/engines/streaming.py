@@ -20,7 +20,7 @@ from typing import Any
 from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines import scratch
+from mrml.engines import mrjob_compat, scratch
 from mrml.engines.base import Engine
 from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
@@ -91,8 +91,12 @@ class StreamingEngine(Engine):
         number = self._number(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
-        path.write_bytes(wire.dumps({**task, "store": self._store_path(number)}))
+        path.write_bytes(wire.dumps({**task, "store": self._store_path(number), "heads": self._heads(number, dataset)}))
         return str(path)
+
+    def _heads(self, number: int, dataset: Dataset) -> list[Any]:
+        """The beginnings of the files, where tasks are fed and do not read them themselves."""
+        return []
 
     def _store_path(self, number: int) -> str | None:
         """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
@@ -154,7 +158,7 @@ class StreamingEngine(Engine):
 
     def _options(self) -> list[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
-        environment = {**pin.VARIABLES, "PYTHONPATH": path}
+        environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT, "PYTHONPATH": path}
         local = ["--local-tmp-dir", str(self._folder)]
         if self.runner == "local":
             local += ["--no-bootstrap-mrjob", "--num-cores", str(self.n_tasks)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: a task sends up what it holds when its statistics pass this many bytes: memory stays bounded
 HELD_BYTES = 64 << 20
+#: hosts that are named for a fingerprint
+MOST_HOSTS = 10
 
 #: receives the wire bytes of one node of one key
 Sink = Callable[[str, Node, bytes], None]
@@ -31,7 +34,8 @@ Sink = Callable[[str, Node, bytes], None]
 
 @dataclass
 class Report:
-    """What a task counted: rows, records and malformed ones, the first problems, who computed, and when.
+    """What a task counted: rows, of them those to validate with, records and malformed ones, the first problems, who
+    computed, and when.
 
     ``seconds`` are those of all tasks together: ``read`` until a block is decoded, ``map`` with reading, ``reduce``.
     ``spans`` tell when the first task of a kind began and the last one ended, in seconds since 1970 by the clocks of
@@ -39,17 +43,20 @@ class Report:
     """
 
     n_rows: int = 0
+    n_valid: int = 0
     n_records: int = 0
     n_bad: int = 0
     n_bytes_out: int = 0
     problems: list[str] = field(default_factory=list)
-    fingerprints: list[str] = field(default_factory=list)
+    #: of each fingerprint of kernels, some hosts that have it
+    fingerprints: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     spans: dict[str, list[float]] = field(default_factory=dict)
 
     def see(self, block: Block) -> None:
         """Count a block."""
         self.n_rows += block.n_rows
+        self.n_valid += block.n_rows if block.part == "valid" else 0
         self.n_records += block.n_records
         self.n_bad += block.n_bad
         self.problems = (self.problems + list(block.problems))[:10]
@@ -57,11 +64,12 @@ class Report:
     def merge(self, other: Report) -> None:
         """Add another task's figures."""
         self.n_rows += other.n_rows
+        self.n_valid += other.n_valid
         self.n_records += other.n_records
         self.n_bad += other.n_bad
         self.n_bytes_out += other.n_bytes_out
         self.problems = (self.problems + other.problems)[:10]
-        self.fingerprints = sorted({*self.fingerprints, *other.fingerprints})
+        self.fingerprints = merged_hosts(self.fingerprints, other.fingerprints)
         for what, seconds in other.seconds.items():
             self._spend(what, seconds)
         for what, span in other.spans.items():
@@ -108,6 +116,17 @@ class Report:
         read = min(share, 1.0) * (mapped - first)
         rest = {"read": read, "map": mapped - first - read, "reduce": max(reduced - mapped, 0.0)}
         return {"launch": ended - began - sum(rest.values()), **rest}
+
+
+def kernels_here() -> dict[str, list[str]]:
+    """The fingerprint of this process and its host, as a Report has them."""
+    return {fingerprint(): [platform.node()]}
+
+
+def merged_hosts(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Hosts by fingerprint, of each the first few names."""
+    prints = sorted({*one, *other})
+    return {p: sorted({*one.get(p, ()), *other.get(p, ())})[:MOST_HOSTS] for p in prints}
 
 
 def task_error(error: Exception, place: str) -> MrmlError:
@@ -161,7 +180,7 @@ def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iter
 @prints_to_stderr()
 def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink) -> Report:
     """Run ``algorithm.map`` over the blocks and send up the maximal nodes of every key."""
-    report = Report(fingerprints=[fingerprint()])
+    report = Report(fingerprints=kernels_here())
     with report.spending("map"):
         _map_blocks(algorithm, state, report.reading(source), sink, report)
     return report
@@ -177,11 +196,14 @@ def _map_blocks(algorithm: Algorithm, state: State, source: Iterable[Block], sin
         report.n_bytes_out += len(message)
         sink(key, node, message)
 
-    def flush() -> None:
+    def flush_nodes() -> None:
         for key in sorted(partials):
             for node, statistic in partials[key].parts():
                 emit(key, node, statistic)
         partials.clear()
+
+    def flush() -> None:
+        flush_nodes()
         for key in sorted(kept):
             emit(key, EXACT, kept[key])
         kept.clear()
@@ -190,7 +212,9 @@ def _map_blocks(algorithm: Algorithm, state: State, source: Iterable[Block], sin
     first = 0
     for block in source:
         if block.file != file or held > HELD_BYTES:
-            flush()
+            if held > HELD_BYTES:
+                flush()
+            flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
             file, first, held = block.file, block.index, 0
         report.see(block)
         into = Into(lambda key: algorithm.statistic(state, key), kept)

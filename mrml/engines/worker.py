@@ -123,19 +123,18 @@ def end_with(driver: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main() -> None:
-    """Serve until stdin ends."""
+def run(driver: int, source: BinaryIO, sink: BinaryIO) -> None:
+    """Serve until the source ends, or the driver."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    end_with(int(sys.argv[1]))
-    out = os.fdopen(os.dup(1), "wb")
+    end_with(driver)
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages
     preload()
     worker = Worker()
     while True:
         try:
-            message = receive(sys.stdin.buffer)
+            message = receive(source)
         except EOFError:
             return
         try:
@@ -145,10 +144,10 @@ def main() -> None:
             answer = tell(task_error(error, place))
         if answer is not None:
             try:
-                send(out, {**answer, "task": message.get("task", -1)})
+                send(sink, {**answer, "task": message.get("task", -1)})
             except BrokenPipeError:  # the driver is gone
                 return
 
 
 if __name__ == "__main__":
-    main()
+    run(int(sys.argv[1]), sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mrml.data.block import CSR, Array, Block, Coded
-from mrml.engines.task import Report, prints_to_stderr
+from mrml.engines.task import Report, kernels_here, prints_to_stderr
 from mrml.errors import ConfigError, nearest
 from mrml.folder import ASIDE, Folder
-from mrml.kernels.fingerprint import fingerprint
 from mrml.model import Model, Prediction
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number:
 
     Every attempt writes aside under a name of its own and renames: equal bytes, so which attempt is last is all one.
     """
-    report = Report(fingerprints=[fingerprint()])
+    report = Report(fingerprints=kernels_here())
     with report.spending("map"):
         _write_blocks(model, report.reading(source), scoring, number, report)
     return report

@@ -48,7 +48,14 @@ def empty(coef: Array, order: int) -> dict[str, Array]:
 
 
 def dense_pass(
-    loss: Loss, chunks: Chunks, y: Array, weight: Array | None, offset: Array | None, coef: Array, order: int
+    loss: Loss,
+    chunks: Chunks,
+    y: Array,
+    weight: Array | None,
+    offset: Array | None,
+    coef: Array,
+    order: int,
+    gram: bool = False,
 ) -> dict[str, Array]:
     """The sums over chunks (rows, (n, n_features) float64), whose arrays it may overwrite.
 
@@ -57,8 +64,11 @@ def dense_pass(
     y, weight, offset : (n_rows,) float64; weight and offset may be None.
     coef : (n_trials, n_outputs, n_features + 1) float64, the intercept last.
     order : 0 loss; 1 and gradient; 2 and Hessian (n_outputs, n_features + 1, n_outputs, n_features + 1).
+    gram : in the place of a Hessian ``[X, 1]' diag(weight) [X, 1]`` (1, n_features + 1, 1, n_features + 1).
     """
-    sums = empty(coef, order)
+    sums = empty(coef, 1 if gram else order)
+    if gram:
+        order, sums["hessian"] = 1, np.zeros((1, coef.shape[-1]) * 2)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows, x in chunks:
             raw = _raw(x, coef, None if offset is None else offset[rows])
@@ -67,6 +77,8 @@ def dense_pass(
             if gradient is not None:
                 sums["gradient"][..., :-1] += _times(gradient, x).reshape(*coef.shape[:2], -1)
                 sums["gradient"][..., -1] += np.add.reduce(gradient, axis=-1)
+            if gram:
+                curvature = (np.ones(len(x)) if w is None else w)[None]
             if curvature is not None:
                 _add_hessian(sums["hessian"], x, w, curvature)
     return sums

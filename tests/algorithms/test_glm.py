@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from mrml import model as models
 from mrml import wire
 from mrml.algorithm import State, from_spec
+from mrml.algorithms import glm_solver
 from mrml.algorithms.glm import Linear, Logistic, Poisson, Softmax
 from mrml.algorithms.glm_model import GLMModel
 from mrml.algorithms.glm_solver import GLM
@@ -407,11 +408,10 @@ def test_collinear_and_constant_columns_change_no_prediction(name: str, solver: 
         atol=1e-6,
     )
     assert wide.facts["converged"] and np.abs(wide.standard_coef).max() < 10
-    if solver == "newton":
-        outputs = 2 if name == "softmax" else 1
-        assert wide.facts["dropped_directions"] == 2 * outputs + len(wide.coef)
-        assert wide.facts["dependent_columns"] == ["x0", "x1", "x2", "x3", "x4", "x5"]
-        assert plain.facts["dropped_directions"] == 0 and plain.facts["dependent_columns"] == []
+    outputs = 2 if name == "softmax" else 1
+    assert wide.facts["dropped_directions"] == 2 * outputs + len(wide.coef)
+    assert wide.facts["dependent_columns"] == ["x0", "x1", "x2", "x3", "x4", "x5"]
+    assert plain.facts["dropped_directions"] == 0 and plain.facts["dependent_columns"] == []
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
@@ -495,7 +495,30 @@ def test_the_hessian_is_the_differences_of_the_gradient(name: str, options: dict
 def test_newton_takes_few_rounds_and_lbfgs_not_many(name: str) -> None:
     rows = make(name, n=1000, p=6, offset=None)
     assert fit(ALGORITHMS[name](solver="newton"), rows).facts["rounds"] <= 8
-    assert fit(ALGORITHMS[name](solver="lbfgs"), rows).facts["rounds"] <= 40
+    assert fit(ALGORITHMS[name](solver="lbfgs"), rows).facts["rounds"] <= 20
+
+
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}, {"fit_intercept": False, "standardise": False}])
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_lbfgs_sets_out_as_newton_does(name: str, options: dict[str, bool]) -> None:
+    rows = make(name, n=300, p=4, **({"offset": None} if name == "softmax" else {}))
+    directions = []
+    for solver in ("newton", "lbfgs"):
+        algorithm = ALGORITHMS[name](solver=solver, l2=0.01, **options)
+        state, tasks = algorithm.init(schema_of(rows)), [blocks_of(rows)]
+        while state["objective"] is None:
+            state = algorithm.update(state, map_round(algorithm, state, tasks))
+        directions.append(state["direction"])
+    np.testing.assert_allclose(directions[1], directions[0], rtol=1e-6, atol=1e-9)
+
+
+def test_lbfgs_of_many_parameters_begins_with_a_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = make("softmax", offset=None)
+    near = fit(Softmax(solver="lbfgs", l2=1e-3, tol=1e-9), rows)
+    monkeypatch.setattr(glm_solver, "METRIC_NUMBERS", 3 * 6 * 6 - 1)
+    far = fit(Softmax(solver="lbfgs", l2=1e-3, tol=1e-9), rows)
+    assert far.facts["rounds"] > near.facts["rounds"]
+    np.testing.assert_allclose(far.standard_coef, near.standard_coef, atol=1e-7)
 
 
 # ---- hard cases of the solvers

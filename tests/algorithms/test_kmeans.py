@@ -42,7 +42,7 @@ class Kept:
     def get(self, name: str) -> Any:
         return self.items.get(name)
 
-    def put(self, name: str, version: int, arrays: Any) -> None:
+    def put(self, name: str, version: int, arrays: Any, volatile: bool = False) -> None:
         self.items[name] = (version, arrays)
 
 

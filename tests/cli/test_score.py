@@ -51,6 +51,19 @@ def test_the_environment_names_the_data_and_the_engine(
     assert below.calls[0][2:4] == (DataConfig(data=("d",)), EngineConfig(workers=3))
 
 
+@pytest.mark.parametrize("command", [("predict", "m", "--output", "o"), ("evaluate", "m")])
+def test_a_variable_that_is_mistyped_is_refused_and_one_of_training_is_not(
+    mrml: Cli, below: Below, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    for name, value in {"MRML_TARGET": "y", "MRML_L2": "0.1", "MRML_K": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert mrml(*command, "--data", "d").code == 0
+    monkeypatch.setenv("MRML_WORKRES", "3")
+    done = mrml(*command, "--data", "d")
+    assert done.code == 2 and len(below.calls) == 1
+    assert "environment: unknown variable 'MRML_WORKRES'" in done.err and "MRML_WORKERS" in done.err
+
+
 @pytest.mark.parametrize("option", ["--target", "--features", "--window-bytes", "--schema"])
 def test_what_the_model_knows_is_no_option_of_scoring(mrml: Cli, option: str) -> None:
     assert f"unknown option {option}" in mrml("predict", "m", "--data", "d", "--output", "o", option, "x").err

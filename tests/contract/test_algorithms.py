@@ -26,7 +26,7 @@ from mrml import run, wire
 from mrml.algorithm import Algorithm, State, build, from_spec, hyperparameters, load_class
 from mrml.algorithms import TABLE, locate
 from mrml.algorithms import transforms as tf
-from mrml.algorithms.pipeline import Fitted, Pipeline
+from mrml.algorithms.pipeline import Pipeline
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.data.block import Array, Block, Coded
 from mrml.data.dataset import Dataset
@@ -41,7 +41,11 @@ EXAMPLE = "tests.examples.naive_bayes:GaussianNB"
 LEARNERS = (*TABLE, EXAMPLE)
 TRANSFORMS = {"impute": tf.Impute, "standardise": tf.Standardise, "onehot": tf.OneHot, "hash": tf.Hash, "bin": tf.Bin}
 #: few rounds are enough for a law
-SMALL = {"kmeans": {"k": 3, "max_iterations": 4}, "softmax": {"solver": "lbfgs", "max_iterations": 6}}
+SMALL = {
+    "kmeans": {"k": 3, "max_iterations": 4},
+    "softmax": {"solver": "lbfgs", "max_iterations": 6},
+    "boosting": {"rounds": 2, "max_depth": 3},
+}
 TARGETS = {"numeric": "count", "binary": "label", "classes": "kind", "none": None}
 ENTRIES = (*LEARNERS, *TRANSFORMS)
 ROOT = Path(__file__).parents[2]
@@ -72,7 +76,7 @@ def class_of(name: str) -> type[Algorithm]:
 
 def config_of(name: str, folder: Path, output: str = "unused", engine: EngineConfig | None = None) -> RunConfig:
     """A weighted training run of a learner."""
-    target = TARGETS[class_of(name).target]
+    target = TARGETS[class_of(name)().target]
     others = tuple(t for t in TARGETS.values() if t not in (None, target))
     data = DataConfig(data=(str(folder),), target=target, weight="w", exclude=others, window_bytes=WINDOW)
     return RunConfig(name, SMALL.get(name, {}), data, engine or EngineConfig(engine="inline"), output)
@@ -259,7 +263,7 @@ def test_rows_of_weight_zero_change_nothing(cases: Cases, name: str) -> None:
     """Of the algorithm; transforms take rows as they are, weighted or not, as scikit-learn's do."""
     pipeline, schema, raw = cases[name].algorithm, cases[name].schema, cases[name].blocks
     assert isinstance(pipeline, Pipeline)
-    fitted = Fitted(schema, State.from_wire(wire.loads(cases[name].expected))["fitted"])
+    fitted = pipeline.fitted_class(schema, State.from_wire(wire.loads(cases[name].expected))["fitted"])
     design = dataclasses.replace(schema, design=fitted.design)
     blocks = [fitted.block(b, pipeline.algorithm.lazy) for b in raw]
     rng = np.random.default_rng(8)

@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def test_the_report_counts_rows_malformed_ones_and_who_computed(engines: Any, da
         report = engine.report
         assert (report.n_rows, report.n_records, report.n_bad) == (726, 730, 4)
         assert len(report.problems) == 4 and all("'oops' is not a number" in p for p in report.problems)
-        assert report.fingerprints == [fingerprint()]
+        assert report.fingerprints == {fingerprint(): [platform.node()]}
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -236,7 +237,8 @@ def test_two_fingerprints_in_a_round_are_a_warning_and_are_written_down(
     assert len(warnings) == 1
     assert fingerprint() in warnings[0] and "impostor" in warnings[0] and "use one build of NumPy" in warnings[0]
     told = json.loads((tmp_path / "m" / "run.json").read_text())
-    assert told["fingerprints"] == sorted([fingerprint(), "impostor"])
+    assert told["fingerprints"] == {fingerprint(): [platform.node()], "impostor": [platform.node()]}
+    assert f"{fingerprint()} on {platform.node()}" in warnings[0] and f"impostor on {platform.node()}" in warnings[0]
     assert Impostor.__name__ in (tmp_path / "m" / "run.json").read_text()
 
 
@@ -280,7 +282,7 @@ def test_every_engine_writes_the_same_rows_in_input_order(
     report = engines(name).write(model, dataset, Scoring(str(tmp_path), format))
     found, wanted = rows_in(tmp_path, format), scored(dataset, model)
     assert [dict(row) for row in found] == wanted
-    assert (report.n_rows, report.n_bad, report.fingerprints) == (726, 4, [fingerprint()])
+    assert (report.n_rows, report.n_bad, list(report.fingerprints)) == (726, 4, [fingerprint()])
     assert engines(name).report is report
 
 

@@ -520,7 +520,7 @@ def test_a_model_of_parquet_scores_csv_and_jsonl_with_its_own_columns_and_blocks
         dataset = Dataset.open(DataConfig(data=(str(path),)), model, roles=("feature", "id", "offset"))
         assert dataset.schema.columns == model.columns and dataset.schema.window_bytes == model.window_bytes
         (block,) = blocks(dataset)
-        assert block.y is None and block.X.dtype == np.float32 and block.id.tolist() == [1, 2, 3, 4]
+        assert block.y is None and block.X.dtype == np.float32 and [int(i) for i in block.id] == [1, 2, 3, 4]
         expected = expected or block
         assert np.array_equal(block.X, expected.X) and plain(block.coded["s"]) == plain(expected.coded["s"])
     write(tmp_path / "new.csv", "i,x\n1,2\n")

@@ -130,9 +130,16 @@ FILES = (
          ("--group", "q")),
 )  # fmt: skip
 
+BLANK = (
+    "a.csv: its first line is blank, and it is there that the columns are named; delete the lines above the column "
+    "names, or say --header false"
+)
 COLUMNS = (
     Trap("a column that one part lacks", {"d/a.csv": R, "d/b.csv": rows(5, "b,y,c\n")},
          "b.csv, column 'a': is missing; known: b, c, y"),
+    Trap("a blank line above the column names", {"d/a.csv": "\n" + R}, BLANK),
+    Trap("spaces above the column names", {"d/a.csv": "  \n" + R}, BLANK),
+    Trap("a part with a blank line above its column names", {"d/a.csv": R, "d/b.csv": "\r\n" + R}, "b" + BLANK[1:]),
     Trap("a column that one part spells otherwise", {"d/a.csv": R, "d/b.csv": rows(5, "a,bb,y\n")},
          "b.csv, column 'b': is missing; did you mean 'bb'?"),
     Trap("a part without a header", {"d/a.csv": R, "d/b.csv": rows(5, "")},

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -130,7 +131,7 @@ def test_a_dry_run_tells_what_would_be_read_and_writes_nothing(place: Place) -> 
 def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> None:
     place.put({"d/a.csv": numbers(), "v.csv": numbers(30)})
     done = place(*LOGISTIC[:-1], "--valid", "v.csv")
-    assert done.code == 0 and done.out.startswith("logistic: 90 rows, ")
+    assert done.code == 0 and done.out.startswith("logistic: 60 rows, 30 rows to validate with, ")
     assert "model  m/model.json, m/model.npz\nnext   mrml evaluate m --data v.csv" in done.out
     start, *rounds = done.err.splitlines()
     assert (
@@ -139,7 +140,8 @@ def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> 
     )
     assert all(line.startswith(f"round {i}/") and "rows/s" in line for i, line in enumerate(rounds, 1))
     again = place(*LOGISTIC[:-1], "--valid", "v.csv", "--overwrite", "--json", "--log-format", "json")
-    assert json.loads(again.out)["valid"]["n_rows"] == 30
+    ran = json.loads(again.out)
+    assert (ran["n_rows"], ran["valid_rows"], ran["valid"]["n_rows"]) == (60, 30, 30)
     events = [json.loads(line)["event"] for line in again.err.splitlines()]
     assert events == ["start"] + ["round"] * len(rounds)
 
@@ -350,6 +352,41 @@ def test_predictions_are_the_model_s_in_the_order_of_the_input(place: Place, for
     by_id = scored(place, *more, "--id", "key")
     assert list(by_id[0]) == ["id", "prediction"] and [r["id"] for r in by_id] == [w[2] for w in wanted]
     assert [r["prediction"] for r in by_id] == [r["prediction"] for r in by_row]
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_rows_without_the_model_s_id_are_told_by_file_and_row_with_a_note(place: Place, format_: str) -> None:
+    place.put({"d/a.csv": measured(), "e/b.csv": "x,a,b\n1,2,3.5\n1,4,5\n"})
+    assert place(*LINEAR, "--id", "key").code == 0
+    table = pa_csv.read_csv(place.here / "e/b.csv")
+    if format_ == "parquet":
+        pq.write_table(table, place.here / "e/b.parquet")
+    elif format_ == "jsonl":
+        place.put({"e/b.jsonl": "".join(json.dumps(row) + "\n" for row in table.to_pylist())})
+    done = place("predict", "m", "--data", f"e/b.{format_}", "--output", "p", *INLINE[:-1])
+    assert done.code == 0, done.err
+    assert f"b.{format_}: there is no column 'key', the id when the model was trained" in done.err
+    assert [(r["file"], r["row"]) for r in predictions(place.here / "p")] == [(f"b.{format_}", 0), (f"b.{format_}", 1)]
+    named = place("predict", "m", "--data", f"e/b.{format_}", "--output", "q", "--id", "key", *INLINE)
+    assert named.code == 3 or format_ == "jsonl"  # a key that is in no object is null in each
+
+
+def test_rows_may_be_told_by_another_id_than_the_one_the_model_was_trained_with(place: Place) -> None:
+    rows = measured().splitlines()
+    place.put({"d/a.csv": "\n".join(["n," + rows[0], *(f"{i},{row}" for i, row in enumerate(rows[1:]))])})
+    assert place(*LINEAR, "--id", "n", "--exclude", "key").code == 0
+    by_number = scored(place, "--data", "d")
+    by_key = scored(place, "--data", "d", "--id", "key")
+    assert [r["id"] for r in by_number[:2] + by_key[:2]] == ["0", "1", "k0", "k1"]
+    assert [r["prediction"] for r in by_number] == [r["prediction"] for r in by_key]
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl", "parquet"])
+def test_the_ids_of_csv_keep_their_zeros(place: Place, format_: str) -> None:
+    place.put({"d/a.csv": measured().replace("k", "00")})
+    assert place(*LINEAR, "--exclude", "00ey").code == 0
+    rows = scored(place, "--data", "d", "--id", "00ey", "--format", format_)
+    assert [r["id"] for r in rows[:3]] == ["000", "001", "002"]
 
 
 def test_predictions_are_the_same_rows_on_every_engine_and_cut(place: Place) -> None:

@@ -98,8 +98,9 @@ def test_the_attempt_that_failed_is_told_and_not_those_that_were_killed_with_the
         "application_1_0002", "FINISHED", "FAILED", "Task failed task_1_0002_m_000001", "", 0, "", (), True
     )
     failed = {"id": "attempt_1_0002_m_000001_0", "state": "FAILED", "diagnostics": 'Cannot run program "/p"'}
+    tasks = [{"id": f"task_1_0002_m_00000{i}", "state": "FAILED", "type": "MAP"} for i in (0, 1)]
     answers = {
-        "tasks": {"tasks": {"task": [{"id": f"task_1_0002_m_00000{i}", "state": "FAILED"} for i in (0, 1)]}},
+        "tasks": {"tasks": {"task": tasks}},
         "task_1_0002_m_000000/attempts": {"taskAttempts": {"taskAttempt": {"id": "x", "state": "KILLED"}}},
         "task_1_0002_m_000001/attempts": {"taskAttempts": {"taskAttempt": failed}},
     }  # fmt: skip

@@ -17,8 +17,8 @@ import pytest
 
 from mrml import wire
 from mrml.data.dataset import Dataset
-from mrml.engines import local, worker
-from mrml.engines.local import MAX_ATTEMPTS, LocalEngine
+from mrml.engines import local, start, worker
+from mrml.engines.local import MAX_ATTEMPTS, SPLITS_PER_WORKER, LocalEngine
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
@@ -81,7 +81,9 @@ def test_a_split_on_which_every_worker_dies_ends_the_round_after_four_and_is_nam
     assert len(warned(caplog)) == 3
     split = caught.value.place
     assert all(message.endswith(f"{split} runs again") for message in warned(caplog))
-    blocks = dataset.splits(min(SPLIT_BYTES, dataset.n_bytes // 8 + 1))[int(split.split()[1])]
+    blocks = dataset.splits(min(SPLIT_BYTES, dataset.n_bytes // (SPLITS_PER_WORKER * engine.n_workers) + 1))[
+        int(split.split()[1])
+    ]
     assert any(r.file == 1 and r.first <= 3 and (r.stop is None or r.stop > 3) for r in blocks)
     assert "4 workers died on it, the last with exit code -9" in str(caught.value)
     assert drive(engine, Exercise(n_rounds=2), dataset) == by_hand(Exercise(n_rounds=2), dataset)
@@ -122,13 +124,15 @@ def test_an_interrupt_in_a_round_leaves_no_stale_answer(
 # ---- a driver that dies
 
 DRIVER = """
-import sys, json
+import sys, json, threading
 from pathlib import Path
 from mrml.engines.local import LocalEngine
 from tests.exercise import Exercise, make_dataset
 folder = Path(sys.argv[1])
-dataset = make_dataset(folder)
+if sys.argv[3] == "spawned":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 engine = LocalEngine(2, 2000, str(folder / "cache"))
+dataset = make_dataset(folder)
 algorithm = Exercise(slow_s=float(sys.argv[2]))
 if not algorithm.slow_s:
     engine.round(algorithm, algorithm.init(dataset.schema), dataset)
@@ -139,12 +143,13 @@ input()
 """
 
 
+@pytest.mark.parametrize("how", ["forked", "spawned"])
 @pytest.mark.parametrize("when", ["idle", "computing", "starting"])
-def test_workers_end_when_their_driver_is_killed(tmp_path: Path, when: str) -> None:
+def test_workers_end_when_their_driver_is_killed(tmp_path: Path, when: str, how: str) -> None:
     """Whatever they do, also when they have a split to compute before they could look; the next run sweeps up."""
     slow_s = 0.0 if when == "idle" else 600.0
     with subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path), str(slow_s)], cwd=ROOT, text=True,
+        [sys.executable, "-c", DRIVER, str(tmp_path), str(slow_s), how], cwd=ROOT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as driver:  # fmt: skip
         assert driver.stdout is not None
@@ -166,6 +171,41 @@ def _until_computing(cache: Path) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and len(list(cache.rglob("*.block"))) < 2:
         time.sleep(0.02)
+
+
+# ---- how workers start
+
+FORKING = """
+import os, signal, sys, threading
+from pathlib import Path
+from mrml.engines import start
+from mrml.engines.local import LocalEngine
+from tests.contract.test_engines import by_hand, drive
+from tests.exercise import Exercise, make_dataset
+print("unsent", end="")
+told = [start.may_fork()]
+with LocalEngine(3, 2000) as engine:
+    dataset, algorithm = make_dataset(Path(sys.argv[1])), Exercise(n_rounds=2)
+    told += [b"mrml.engines.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0") for pid in engine.pids]
+    told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
+    os.kill(engine.pids[0], signal.SIGKILL)
+    told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
+    engine._processes[1].stdin.close()
+    told.append(engine._processes[1].child.wait())
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print("", told, start.may_fork())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is an interpreter of its own")
+def test_a_process_without_threads_forks_its_workers_and_each_has_its_pipes_to_itself(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING, str(tmp_path)], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    assert done.stdout == "unsent [True, False, False, False, True, True, 0] False\n"
+
+
+def test_a_process_that_did_not_pin_its_kernels_forks_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrml.PINNED", False)
+    assert not start.may_fork()
 
 
 # ---- messages

@@ -1,0 +1,174 @@
+"""Growing trees in the driver: which nodes split, which are looked at next, and what a finished tree is.
+
+``depthwise`` splits every node of a level that gains (XGBoost).  ``leafwise`` splits the leaf that gains most until
+there are ``max_leaves`` (LightGBM), yet needs about as many rounds as the tree is deep: every round replays best-first
+over the gains that are known.  Leaves that are not looked at yet could only take places away from those that are, so a
+node which is not split in the replay never will be, and the children of those that are split are looked at next.  When
+no child is left to look at, the replay is the tree.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mrml.data.block import Array
+from mrml.kernels import trees as kernel
+from mrml.kernels.trees import Rules, Splits, Step
+
+#: A node while its tree grows: its best split, whether it is ``split`` in the tree, its children (``left`` and the one
+#: after it, -1: none), integer sums of the node and of the left child, bounds of its value.
+NODE = np.dtype(
+    [("feature", "i4"), ("bin", "i4"), ("missing_left", "u1"), ("categories", "u4", 8), ("split", "u1"), ("left", "i4"),
+     ("depth", "i4"), ("gain", "f8"), ("g", "i8"), ("h", "i8"), ("rows", "i8"), ("gl", "i8"), ("hl", "i8"),
+     ("lower", "f8"), ("upper", "f8")]
+)  # fmt: skip
+#: A node of a finished tree: ``feature`` is -1 in a leaf; ``value`` is what a leaf adds to the raw prediction.
+TREE_NODE = np.dtype(
+    [("feature", "i4"), ("bin", "i4"), ("missing_left", "u1"), ("categories", "u4", 8), ("left", "i4"), ("value", "f8"),
+     ("gain", "f8"), ("cover", "f8"), ("rows", "i8")]
+)  # fmt: skip
+
+
+def to_wire(nodes: Array) -> dict[str, Array]:
+    """The fields of an array of nodes."""
+    assert nodes.dtype.names is not None
+    return {name: np.ascontiguousarray(nodes[name]) for name in nodes.dtype.names}
+
+
+def from_wire(tree: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
+    """The inverse of :func:`to_wire`."""
+    out = np.zeros(len(tree["feature"]), dtype)
+    for name, values in tree.items():
+        out[name] = values
+    return out
+
+
+def root() -> Array:
+    """A tree of one node that was not looked at yet."""
+    return _leaves(1)
+
+
+def _leaves(n: int) -> Array:
+    nodes = np.zeros(n, NODE)
+    nodes["feature"] = nodes["left"] = -1
+    nodes["gain"], nodes["lower"], nodes["upper"] = -np.inf, -np.inf, np.inf
+    return nodes
+
+
+def look(nodes: Array, at: Array, splits: Splits, g: Array, h: Array, rows: Array) -> None:
+    """Put down what was found for the nodes ``at``."""
+    nodes["g"][at], nodes["h"][at], nodes["rows"][at] = g, h, rows
+    for name in ("gain", "feature", "bin", "missing_left", "gl", "hl", "categories"):
+        nodes[name][at] = getattr(splits, name)
+
+
+def choose(nodes: Array, min_gain: float, max_leaves: int) -> None:
+    """Decide which nodes are split; ``max_leaves`` 0: all that gain."""
+    gains = (nodes["feature"] >= 0) & (nodes["gain"] > 0) & (nodes["gain"] >= min_gain)
+    nodes["split"] = gains
+    if not max_leaves:
+        return
+    nodes["split"] = 0
+    heap = [(-nodes["gain"][0], 0)] if gains[0] else []
+    for _ in range(max_leaves - 1):
+        if not heap:
+            return
+        _, k = heapq.heappop(heap)
+        nodes["split"][k] = 1
+        left = int(nodes["left"][k])
+        for child in (left, left + 1) if left >= 0 else ():
+            if gains[child]:
+                heapq.heappush(heap, (-nodes["gain"][child], child))
+
+
+def branch(nodes: Array, monotone: Array, rules: Rules, g_unit: float, h_unit: float) -> tuple[Array, Array]:
+    """Give children to the nodes that are newly split: the nodes with them, and the ids of the left children."""
+    at = np.flatnonzero((nodes["split"] == 1) & (nodes["left"] < 0))
+    if not len(at):
+        return nodes, at
+    children = _leaves(2 * len(at))
+    parent = nodes[at]
+    for side, sums in enumerate(
+        ((parent["gl"], parent["hl"]), (parent["g"] - parent["gl"], parent["h"] - parent["hl"]))
+    ):
+        part = children[side::2]
+        part["g"], part["h"] = sums
+        # until it is looked at: rows in proportion to hessians
+        part["rows"] = np.rint(parent["rows"] * (part["h"] / np.maximum(parent["h"], 1)))
+        part["depth"] = parent["depth"] + 1
+        part["lower"], part["upper"] = parent["lower"], parent["upper"]
+    if monotone.any():
+        _bound(children, parent, monotone[parent["feature"]], rules, g_unit, h_unit)
+    first = len(nodes) + 2 * np.arange(len(at))
+    nodes["left"][at] = first
+    return np.concatenate([nodes, children]), first
+
+
+def _bound(children: Array, parent: Array, sign: Array, rules: Rules, g_unit: float, h_unit: float) -> None:
+    """Children of a monotone column keep to their sides of the middle, as in XGBoost."""
+    w = weights(children, rules, g_unit, h_unit)
+    middle = (w[::2] + w[1::2]) / 2
+    for side, limits in ((0, ("lower", "upper")), (1, ("upper", "lower"))):
+        part = children[side::2]
+        for name, direction in zip(limits, (-1, 1), strict=True):
+            here = sign == direction
+            part[name][here] = middle[here]
+
+
+def weights(nodes: Array, rules: Rules, g_unit: float, h_unit: float) -> Array:
+    """(n,) float64: what leaves of these sums would add, before the learning rate."""
+    g, h = nodes["g"] * g_unit, nodes["h"] * h_unit
+    out: Array = kernel.leaf_weight(g, h, rules.l2, rules.l1, rules.max_delta_step, nodes["lower"], nodes["upper"])
+    return out
+
+
+def finished(nodes: Array, values: Array, h_unit: float) -> Array:
+    """The tree of the split nodes, level by level, children side by side; ``values`` (n,) of all nodes."""
+    order, k = [0], 0
+    left = np.full(len(nodes), -1, np.int32)
+    while k < len(order):
+        at = order[k]
+        if nodes["split"][at]:
+            left[at] = len(order)
+            order += [int(nodes["left"][at]), int(nodes["left"][at]) + 1]
+        k += 1
+    kept = nodes[order]
+    inner = kept["split"] == 1
+    out = np.zeros(len(order), TREE_NODE)
+    for name in ("bin", "missing_left", "categories", "gain"):
+        out[name][inner] = kept[name][inner]
+    out["feature"] = np.where(inner, kept["feature"], -1)
+    out["left"], out["rows"], out["cover"] = left[order], kept["rows"], kept["h"] * h_unit
+    out["value"] = np.where(inner, 0.0, values[order])
+    return out
+
+
+def leaf_values(nodes: Array, values: Array) -> Array:
+    """(n,) float64: for every node what the leaf adds that its rows end in; below a leaf, that leaf's value."""
+    out: Array = values.copy()
+    cut = np.zeros(len(nodes), bool)
+    for k in np.flatnonzero(nodes["left"] >= 0).tolist():  # children come after their parents
+        if cut[k] or not nodes["split"][k]:
+            children = slice(nodes["left"][k], nodes["left"][k] + 2)
+            out[children], cut[children] = out[k], True
+    return out
+
+
+def leaf_of(nodes: Array) -> Array:
+    """(n,) int64: for every node the leaf of the tree that its rows end in."""
+    return leaf_values(nodes, np.arange(len(nodes)))
+
+
+def step_of(nodes: Array, n_bins: Array) -> Step:
+    """How rows move through the nodes of one tree, growing or finished."""
+    feature = nodes["feature"]
+    if "split" in (nodes.dtype.names or ()):
+        feature = np.where(nodes["split"] == 1, feature, -1)
+    out: Step = kernel.step_of(
+        feature, nodes["left"], nodes["bin"], nodes["missing_left"], nodes["categories"], n_bins
+    )  # fmt: skip
+    return out

@@ -1,0 +1,172 @@
+"""The model of boosted trees: every tree as rows of a few arrays, readable with NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mrml.algorithms.objectives import objective_of
+from mrml.data.block import Array, Block
+from mrml.errors import InputError
+from mrml.kernels import trees as kernel
+from mrml.model import Model, Prediction
+from mrml.schema import Bins
+
+#: a threshold that every number is left of
+EVERYTHING = np.float32(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Trees one after the other; a node's children are ``left`` and ``left + 1`` of its own tree.
+
+    Attributes
+    ----------
+    sizes : (n_trees,) int32, nodes of each.
+    feature : (n_nodes,) int32, -1 in a leaf.
+    threshold : (n_nodes,) float32: values below it go left; NaN in a leaf and in a split of categories.
+    missing_left : (n_nodes,) uint8.
+    left : (n_nodes,) int32.
+    categories : (n_nodes, 8) uint32, the codes that go left.
+    value : (n_nodes,) float64, what a leaf adds; each is a float32.
+    gain, cover : (n_nodes,) float64; rows : (n_nodes,) int64.
+    """
+
+    sizes: Array
+    feature: Array
+    threshold: Array
+    missing_left: Array
+    left: Array
+    categories: Array
+    value: Array
+    gain: Array
+    cover: Array
+    rows: Array
+
+    @staticmethod
+    def of(nodes: Array, sizes: Array, bins: Bins) -> Trees:
+        """From finished nodes, whose bins become thresholds."""
+        threshold = np.full(len(nodes), np.nan, np.float32)
+        for k in np.flatnonzero((nodes["feature"] >= 0) & (nodes["bin"] >= 0)).tolist():
+            cuts = bins.cuts[nodes["feature"][k]]
+            at = nodes["bin"][k]
+            threshold[k] = cuts[at] if at < len(cuts) else EVERYTHING
+        names = ("feature", "missing_left", "left", "categories", "value", "gain", "cover", "rows")
+        return Trees(sizes.copy(), threshold=threshold, **{n: np.ascontiguousarray(nodes[n]) for n in names})
+
+    @property
+    def starts(self) -> Array:
+        """(n_trees + 1,) int64: where each tree begins."""
+        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name; sets of categories only where there are any."""
+        out = {k: v for k, v in vars(self).items() if k != "categories"}
+        used = np.flatnonzero((self.feature >= 0) & np.isnan(self.threshold))
+        return out | {"category_nodes": used.astype(np.int32), "categories": self.categories[used]}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Array]) -> Trees:
+        """The inverse of :meth:`arrays`."""
+        sets = np.zeros((len(arrays["feature"]), 8), np.uint32)
+        sets[arrays["category_nodes"]] = arrays["categories"]
+        names = [n for n in Trees.__dataclass_fields__ if n != "categories"]
+        return Trees(categories=sets, **{n: arrays[n] for n in names})
+
+    def raw_prediction(self, x: Array, base: Array) -> Array:
+        """(n_outputs, n_rows) float64 of x (n_rows, n_features) float32, NaN missing: ``base`` and the leaves, tree by
+        tree."""
+        out = np.repeat(base[:, None], len(x), axis=1)
+        kernel.with_numba().predict(x, self, out)
+        return out
+
+
+@dataclass(frozen=True)
+class TreesModel(Model):
+    """``raw = base + sum of leaves + offset``, and the inverse link of the objective.
+
+    Attributes
+    ----------
+    objective : its name.
+    trees : with several outputs, tree k adds to output ``k % n_outputs``.
+    base : (n_outputs,) float64.
+    names : of the features; empty for LibSVM.
+    history : a pair of training and validation loss for each iteration.
+    """
+
+    objective: str
+    trees: Trees
+    base: Array
+    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Sequence[float | None]] = ()
+
+    output: ClassVar[str] = "numeric"
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss whose deviance suits the model."""
+        return objective_of(self.objective, self.params).deviance
+
+    def raw_prediction(self, block: Block) -> Array:
+        """(n_outputs, n_rows) float64 in link space, offset included."""
+        if not isinstance(block.X, np.ndarray) or block.n_features != len(self.names):
+            finding = f"{block.n_features} features, the model has {len(self.names)}"
+            raise InputError(f"file {block.file}, block {block.index}", finding, "score the columns it was trained on")
+        raw = self.trees.raw_prediction(block.X, self.base)
+        return raw if block.offset is None else raw + block.offset
+
+    def predict(self, block: Block) -> Prediction:
+        raw = self.raw_prediction(block)
+        return Prediction(objective_of(self.objective, self.params).inverse_link(raw), None, raw[0])
+
+    def importance(self) -> dict[str, dict[str, float]]:
+        """By kind (gain, cover, count) the total of every feature that splits, the largest first."""
+        t, inner = self.trees, self.trees.feature >= 0
+        out = {}
+        for kind, values in (("gain", t.gain), ("cover", t.cover), ("count", np.ones(len(t.gain)))):
+            sums = np.bincount(t.feature[inner], values[inner], minlength=len(self.names))
+            order = np.argsort(-sums, kind="stable")
+            out[kind] = {self.names[j]: float(sums[j]) for j in order if sums[j] > 0}
+        return out
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective,
+            "names": list(self.names),
+            "classes": list(self.classes),
+            "params": dict(self.params),
+            "facts": dict(self.facts),
+            "history": [list(h) for h in self.history],
+            "importance": self.importance(),
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        return {"base": self.base} | {f"trees.{k}": v for k, v in self.trees.arrays().items()}
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> TreesModel:
+        trees = Trees.from_arrays({k.removeprefix("trees."): v for k, v in arrays.items() if k.startswith("trees.")})
+        return cls(
+            header["objective"], trees, arrays["base"], tuple(header["names"]), tuple(header["classes"]),
+            header["params"], header["facts"], header["history"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TreesClassifier(TreesModel):
+    """Probabilities of the classes, and the most likely one."""
+
+    output: ClassVar[str] = "classes"
+
+    def predict(self, block: Block) -> Prediction:
+        raw = self.raw_prediction(block)
+        p = objective_of(self.objective, self.params).inverse_link(raw)
+        if len(self.base) == 1:
+            return Prediction((raw[0] > 0).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
+        return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))
