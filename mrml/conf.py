@@ -198,7 +198,8 @@ def _setting(
     value: Any
     if option.key in flags:
         place = origin = option.flag if option.name != "algorithm" else "ALGORITHM"
-        value = _from_flag(flags[option.key], option.type, place)
+        whole = option.field.metadata.get("whole")
+        value = tuple(flags[option.key]) if whole else _from_flag(flags[option.key], option.type, place)
         origin = f"option {origin}"
     elif option.variable in environ:
         place = option.variable

@@ -69,8 +69,7 @@ class Cluster:
     """The checks of one cluster; ``keys`` are the properties of its configuration."""
 
     def __init__(self, engine: EngineConfig, keys: dict[str, str]) -> None:
-        pairs = (pair.partition("=") for pair in engine.jobconf)
-        self.engine, self.jobconf = engine, {k: v for k, _, v in pairs}
+        self.engine, self.jobconf = engine, engine.properties()
         self.keys = {**keys, **self.jobconf}
         self.manager = ResourceManager.of(keys)
         self.has_hdfs = self.has_yarn = False
@@ -219,9 +218,9 @@ def asked(task: int, master: int, most: int) -> Finding:
     text = f"a task asks {task} MB, the application master {master} MB, a node gives at most {most} MB"
     if max(task, master) > most:
         key = "mapreduce.map.memory.mb" if task > most else "yarn.app.mapreduce.am.resource.mb"
-        return Finding(FAIL, "memory", text, f"ask less: --jobconf {key}={most}")
+        return Finding(FAIL, "memory", text, f"ask less: -D {key}={most}")
     if task < TASK_MB:
-        return Finding(WARN, "memory", text, f"a task needs about {TASK_MB} MB: --jobconf mapreduce.map.memory.mb=1024")
+        return Finding(WARN, "memory", text, f"a task needs about {TASK_MB} MB: --memory-mb 1024")
     return Finding(OK, "memory", text)
 
 

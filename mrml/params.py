@@ -21,12 +21,14 @@ def param(
     low: float | None = None,
     high: float | None = None,
     internal: bool = False,
+    whole: bool = False,
 ) -> Any:
     """A hyperparameter: one truth for the command line, the config file, the docs and the model header.
 
-    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.
+    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  Of a list whose
+    entries are ``whole``, each option gives one, commas and all.
     """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal}
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal, "whole": whole}
     return field(default=default, metadata=meta)
 
 

@@ -68,8 +68,8 @@ def test_a_quota_that_is_nearly_used_up_is_told(summary: dict[str, Any], level: 
 
 def test_a_task_no_node_can_hold_fails_and_a_small_one_is_warned_of() -> None:
     assert asked(1024, 1536, 8192).level == OK
-    assert asked(9000, 1536, 8192).remedy == "ask less: --jobconf mapreduce.map.memory.mb=8192"
-    assert asked(1024, 9000, 8192).remedy == "ask less: --jobconf yarn.app.mapreduce.am.resource.mb=8192"
+    assert asked(9000, 1536, 8192).remedy == "ask less: -D mapreduce.map.memory.mb=8192"
+    assert asked(1024, 9000, 8192).remedy == "ask less: -D yarn.app.mapreduce.am.resource.mb=8192"
     assert asked(256, 512, 8192).level == WARN
 
 

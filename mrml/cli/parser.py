@@ -16,14 +16,14 @@ from mrml.cli.out import emit
 from mrml.errors import ConfigError, nearest
 
 _TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
-_SHORT = {"runner": ["-r"]}
+_SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
     **dict.fromkeys(("output", "cache_dir"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
     **dict.fromkeys(("schema", "environment"), "FILE"),
 }
-_LISTS = {"data": "DATA", "valid": "DATA"}
+_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE"}
 
 
 class Parser(argparse.ArgumentParser):
