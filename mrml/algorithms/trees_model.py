@@ -110,8 +110,8 @@ class TreesModel(Model):
 
     @property
     def loss(self) -> str:
-        """The name of the pointwise loss."""
-        return str(objective_of(self.objective).loss.name)
+        """The name of the loss whose deviance suits the model."""
+        return objective_of(self.objective, self.params).deviance
 
     def raw_prediction(self, block: Block) -> Array:
         """(n_outputs, n_rows) float64 in link space, offset included."""
@@ -123,7 +123,7 @@ class TreesModel(Model):
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        return Prediction(objective_of(self.objective).inverse_link(raw), None, raw[0])
+        return Prediction(objective_of(self.objective, self.params).inverse_link(raw), None, raw[0])
 
     def importance(self) -> dict[str, dict[str, float]]:
         """By kind (gain, cover, count) the total of every feature that splits, the largest first."""
@@ -166,7 +166,7 @@ class TreesClassifier(TreesModel):
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        p = objective_of(self.objective).inverse_link(raw)
+        p = objective_of(self.objective, self.params).inverse_link(raw)
         if len(self.base) == 1:
             return Prediction((raw[0] > 0).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
         return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))
