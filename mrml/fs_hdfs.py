@@ -52,11 +52,12 @@ log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A path on the cluster, without scheme and host."""
+    """A path on the cluster, without scheme and host; ``modified`` in seconds since 1970."""
 
     path: str
     size: int
     is_dir: bool
+    modified: float = 0.0
 
 
 class Reader(Protocol):
@@ -113,6 +114,9 @@ class HdfsFileSystem(ABC):
 
     def info(self, path: str) -> Info:
         return self._info(self.status(self._plain(path)))._replace(name=path)
+
+    def modified(self, path: str) -> float:
+        return self.status(self._plain(path)).modified
 
     def exists(self, path: str) -> bool:
         try:

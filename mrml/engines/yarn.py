@@ -22,6 +22,8 @@ from mrml.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0
 CONNECT_S = 5.0
+#: what the tag of a run begins with
+RUN_TAG = "mrml-"
 #: states after which an application changes no more
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -46,6 +48,18 @@ class Application(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def run(self) -> str:
+        """The id of its run, which the shortest of its tags is; empty where it is none of mrml's."""
+        own = sorted((t for t in self.tags if t.startswith(RUN_TAG)), key=len)
+        return own[0].removeprefix(RUN_TAG) if own else ""
+
+    @property
+    def round(self) -> str:
+        """The round that it is: ``RUN-ROUND-HASH`` among its tags."""
+        own = sorted((t for t in self.tags if t.startswith(RUN_TAG)), key=len)
+        return own[1].removeprefix(own[0]).split("-")[1] if len(own) > 1 else ""
 
     @property
     def succeeded(self) -> bool:
@@ -102,6 +116,12 @@ class ResourceManager:
         query = urllib.parse.urlencode({"applicationTags": tag})
         apps = (self._get(f"/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or []
         return sorted(map(_application, apps), key=lambda a: -a.started_ms)
+
+    def of_user(self, user: str) -> list[Application]:
+        """Applications of a user that mrml submitted, the newest first, as far as the ResourceManager remembers."""
+        query = urllib.parse.urlencode({"user": user, "applicationTypes": "MAPREDUCE"})
+        apps = map(_application, (self._get(f"/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or [])
+        return sorted((a for a in apps if a.run), key=lambda a: -a.started_ms)
 
     def kill(self, application: str) -> None:
         """Ask for the end of an application; one that ended is left alone."""
