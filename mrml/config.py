@@ -30,6 +30,7 @@ class DataConfig:
     offset: str | None = param(None, "column added to the raw prediction")
     features: tuple[str, ...] = param((), "only these columns are features")
     exclude: tuple[str, ...] = param((), "columns that are not features")
+    categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
     schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
     format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
     delimiter: str | None = param(None, "one character between fields; otherwise inferred")
@@ -38,7 +39,11 @@ class DataConfig:
     multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
     na: tuple[str, ...] = param((), "texts that mean null; replaces the default list")
     index_base: int | None = param(None, "first LibSVM index, 0 or 1; otherwise inferred")
-    absent: str = param("zero", "what an index that a LibSVM line leaves out means", choices=("zero", "missing"))
+    absent: str | None = param(
+        None,
+        "what an index that a LibSVM line leaves out means; default zero, for trees missing",
+        choices=("zero", "missing"),
+    )
     bad_rows: str = param("fail", "what a malformed row does", choices=("fail", "skip"))
     max_bad_rows: int = param(1000, "with bad_rows skip: more than this fail", low=0)
     hash: tuple[str, ...] = param((), "categorical columns that are hashed instead of one-hot")

@@ -36,6 +36,8 @@ def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:
     """ConfigError naming ``place`` when a value is not one of its field's choices or out of its bounds."""
     meta = f.metadata
     place = place or f"algorithm, {f.name}"
+    if value is None and f.default is None:
+        return
     if meta.get("choices") and value not in meta["choices"]:
         raise ConfigError(place, f"{value!r} is unknown", nearest(str(value), map(str, meta["choices"])))
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -297,7 +297,7 @@ class BinnedPipeline(Pipeline):
     @property
     def absent(self) -> str:
         """What an index that a LibSVM line leaves out means: missing, as to XGBoost, unless the user said zero."""
-        return self.schema.format.absent
+        return self.schema.format.absent or "missing"
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

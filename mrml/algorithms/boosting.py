@@ -33,7 +33,7 @@ from mrml.algorithms.objectives import OBJECTIVES, Objective, Range, objective_o
 from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
 from mrml.data.block import Array, Block
-from mrml.errors import ConfigError, InputError
+from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels import trees as kernel
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
@@ -121,6 +121,7 @@ class Boosting(Algorithm):
     huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
     quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
     tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
+    monotone: dict[str, int] | None = param(None, "columns with which predictions rise (1) or fall (-1): A:1,B:-1")
     base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
     early_stopping: int = param(0, "stop when the validation loss did not fall for this many iterations", low=0)
     seed: int = param(0, "of the random draws")
@@ -195,6 +196,7 @@ class Boosting(Algorithm):
                 "kernels": kernels,
                 "memo": f"{memo:08x}",
                 "n_bins": n_bins,
+                "monotone": self._monotone(design.names, len(bins.cuts)),
                 "categorical": (np.arange(len(n_bins)) >= len(bins.cuts)).astype(np.uint8),
                 "base": base,
                 "facts": dict(bins.target),
@@ -327,7 +329,7 @@ class Boosting(Algorithm):
         nodes = Nodes(g[:, first].sum(axis=1), h[:, first].sum(axis=1), rows, lower, upper,
                       self._allowed(state, plan)[:, inside])  # fmt: skip
         columns = Columns(features.offsets, state["n_bins"][inside], state["categorical"][inside],
-                          self._monotone(state)[inside])  # fmt: skip
+                          state["monotone"][inside])  # fmt: skip
         units = Quant(*state["quant"]).units
         best = _module(state["kernels"]).best_splits(g, h, columns, nodes, self.rules, *units)
         found = best._replace(feature=np.where(best.feature >= 0, best.feature + features.first, -1).astype(np.int32))
@@ -340,8 +342,19 @@ class Boosting(Algorithm):
         width = sum(b.width for b in hist.feature_blocks(state["n_bins"]))
         return 16 * width * len(plan.tree) <= hist.PARENT_BYTES
 
-    def _monotone(self, state: State) -> Array:
-        return np.zeros(len(state["n_bins"]), np.int8)
+    def _monotone(self, names: tuple[str, ...], n_numeric: int) -> Array:
+        """(n_features,) int8: the sign of each column."""
+        out = np.zeros(len(names), np.int8)
+        for name, sign in (self.monotone or {}).items():
+            place = f"algorithm, monotone, column {name!r}"
+            if name not in names:
+                raise ConfigError(place, "is no feature", nearest(name, names))
+            if sign not in (-1, 0, 1):
+                raise ConfigError(place, f"{sign} is neither 1, 0 nor -1")
+            if names.index(name) >= n_numeric:
+                raise ConfigError(place, "is categorical, and categories have no order", "leave it out")
+            out[names.index(name)] = sign
+        return out
 
     def _allowed(self, state: State, plan: hist.Plan) -> Array:
         """(n_nodes, n_features) uint8: the columns that each node may use."""
@@ -418,8 +431,7 @@ class Boosting(Algorithm):
             found = Splits(*(a[mine] for a in splits))
             growth.look(nodes, plan.node[mine], found, sums["g"][mine], sums["h"][mine], sums["rows"][mine])
             growth.choose(nodes, self.min_split_gain, self.max_leaves if self.leafwise else 0)
-            monotone = self._monotone(State(params))
-            trees[number], left = growth.branch(nodes, monotone, self.rules, *units)
+            trees[number], left = growth.branch(nodes, params["monotone"], self.rules, *units)
             parent = np.flatnonzero(np.isin(trees[number]["left"], left)) if len(left) else left
             row = {int(k): int(e) for e, k in zip(mine, plan.node[mine], strict=True)}
             at = np.array([row[int(k)] for k in parent], np.int64)

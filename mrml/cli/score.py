@@ -15,7 +15,7 @@ from mrml.errors import ConfigError
 PREDICT_EXAMPLE = "mrml predict model --data more/ --output predictions --format csv"
 EVALUATE_EXAMPLE = "mrml evaluate model --data more/ --json"
 #: what a model already knows is no option of scoring with it
-_IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "schema", "window_bytes",
+_IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "categorical", "schema", "window_bytes",
                  "hash", "hash_bits", "max_levels", "bins")  # fmt: skip
 _COUNTS = (("n_rows", "row"), ("parts", "part file"), ("bad_rows", "malformed row"))
 
