@@ -16,7 +16,7 @@ export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: help install demo test test-fast test-faults lint identity benchmarks docs
+.PHONY: help install demo test test-fast lint identity benchmarks docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
@@ -49,16 +49,12 @@ demo: $(STAMP)
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
 test: lint
-	@$(PYTEST) -m 'not hadoop and not faults'
+	@$(PYTEST) -m 'not hadoop'
 # one cluster, and one job at a time: two cores are not enough for more
-	@$(PY) -m pytest -q -m 'hadoop and not faults'
-
-# not in `make test` before every one of them has been seen green there
-test-faults: lint
-	@$(PY) -m pytest -q -m faults
+	@$(PY) -m pytest -q -m hadoop
 
 test-fast: lint
-	@$(PYTEST) -m 'not hadoop and not faults and not slow'
+	@$(PYTEST) -m 'not hadoop and not slow'
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check --quiet .

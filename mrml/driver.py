@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable
 
 from mrml import wire
@@ -20,10 +22,15 @@ SUFFIX = ".state"
 
 
 class Checkpoint:
-    """A directory of numbered States, local or on HDFS, written aside and renamed; the last ``keep`` stay."""
+    """A directory of numbered States, local or on HDFS, written aside and renamed; the last ``keep`` stay.
 
-    def __init__(self, directory: str | os.PathLike[str], keep: int = 2) -> None:
-        self.folder, self.keep = Folder(directory), keep
+    A State within ``every_s`` seconds of the one written before is left out, unless it is the last one: to come back to
+    an older State only costs the rounds after it.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 2, every_s: float = 0.0) -> None:
+        self.folder, self.keep, self.every_s = Folder(directory), keep, every_s
+        self._written = -math.inf
 
     def rounds(self) -> list[int]:
         """Numbers of the States there are, in order."""
@@ -39,14 +46,20 @@ class Checkpoint:
                 continue
         return None
 
-    def save(self, state: State) -> State:
+    def save(self, state: State, last: bool = False) -> State:
         """Write the State; return it as a resumed run would read it, so that both go on alike."""
         message = wire.dumps(state.to_wire())
+        now = time.monotonic()
+        if last or state.stop is not None or now - self._written >= self.every_s:
+            self._write(state, message)
+            self._written = now
+        return State.from_wire(wire.loads(message))
+
+    def _write(self, state: State, message: bytes) -> None:
         self.folder.make()
         self.folder.write(_name(state.round), message, sync=True)
         for number in self.rounds()[: -self.keep]:
             self.folder.remove(_name(number))
-        return State.from_wire(wire.loads(message))
 
 
 def _name(number: int) -> str:
@@ -72,10 +85,11 @@ def fit(
         state = checkpoint.save(state)
     while state.stop is None:
         if max_rounds is not None and state.round >= max_rounds:
+            checkpoint.save(state, last=True)
             stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
-        with dataset.naming():
+        with dataset.naming(), engine.timed():
             values = engine.round(algorithm, state, dataset)
         if not values:
             raise InputError("data", "no row was found", "look at the files with `mrml schema`")

@@ -55,8 +55,11 @@ class FileSystem(Protocol):
     def makedirs(self, path: str) -> None:
         """Make a directory and those above it; one that exists is fine."""
 
-    def mv(self, source: str, target: str) -> None:
-        """Rename in one step, in place of a file of that name."""
+    def mv(self, source: str, target: str, replace: bool = True) -> None:
+        """Rename in one step, in place of a file of that name; else FileExistsError, to all but one who come at once.
+
+        Without ``replace`` the source is a file.
+        """
 
     def rm(self, path: str, recursive: bool = False) -> None:
         """Remove a file, or with ``recursive`` a directory and all in it."""
@@ -103,8 +106,11 @@ class LocalFileSystem:
     def makedirs(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)
 
-    def mv(self, source: str, target: str) -> None:
-        os.replace(source, target)
+    def mv(self, source: str, target: str, replace: bool = True) -> None:
+        if replace:
+            return os.replace(source, target)
+        os.link(source, target)
+        os.remove(source)
 
     def rm(self, path: str, recursive: bool = False) -> None:
         if recursive and os.path.isdir(path) and not os.path.islink(path):

@@ -95,8 +95,8 @@ class HdfsFileSystem(ABC):
     def mkdirs(self, path: str) -> None: ...
 
     @abstractmethod
-    def rename(self, source: str, target: str) -> None:
-        """In one step, in place of a file of that name."""
+    def rename(self, source: str, target: str, replace: bool) -> None:
+        """In one step; in place of a file of that name, or FileExistsError."""
 
     @abstractmethod
     def delete(self, path: str) -> None:
@@ -149,8 +149,8 @@ class HdfsFileSystem(ABC):
     def makedirs(self, path: str) -> None:
         self.mkdirs(self._plain(path))
 
-    def mv(self, source: str, target: str) -> None:
-        self.rename(self._plain(source), self._plain(target))
+    def mv(self, source: str, target: str, replace: bool = True) -> None:
+        self.rename(self._plain(source), self._plain(target), replace)
 
     def rm(self, path: str, recursive: bool = False) -> None:
         plain = self._plain(path)

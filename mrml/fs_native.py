@@ -60,8 +60,8 @@ class NativeFileSystem(HdfsFileSystem):
     def mkdirs(self, path: str) -> None:
         self._call(lambda: self._client.mkdirs(path, create_parent=True))
 
-    def rename(self, source: str, target: str) -> None:
-        self._call(self._client.rename, source, target, True)
+    def rename(self, source: str, target: str, replace: bool) -> None:
+        self._call(self._client.rename, source, target, replace)
 
     def delete(self, path: str) -> None:
         if not self._call(self._client.delete, path, True):

@@ -67,8 +67,10 @@ class WebFileSystem(HdfsFileSystem):
     def mkdirs(self, path: str) -> None:
         self._call(self._client._mkdirs, path)
 
-    def rename(self, source: str, target: str) -> None:
-        self._call(lambda: self._client._rename(source, destination=target, renameoptions="OVERWRITE"))
+    def rename(self, source: str, target: str, replace: bool) -> None:
+        # without options it is the old call, which moves into a directory of that name
+        options = "OVERWRITE" if replace else "NONE"
+        self._call(lambda: self._client._rename(source, destination=target, renameoptions=options))
 
     def delete(self, path: str) -> None:
         if not self._call(lambda: self._client._delete(path, recursive=True)).json()["boolean"]:

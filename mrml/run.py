@@ -10,7 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,6 +84,8 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.max_wait_s,
             config.environment,
             config.round_timeout_s,
+            config.feed,
+            config.uber,
         )
     from mrml.engines.streaming import StreamingEngine
 
@@ -180,8 +182,9 @@ class _Watch:
         )
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
-        self.rounds = self.n_bad = 0
+        self.rounds = self.n_bad = self.n_bytes_up = 0
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
+        self.seconds_in: dict[str, float] = {}
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
@@ -191,12 +194,22 @@ class _Watch:
         self.n_bad = report.n_bad
         self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
                        "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        self.n_bytes_up += report.n_bytes_out
+        phases = report.phases()
+        phases["driver"] = max(seconds - sum(phases.values()), 0.0)
+        self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
         expected = self.algorithm.expected_rounds()
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
+        facts["seconds_in"] = rounded(phases)
         facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
         self.progress.round(facts)
+
+    def where_it_went(self, seconds: float) -> dict[str, float]:
+        """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""
+        tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
+        return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
 
     def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
         if self.n_bad > self.config.max_bad_rows:
@@ -215,6 +228,11 @@ class _Watch:
             log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
 
 
+def rounded(phases: Mapping[str, float]) -> dict[str, float]:
+    """To milliseconds."""
+    return {name: round(seconds, 3) for name, seconds in phases.items()}
+
+
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
     progress = progress or Silent()
@@ -228,6 +246,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
         directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
+        if directory.replaced:
+            engine.discard(directory.replaced)
         engine.attach(directory.id)
         progress.start(_plan(config, dataset, pipeline, engine))
         watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
@@ -242,7 +262,10 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "converged": state.converged,
             **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
+            "n_bytes": dataset.n_bytes,
+            "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,
+            "seconds_in": watch.where_it_went(trained - began),
             "metrics": {},
             "valid": {},
         }
@@ -329,10 +352,10 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = (
-        pipeline.expected_rounds() if config.max_rounds is None else min(pipeline.expected_rounds(), config.max_rounds)
-    )
+    expected = pipeline.expected_rounds()
+    expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
+    on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
     return {
         "config": dataclasses.asdict(config),
         "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],
@@ -346,9 +369,25 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
+        **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
+
+
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
+    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults."""
+    from mrml.engines.feed import Feed
+    from mrml.engines.uber import decide
+    from mrml.engines.yarn import configuration
+
+    engine, keys = config.engine, dict[str, str]()
+    with suppress(ConfigError):
+        keys = configuration()
+    feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
+    n_splits = feed.n_splits if feed else 1
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **jobconf_of(engine)})
+    return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
@@ -415,7 +454,7 @@ def predict(
     began = time.monotonic()
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming():
+        with dataset.naming(), running.timed():
             report = running.write(model, dataset, scoring)
         _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
         sweep(aside.path)
@@ -423,7 +462,9 @@ def predict(
             write_nothing(model, dataset, scoring)
         n_parts = len(aside.names())
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
-    facts |= {"parts": n_parts, "seconds": time.monotonic() - began}
+    seconds, phases = time.monotonic() - began, report.phases()
+    phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
+    facts |= {"parts": n_parts, "n_bytes": dataset.n_bytes, "seconds": seconds, "seconds_in": rounded(phases)}
     if progress is not None:
         progress.done(facts)
     return facts

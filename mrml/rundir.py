@@ -1,12 +1,18 @@
 """Output directories: who may write one, written aside and renamed, nothing left of what failed at once.
 
 A model's directory holds ``model.json`` and ``model.npz`` (the model), ``run.json`` (when, where, how, with what
-metrics), ``_SUCCESS`` (the marker, written last) and ``_run/`` (identity and checkpoints, for ``--resume``).
+metrics), ``_SUCCESS`` (the marker, written last) and ``_run/`` (identity and checkpoints).
+
+The directory is how a run is found again.  A training that is submitted again goes on where the one before it was
+stopped, when it is the same: algorithm, schema, inputs, builds.  One that is something else is refused, and so is a
+model that is finished: to answer with that one, when the rows may have changed since, nobody asked for (``--resume``
+does, ``--overwrite`` begins anew).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,50 +21,80 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
+from mrml.algorithm import State
 from mrml.driver import Checkpoint
-from mrml.engines.lease import LEASE, lease_on
+from mrml.engines.lease import LEASE, Lease, RemoteLease, lease_on
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.folder import ASIDE, Folder
 from mrml.model import Model
 
+#: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
+CHECKPOINT_S = 0.5
 SUCCESS = "_SUCCESS"
+log = logging.getLogger(__name__)
+
+
+class LeasedCheckpoint(Checkpoint):
+    """Nothing is written by a driver whose run another one has taken."""
+
+    def __init__(self, directory: str, lease: Lease | RemoteLease) -> None:
+        super().__init__(directory, every_s=CHECKPOINT_S)
+        self.lease = lease
+
+    def save(self, state: State, last: bool = False) -> State:
+        self.lease.check()
+        return super().save(state, last)
 
 
 class RunDirectory:
-    """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints."""
+    """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints.
+
+    ``replaced`` is the id of the run that ``overwrite`` took the place of, or nothing.
+    """
 
     def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
         self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.checkpoint = Checkpoint((self.folder / "checkpoint").path)
-        self.resumed = resume
-        there = bool(self.output.names())
+        self.resumed, self.replaced = resume, ""
         if resume and not self.folder.exists():
             raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
-        if there and not (overwrite or self.folder.exists()):
-            raise self._taken()
+        if not (overwrite or self.folder.exists()):
+            self._refuse_files()
         self.made = _make(self.folder, output)
         self.lease = lease_on(self.folder)
+        self.checkpoint = LeasedCheckpoint((self.folder / "checkpoint").path, self.lease)
         try:
-            self._begin(identity, there, resume, overwrite)
+            self._begin(identity, resume, overwrite)
         except BaseException:
             self.lease.close()
             raise
 
-    def _begin(self, identity: Mapping[str, Any], there: bool, resume: bool, overwrite: bool) -> None:
+    def _begin(self, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
         """Under the lease: nobody else advances or clears this run."""
         if resume:
             self._same(identity)
         elif overwrite:
-            for name in self.folder.names():
-                if name != LEASE:
-                    self.folder.remove(name)
-        elif there:
-            raise self._taken()
+            self.replaced = self._run_id()
+            self._clear()
+        elif self.output.exists(SUCCESS):
+            raise OutputExists(self.name, "is there already", "say --overwrite to replace it")
+        elif self.folder.exists("identity.json"):
+            self._go_on(identity)
+        else:
+            self._refuse_files()
         self.folder.write("identity.json", _json(identity))
-        if not self.folder.exists("run_id.json"):
+        if not self._run_id():
             self.folder.write("run_id.json", _json({"run": uuid.uuid4().hex[:12]}))
-        self.id: str = json.loads(self.folder.read("run_id.json"))["run"]
+        self.id = self._run_id()
+
+    def _run_id(self) -> str:
+        return str(json.loads(self.folder.read("run_id.json"))["run"]) if self.folder.exists("run_id.json") else ""
+
+    def _clear(self) -> None:
+        """Nothing of the run that was there; the checkpoints first, since they are worth nothing without the rest."""
+        for name in self.folder.names():
+            if not name.startswith((LEASE, f".{LEASE}")):
+                self.folder.remove(name)
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -68,31 +104,43 @@ class RunDirectory:
     ) -> None:
         self.lease.close()
 
-    def _taken(self) -> OutputExists:
-        if self.output.exists(SUCCESS):
-            return OutputExists(self.name, "is there already", "say --overwrite to replace it")
-        if not self.folder.exists():
+    def _refuse_files(self) -> None:
+        if set(self.output.names()) - {"_run"}:
             remedy = "name a directory that does not exist, or say --overwrite to write a model beside them"
-            return OutputExists(self.name, "holds other files", remedy)
-        remedy = "say --overwrite to replace it, or --resume to go on"
-        return OutputExists(self.name, "holds a run that did not finish", remedy)
+            raise OutputExists(self.name, "holds other files", remedy)
+
+    def _go_on(self, identity: Mapping[str, Any]) -> None:
+        """What was stopped there is this run, or another one."""
+        if difference := self._different(identity):
+            remedy = "say --overwrite to begin anew, or name another --output"
+            raise OutputExists(self.name, f"holds a run of something else that did not finish; {difference}", remedy)
+        self.resumed = True
+        done = max(self.checkpoint.rounds(), default=0)
+        log.info("%s: this run was begun and did not finish; it goes on after round %d", self.name, done)
 
     @contextmanager
     def undone_early(self) -> Iterator[None]:
         """An error before a second round is done leaves nothing behind: those two see every row, and cost no more.
 
-        After an interrupt, and in a run that goes on, everything stays for ``--resume``.
+        After an interrupt, and in a run that goes on, everything stays to go on with.
         """
         try:
             yield
         except Exception:
             if not self.resumed and max(self.checkpoint.rounds(), default=0) < 2:
+                self.lease.rest()
                 _unmake(self.folder, self.made)
             raise
 
     def _same(self, identity: Mapping[str, Any]) -> None:
         if not self.folder.exists("identity.json"):
             raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+        if difference := self._different(identity):
+            finding = f"is not the run that began there; {difference}"
+            raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
+
+    def _different(self, identity: Mapping[str, Any]) -> str:
+        """The first thing in which a run differs from the one that began here; empty when it is the same."""
         try:
             begun = json.loads(self.folder.read("identity.json"))
         except ValueError as error:
@@ -100,8 +148,8 @@ class RunDirectory:
             raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
-                finding = f"is not the run that began there; {key}: {_difference(begun.get(key), value)}"
-                raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
+                return f"{key}: {_difference(begun.get(key), value)}"
+        return ""
 
     def counted(self, rounds: int, counts: Mapping[str, Any]) -> dict[str, Any]:
         """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""
@@ -114,6 +162,7 @@ class RunDirectory:
 
     def commit(self, model: Model, facts: Mapping[str, Any]) -> None:
         """Put the model in place: what was there stays whole until the new files are."""
+        self.lease.check()
         aside = self.folder / "model"
         aside.remove()
         aside.make()

@@ -68,6 +68,10 @@ class Objective(ABC):
         """(n_rows,) float64: the loss of each row."""
         return self.loss.value(y, raw[0])
 
+    def evaluate(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
+        """Values, gradients and hessians at once, where they share work."""
+        return self.values(y, raw), *self.gradients(y, raw)
+
     def inverse_link(self, raw: Array) -> Array:
         """(n_rows,) means, or (n_rows, n_outputs) probabilities."""
         return self.loss.inverse_link(raw[0])
@@ -104,11 +108,12 @@ class LogisticObjective(Objective):
         return np.array([np.log(positive / negative)])
 
     def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
-        e = np.exp(-np.abs(raw))
-        q = 1.0 / (1.0 + e)
-        p = np.where(raw < 0.0, e * q, q)
-        h = e * q * q
-        return p - y, np.maximum(h, MIN_HESSIAN)
+        return self.evaluate(y, raw)[1:]
+
+    def evaluate(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
+        values, g, h = self.loss.evaluate(y, raw[0])
+        assert g is not None and h is not None
+        return values, g[None], np.maximum(h, MIN_HESSIAN)[None]
 
     def bounds(self, known: Range) -> Bounds:
         return Bounds(1.0, 0.25, True)

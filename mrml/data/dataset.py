@@ -106,6 +106,17 @@ class Dataset:
         for piece in pieces:
             yield assemble(piece, columns, self.schema, range.file, file.part)
 
+    def fed(self, number: int, head: bytes, windows: Iterator[tuple[int, int, bytes]]) -> Iterator[Block]:
+        """The Blocks of windows of file ``number`` that Hadoop read; ``head`` is what `textfiles.head` found there.
+
+        The same as :meth:`read` gives, for files without groups and side files.
+        """
+        file = self.files[number]
+        with _naming(file):
+            reader = _Reader(self, number)
+            for run in textfiles.fed(file, self.schema, reader.stored, head, windows):
+                yield assemble(reader.parsed(run), self.columns, self.schema, number, file.part)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: what a task on another machine gets."""
         files = [dataclasses.asdict(file) for file in self.files]
@@ -290,11 +301,17 @@ class _Reader:
             if run.block < first:
                 at += run.n_records(format_)
                 continue
-            records = run.parse(self.stored, format_)
-            yield self.piece(run.block, records, at, "byte", run.offset, lambda i, run=run: run.offset_of(i, format_))
-            at += records.n_records
+            piece = self.parsed(run, at)
+            yield piece
+            at += piece.n_records
         if self.sides and stop is None:
             self.sides.check(at)
+
+    def parsed(self, run: textfiles.Run, at: int = 0) -> Piece:
+        """The rows of one block of text; ``at`` records come before it, where a side file needs to know."""
+        format_ = self.schema.format
+        records = run.parse(self.stored, format_)
+        return self.piece(run.block, records, at, "byte", run.offset, lambda i: run.offset_of(i, format_))
 
     def piece(self, block: int, records: Records, at: int, unit: str, base: int, offset: Any) -> Piece:
         """Records with constants and side files, checked; the first fault is raised unless they are skipped."""

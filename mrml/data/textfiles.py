@@ -88,6 +88,23 @@ def _windows(file: File, schema: Schema, wanted: Sequence[Column], first: int, s
             yield header.cut(k, *window_bytes(read, file.size, schema.window_bytes, k))
 
 
+def head(file: File, schema: Schema) -> bytes:
+    """What the runs of a plain file need of its beginning: a byte order mark, and the first line of CSV."""
+    with reading(file) as read:
+        if schema.format.name in ("csv", "tsv"):
+            return window_bytes(read, file.size, 1, 0)[1]
+        return read(0, min(len(BOM), file.size))
+
+
+def fed(
+    file: File, schema: Schema, wanted: Sequence[Column], head: bytes, windows: Iterator[tuple[int, int, bytes]]
+) -> Iterator[Run]:
+    """Runs of (number, offset, bytes) windows that somebody else read; ``head`` is that of the file."""
+    header = _Header.of(head, file, schema, wanted)
+    for k, offset, data in windows:
+        yield header.cut(k, offset, data)
+
+
 def _ordered(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
     format_ = schema.format
     quote = format_.quote if in_order(file, format_) and _record_rule(format_)[2] else None

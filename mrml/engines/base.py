@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
@@ -38,6 +39,14 @@ class Engine(ABC):
         self._datasets.append(dataset)
         return len(self._datasets) - 1
 
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Tells the report of what runs in the block how long all of it took."""
+        whole = Report()
+        with whole.spending("round"):
+            yield
+        self.report.merge(whole)
+
     def __enter__(self: E) -> E:
         return self
 
@@ -56,6 +65,9 @@ class Engine(ABC):
 
     def attach(self, run_id: str) -> None:  # noqa: B027 - an engine that leaves nothing behind needs no name for it
         """Told which run it serves: what an earlier driver of that run left behind is this engine's."""
+
+    def discard(self, run_id: str) -> None:  # noqa: B027 - as above
+        """Told of a run that another one takes the place of: what it left behind goes."""
 
     def workers(self) -> int:
         """How many tasks run side by side."""
@@ -82,8 +94,12 @@ class Shuffle:
             raise EngineError(f"key {key!r}", f"two tasks sent {tuple(node)}", "report this as a bug")
         parts[node, number] = fetch
 
-    def reduce(self, algorithm: Algorithm, state: State) -> dict[str, Value]:
+    def reduce(self, algorithm: Algorithm, state: State, report: Report) -> dict[str, Value]:
         """The value of every key, one key in memory at a time."""
+        with report.spending("reduce"):
+            return self._reduce(algorithm, state)
+
+    def _reduce(self, algorithm: Algorithm, state: State) -> dict[str, Value]:
         values = {}
         for key in sorted(self._parts):
             parts = self._parts.pop(key)

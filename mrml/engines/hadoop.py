@@ -21,6 +21,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import mrml
 from mrml import pin
@@ -28,10 +29,12 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
+from mrml.engines.feed import Feed, heads
 from mrml.engines.postmortem import lost, why
 from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
+from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
 from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
@@ -80,6 +83,8 @@ class HadoopEngine(StreamingEngine):
     environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
     queue, max_wait_s : where to ask for room, and how long to wait for it.
     round_timeout_s : how long a job may take in all.
+    feed : ``direct``, tasks read their blocks from HDFS; ``stream``, Hadoop reads text and feeds it to them.
+    uber : ``auto``, ``never`` or ``always``: whether a small job runs inside its application master.
     """
 
     def __init__(
@@ -94,6 +99,8 @@ class HadoopEngine(StreamingEngine):
         max_wait_s: float = 3600.0,
         environment: str | None = None,
         round_timeout_s: float = 86400.0,
+        feed: str = "direct",
+        uber: str = "never",
     ) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
@@ -112,6 +119,10 @@ class HadoopEngine(StreamingEngine):
         self._clients: list[Client] = []
         self._adopted: list[str] = []
         self._keep = self._alone = False
+        self.feed, self.uber = feed, uber
+        self._fed: Feed | None = None
+        self._uber = Decision({}, "")
+        self._kept_heads: dict[int, list[Any]] = {}
         self._round = "write"
         self.attach(uuid.uuid4().hex[:12])
 
@@ -120,12 +131,33 @@ class HadoopEngine(StreamingEngine):
         self.run_id, self._alone = f"mrml-{run_id}", False
         self.staging = f"{self._home}/{self.run_id}"
 
+    def discard(self, run_id: str) -> None:
+        """Its jobs end, its staging folder goes; a driver that ended in order left neither."""
+        staging = f"{self._home}/mrml-{run_id}"
+        if self.fs.exists(staging):
+            self.kill(f"mrml-{run_id}")
+            self.fs.rm(staging, recursive=True)
+
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self._round = str(state.round)
+        self._round, self._fed = str(state.round), self._feed(dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
-            self._round = "write"
+            self._round, self._fed = "write", None
+
+    def _feed(self, dataset: Dataset) -> Feed | None:
+        """How Hadoop feeds the tasks of a round; None where they read by themselves."""
+        return Feed.of(dataset, self.n_tasks, self.split_bytes) if self.feed == "stream" else None
+
+    def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
+        """The mode of a job is decided with what it reads."""
+        n_splits, n_reducers = self._fed.n_splits if self._fed else 1, self.n_reducers if spec else 0
+        self._uber = decide(self.uber, dataset.n_bytes, n_splits, n_reducers, {**self.keys, **self.jobconf})
+        return super()._task(dataset, split_bytes, spec)
+
+    def _dealt(self, n_splits: int) -> list[range]:
+        """In uber mode one task reads all: they would run one after the other."""
+        return [range(n_splits)] if self._uber else super()._dealt(n_splits)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
@@ -146,6 +178,13 @@ class HadoopEngine(StreamingEngine):
         """No store: tasks of a cluster share no disk."""
         return None
 
+    def _heads(self, number: int, dataset: Dataset) -> list[Any]:
+        if self._fed is None:
+            return []
+        if number not in self._kept_heads:
+            self._kept_heads[number] = heads(dataset)
+        return self._kept_heads[number]
+
     def _stage(self, local: str) -> str:
         """The HDFS URI of a local file, uploaded once for each content."""
         content = Path(local).read_bytes()
@@ -160,7 +199,9 @@ class HadoopEngine(StreamingEngine):
         return f"{self.staging}/{name}#{Path(local).name}"
 
     def _inputs(self, n_splits: int) -> list[str]:
-        """One line of split numbers for each map task."""
+        """One line of split numbers for each map task; the files themselves where Hadoop feeds them."""
+        if self._fed is not None:
+            return ["--fed", *self._fed.paths]
         path = self._folder / "splits.txt"
         path.write_text("".join(" ".join(map(str, numbers)) + "\n" for numbers in self._dealt(n_splits)))
         return [self._stage(str(path)).split("#")[0]]
@@ -245,10 +286,13 @@ class HadoopEngine(StreamingEngine):
         return done
 
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
-        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}", **self.jobconf}
+        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}"}
+        conf |= {**self._uber.properties, **self.jobconf}
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
+        if self._fed is not None:
+            conf |= self._fed.properties()
         return [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
 
     def workers(self) -> int:
@@ -279,6 +323,9 @@ class HadoopEngine(StreamingEngine):
             self.kill(attempt)
             raise
         if app is not None and not app.succeeded:
+            if self._uber and self.uber == "auto" and app.final == "FAILED":
+                self.uber, self._uber = "never", Decision({}, "in containers: a round failed in uber mode")
+                raise JobFailed(f"{app.id}, in uber mode: {app.diagnostics[:300].strip()}")
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
             raise why(app, self.history)

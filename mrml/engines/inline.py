@@ -41,7 +41,7 @@ class InlineEngine(Engine):
 
             with in_task(f"split {number}"):
                 self.report.merge(map_split(algorithm, state, blocks(dataset, split, store), sink))
-        return shuffle.reduce(algorithm, state)
+        return shuffle.reduce(algorithm, state, self.report)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         self.report = Report()

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: as often as YARN tries a task
 MAX_ATTEMPTS = 4
+#: more would share the work more evenly, but each sends statistics up, which are what a round of boosting costs
+SPLITS_PER_WORKER = 2
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
 HEAR_S = 0.2
 
@@ -64,6 +66,8 @@ class LocalEngine(Engine):
         self._folder = scratch.make(cache_dir)
         self._context: list[dict[str, Any]] = []
         self._version = 0
+        #: the worker that did a task last
+        self._owners: dict[str, dict[int, int]] = {}
         # started before anything is planned: a new interpreter takes 0.15 s to import NumPy and pyarrow
         fork = start.may_fork()
         self._processes = [_Process(fork) for _ in range(self.n_workers)]
@@ -78,7 +82,9 @@ class LocalEngine(Engine):
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         spec = algorithm.spec()
-        n_splits = self._open(dataset, min(self.split_bytes, dataset.n_bytes // (4 * self.n_workers) + 1))
+        n_splits = self._open(
+            dataset, min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
+        )
         self._know({"op": "algorithm", "algorithm": spec})
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle = Shuffle()
@@ -90,7 +96,7 @@ class LocalEngine(Engine):
         spill = self._folder / "spill"
         try:
             self._run("map", n_splits, take)
-            return shuffle.reduce(algorithm, state)
+            return shuffle.reduce(algorithm, state, self.report)
         finally:
             for path in spill.iterdir():
                 path.unlink()
@@ -136,6 +142,7 @@ class LocalEngine(Engine):
         self.report = Report()
         waiting = deque(range(n_tasks))
         attempts = [0] * n_tasks
+        owners = self._owners.setdefault(op, {})
         done = 0
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
@@ -144,7 +151,7 @@ class LocalEngine(Engine):
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
                     while self._processes[number].task is None and waiting:
-                        task = waiting.popleft()
+                        task = _pick(waiting, owners, number)
                         attempts[task] += 1
                         if not self._start(self._processes[number], op, task):
                             self._replace(number, selector, waiting, attempts)
@@ -156,6 +163,7 @@ class LocalEngine(Engine):
                         self._replace(self._processes.index(process), selector, waiting, attempts)
                         continue
                     self._finish(process, answer)
+                    owners[answer["task"]] = self._processes.index(process)
                     take(answer)
                     done += 1
 
@@ -203,6 +211,15 @@ class LocalEngine(Engine):
         for process in self._processes:
             process.end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _pick(waiting: deque[int], owners: dict[int, int], worker: int) -> int:
+    """The next task for a worker: one it did before, since it may remember rows; else nobody's; else another's last."""
+    mine = next((t for t in waiting if owners.get(t) == worker), None)
+    free = next((t for t in waiting if t not in owners), None) if mine is None else mine
+    task = waiting[-1] if free is None else free
+    waiting.remove(task)
+    return task
 
 
 def _fetch(body: Any) -> Callable[[], bytes]:

@@ -17,6 +17,7 @@ from mrml.errors import EngineError, MrmlError, TaskFailed
 #: the history of a job is written a moment after its end
 HISTORY_S = 10.0
 _MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
+_MASTER = re.compile(r"\w+://([^/]+)/.*?(container_\w+)")
 _CODE = re.compile(r"subprocess failed with code (\d+)")
 #: an application that ended so fell with its node: it is worth another try
 _LOST = re.compile(r"exitCode: -100\b|lost node|timed out|exitCode: -106\b", re.IGNORECASE)
@@ -32,7 +33,9 @@ class Attempt(NamedTuple):
 
     @property
     def place(self) -> str:
-        """``map task 3, attempt 0 on host:8042 (container_...)``."""
+        """``map task 3, attempt 0 on host:8042 (container_...)``; without an id, the application master."""
+        if not self.id:
+            return f"application master on {self.node} ({self.container})"
         *_, kind, task, number = self.id.split("_")
         name = {"m": "map", "r": "reduce"}.get(kind, kind)
         return f"{name} task {int(task)}, attempt {number} on {self.node} ({self.container})"
@@ -56,8 +59,21 @@ def why(app: Application, history: str) -> MrmlError:
         return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
     attempt = _failed_attempt(app, history) if app.launched else None
     if attempt is None:
-        return EngineError(app.id, f"ended {app.final or app.state}: {_short(app.diagnostics)}", logs)
+        return _of_master(app, history, logs)
     return explained(attempt, stderr_of(attempt, history), logs + f" -containerId {attempt.container}")
+
+
+def _of_master(app: Application, history: str, logs: str) -> MrmlError:
+    """What is known where no history was written: in uber mode a failed map mostly ends the application master too."""
+    finding = f"ended {app.final or app.state}: {_short(app.diagnostics)}"
+    found = _MASTER.match(app.master_logs)
+    if found is None:
+        return EngineError(app.id, finding, logs)
+    master = Attempt("", app.diagnostics, found[2], found[1])
+    stderr = stderr_of(master, history)
+    if _traceback(stderr):
+        return explained(master, stderr, f"{logs} -containerId {master.container}")
+    return EngineError(f"{app.id}, {master.place}", finding + _last_line(stderr), logs)
 
 
 def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
@@ -84,7 +100,7 @@ def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
         killed = code[1] in ("137", "9")
         finding = f"its process ended with code {code[1]}" + (" (SIGKILL: mostly a lack of memory)" if killed else "")
         return EngineError(attempt.place, f"{finding}{_last_line(stderr)}", logs)
-    return EngineError(attempt.place, _short(said), logs)
+    return EngineError(attempt.place, _short(said) + _last_line(stderr), logs)
 
 
 def stderr_of(attempt: Attempt, history: str) -> str:
@@ -107,7 +123,8 @@ def _failed_attempt(app: Application, history: str) -> Attempt | None:
     job = f"{history}/ws/v1/history/mapreduce/jobs/{app.id.replace('application', 'job', 1)}"
     while True:
         try:
-            tasks = _rows(f"{job}/tasks", "tasks", "task")
+            # maps first: in uber mode the reduce task fails with its map
+            tasks = sorted(_rows(f"{job}/tasks", "tasks", "task"), key=lambda t: t["type"] != "MAP")
             failed = next(t["id"] for t in tasks if t["state"] == "FAILED")
             attempts = _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
             ended = [a for a in attempts if a["state"] == "FAILED"]
@@ -122,8 +139,9 @@ def _failed_attempt(app: Application, history: str) -> Attempt | None:
 
 
 def _rows(url: str, outer: str, inner: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (json.loads(fetch(url, timeout_s=5.0)).get(outer) or {}).get(inner) or []
-    return found
+    """The entries of a list; of a list of one Hadoop's REST interface tells the one alone."""
+    found = (json.loads(fetch(url, timeout_s=5.0)).get(outer) or {}).get(inner) or []
+    return [found] if isinstance(found, dict) else found
 
 
 def _traceback(stderr: str) -> str:
@@ -144,7 +162,7 @@ def _last_line(stderr: str) -> str:
     lines = [
         line
         for line in stderr.splitlines()
-        if any(map(str.isalpha, line)) and not line.startswith(("log4j", "WARNING"))
+        if any(map(str.isalpha, line)) and not line.startswith(("log4j", "WARNING", "End of LogType"))
     ]
     return f"; its last words: {lines[-1][:200]}" if lines else ""
 

@@ -91,8 +91,12 @@ class StreamingEngine(Engine):
         number = self._number(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
-        path.write_bytes(wire.dumps({**task, "store": self._store_path(number)}))
+        path.write_bytes(wire.dumps({**task, "store": self._store_path(number), "heads": self._heads(number, dataset)}))
         return str(path)
+
+    def _heads(self, number: int, dataset: Dataset) -> list[Any]:
+        """The beginnings of the files, where tasks are fed and do not read them themselves."""
+        return []
 
     def _store_path(self, number: int) -> str | None:
         """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from mrjob.step import MRStep  # noqa: E402
 
 from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
+from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
+from mrml.engines.feed import fed_split  # noqa: E402
 from mrml.engines.protocol import (  # noqa: E402
     ERROR,
     KEY,
@@ -40,6 +42,9 @@ from mrml.engines.protocol import (  # noqa: E402
 from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
 from mrml.engines.worker import end_with  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
+
+#: of standard input at a time
+CHUNK_BYTES = 4 << 20
 
 
 def error_fields(error: Exception, place: str) -> Fields:
@@ -58,14 +63,17 @@ class RoundJob(MRJob):  # type: ignore[misc]
     INPUT_PROTOCOL = RawValueProtocol
     INTERNAL_PROTOCOL = FieldsProtocol
     OUTPUT_PROTOCOL = FieldsProtocol
-    #: one line, one map task; only the hadoop runner looks at it
-    HADOOP_INPUT_FORMAT = "org.apache.hadoop.mapred.lib.NLineInputFormat"
 
     def configure_args(self) -> None:
         super().configure_args()
         self.add_file_arg("--task", help="dataset and algorithm, staged once a run")
         self.add_file_arg("--state", help="the State of the round, by the distributed cache")
         self.add_file_arg("--scoring", help="model and output of a map-only scoring")
+        self.add_passthru_arg("--fed", action="store_true", help="input is the rows, as Hadoop reads them")
+
+    def hadoop_input_format(self) -> str:
+        """One line of split numbers is one map task, unless Hadoop feeds the rows."""
+        return f"org.apache.hadoop.mapred.{'TextInputFormat' if self.options.fed else 'lib.NLineInputFormat'}"
 
     def _runner_class(self) -> Any:
         if self.options.runner != "local":
@@ -86,7 +94,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
         if not _raw("stream.map.output"):
             return super().run_mapper(step_num)  # type: ignore[no-any-return]
         read_lines, _ = self._wrap_protocols(step_num, "mapper")
-        for key, fields in self.map_pairs(read_lines(), step_num=step_num):
+        pairs = self.map_fed() if self.options.fed else self.map_pairs(read_lines(), step_num=step_num)
+        for key, fields in pairs:
             write_raw(self.stdout, key, fields)
 
     def run_reducer(self, step_num: int = 0) -> None:
@@ -109,6 +118,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         self.dataset = Dataset.from_json(task["dataset"])
         self.splits = self.dataset.splits(task["split_bytes"])
         self.store = DirectoryStore(Path(task["store"])) if task["store"] else None
+        self.heads = task["heads"]
         if not self.options.scoring:
             self.algorithm = from_spec(task["algorithm"])
             self.state = State.from_wire(wire.loads(Path(self.options.state).read_bytes()))
@@ -119,22 +129,40 @@ class RoundJob(MRJob):  # type: ignore[misc]
             yield from self.map_split(int(number))
 
     def map_split(self, number: int) -> Iterator[tuple[str, Fields]]:
+        """Read a split and map it."""
+        yield from self.mapped(lambda: blocks(self.dataset, self.splits[number], self.store), f"split {number}")
+
+    def map_fed(self) -> Iterator[tuple[str, Fields]]:
+        """Map the rows on standard input, to its end: Hadoop fails a task that leaves some."""
+        self.task_init()
+        chunks = iter(lambda: self.stdin.read(CHUNK_BYTES), b"")
+        environment = pin.environment()
+
+        def source() -> Iterator[Block]:
+            number, head, split = fed_split(self.dataset, self.heads, environment)
+            return self.dataset.fed(number, head, split.windows(chunks))
+
+        yield from self.mapped(source, environment.get("mapreduce_map_input_file", "split"))
+        for _ in chunks:
+            pass
+
+    def mapped(self, source: Callable[[], Iterator[Block]], place: str) -> Iterator[tuple[str, Fields]]:
+        """What the blocks of a source send up; what goes wrong is a record too."""
         sent: list[tuple[str, Fields]] = []
 
         def sink(key: str, node: Node, message: bytes) -> None:
             sent.append((KEY + key, [",".join(map(str, node)).encode(), message]))
 
         try:
-            source = blocks(self.dataset, self.splits[number], self.store)
-            report = map_split(self.algorithm, self.state, source, sink)
+            report = map_split(self.algorithm, self.state, source(), sink)
         except Exception as error:
-            yield ERROR, error_fields(error, f"split {number}")
+            yield ERROR, error_fields(error, place)
             return
         if not sent:
             yield REPORT, [report_field(report)]
-        for place, (key, fields) in enumerate(sent):
+        for i, (key, fields) in enumerate(sent):
             # what the task counted rides on its first record: no key, and so no reduce task, of its own
-            yield key, fields + ([report_field(report)] if place == 0 else [])
+            yield key, fields + ([report_field(report)] if i == 0 else [])
 
     def reduce(self, name: str, values: Iterator[Fields]) -> Iterator[tuple[str, Fields]]:
         if name in (ERROR, REPORT):
@@ -142,7 +170,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
             return
         report, key = Report(), name.removeprefix(KEY)
         try:
-            message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
+            with report.spending("reduce"):
+                message = reduce_key(self.algorithm, self.state, key, _parts(values, report))
         except Exception as error:
             yield ERROR, error_fields(error, f"key {key!r}")
             return

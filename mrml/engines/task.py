@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,12 @@ Sink = Callable[[str, Node, bytes], None]
 @dataclass
 class Report:
     """What a task counted: rows, of them those to validate with, records and malformed ones, the first problems, who
-    computed."""
+    computed, and when.
+
+    ``seconds`` are those of all tasks together: ``read`` until a block is decoded, ``map`` with reading, ``reduce``.
+    ``spans`` tell when the first task of a kind began and the last one ended, in seconds since 1970 by the clocks of
+    their hosts; ``round`` is the driver's own.
+    """
 
     n_rows: int = 0
     n_valid: int = 0
@@ -44,6 +50,8 @@ class Report:
     problems: list[str] = field(default_factory=list)
     #: of each fingerprint of kernels, some hosts that have it
     fingerprints: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    spans: dict[str, list[float]] = field(default_factory=dict)
 
     def see(self, block: Block) -> None:
         """Count a block."""
@@ -62,6 +70,52 @@ class Report:
         self.n_bytes_out += other.n_bytes_out
         self.problems = (self.problems + other.problems)[:10]
         self.fingerprints = merged_hosts(self.fingerprints, other.fingerprints)
+        for what, seconds in other.seconds.items():
+            self._spend(what, seconds)
+        for what, span in other.spans.items():
+            self._span(what, *span)
+
+    @contextlib.contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Seconds that go into ``what``."""
+        at, began = time.time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self._spend(what, seconds)
+            self._span(what, at, at + seconds)
+
+    def reading(self, source: Iterable[Block]) -> Iterator[Block]:
+        """The blocks; what it takes to get them is counted as ``read``."""
+        blocks, began = iter(source), time.perf_counter()
+        for block in blocks:
+            self._spend("read", time.perf_counter() - began)
+            yield block
+            began = time.perf_counter()
+        self._spend("read", time.perf_counter() - began)
+
+    def _spend(self, what: str, seconds: float) -> None:
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    def _span(self, what: str, began: float, ended: float) -> None:
+        first, last = self.spans.get(what, (began, ended))
+        self.spans[what] = [min(first, began), max(last, ended)]
+
+    def phases(self) -> dict[str, float]:
+        """Where the seconds of a round went by the clock; together they are all of it.
+
+        ``launch`` is what comes before the first task and after the last one; ``read`` and ``map`` share the time of
+        the maps as the tasks did; ``reduce`` is the rest until the last reducer's end, the shuffle included.
+        """
+        began, ended = self.spans.get("round", [0.0, 0.0])
+        first, mapped = self.spans.get("map", [ended, ended])
+        reduced = self.spans.get("reduce", [mapped, mapped])[1]
+        first, mapped, reduced = (min(max(t, began), ended) for t in (first, mapped, reduced))
+        share = self.seconds.get("read", 0.0) / max(self.seconds.get("map", 0.0), 1e-9)
+        read = min(share, 1.0) * (mapped - first)
+        rest = {"read": read, "map": mapped - first - read, "reduce": max(reduced - mapped, 0.0)}
+        return {"launch": ended - began - sum(rest.values()), **rest}
 
 
 def kernels_here() -> dict[str, list[str]]:
@@ -127,6 +181,12 @@ def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iter
 def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink) -> Report:
     """Run ``algorithm.map`` over the blocks and send up the maximal nodes of every key."""
     report = Report(fingerprints=kernels_here())
+    with report.spending("map"):
+        _map_blocks(algorithm, state, report.reading(source), sink, report)
+    return report
+
+
+def _map_blocks(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink, report: Report) -> None:
     kept: dict[str, Statistic] = {}
     partials: dict[str, Partial] = {}
     file = -1
@@ -164,7 +224,6 @@ def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink:
         held = sum(s.n_bytes() for s in kept.values())
         held += sum(s.n_bytes() for p in partials.values() for _, _, s in p.nodes)
     flush()
-    return report
 
 
 @prints_to_stderr()

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -77,10 +77,15 @@ def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number:
     Every attempt writes aside under a name of its own and renames: equal bytes, so which attempt is last is all one.
     """
     report = Report(fingerprints=kernels_here())
-    folder, blocks = Folder(scoring.output), iter(source)
-    first = next(blocks, None)
+    with report.spending("map"):
+        _write_blocks(model, report.reading(source), scoring, number, report)
+    return report
+
+
+def _write_blocks(model: Model, blocks: Iterator[Block], scoring: Scoring, number: int, report: Report) -> None:
+    folder, first = Folder(scoring.output), next(blocks, None)
     if first is None:
-        return report
+        return
     with (
         folder.writing(f"part-{number:05d}.{scoring.format}") as file,
         _Writer(file, scoring.format) as writer,
@@ -88,7 +93,6 @@ def write_split(model: Model, source: Iterable[Block], scoring: Scoring, number:
         for block in itertools.chain([first], blocks):
             report.see(block)
             writer.write(_table(model, block, scoring))
-    return report
 
 
 def write_nothing(model: Model, dataset: Dataset, scoring: Scoring) -> None:

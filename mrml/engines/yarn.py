@@ -37,7 +37,11 @@ class Application(NamedTuple):
     started_ms: int
     tracking_url: str
     tags: tuple[str, ...]
-    launched: bool
+    master_logs: str  # http://node:port/node/containerlogs/container_.../user, none before it is launched
+
+    @property
+    def launched(self) -> bool:
+        return bool(self.master_logs)
 
     @property
     def ended(self) -> bool:
@@ -172,5 +176,5 @@ def _application(value: dict[str, Any]) -> Application:
         int(value.get("startedTime", 0)),
         value.get("trackingUrl") or "",
         tuple((value.get("applicationTags") or "").split(",")),
-        bool(value.get("amContainerLogs")),
+        value.get("amContainerLogs") or "",
     )

@@ -132,9 +132,9 @@ def add_values(codes: Array, step: Step, values: Array, scores: Array) -> None:
 
 def pack(g: Array, h: Array) -> Array:
     """(n,) int64: gradients of 15 bits and a sign above hessians of 16 bits."""
-    g = np.clip(g, -PACKED_G_MAX, PACKED_G_MAX).astype(np.int64)
-    h = np.clip(h, 0, PACKED_H_MAX).astype(np.int64)
-    out: Array = (g << np.int64(32)) + h
+    out: Array = np.minimum(np.maximum(g, -PACKED_G_MAX), PACKED_G_MAX).astype(np.int64)
+    out <<= np.int64(32)
+    out += np.minimum(np.maximum(h, 0), PACKED_H_MAX).astype(np.int64)
     return out
 
 

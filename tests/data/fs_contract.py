@@ -5,6 +5,7 @@ A subclass has a fixture ``place``: a file system and an empty directory on it.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import threading
 from typing import Any, NamedTuple
@@ -156,6 +157,23 @@ class FileSystemContract:
         place.write("old", b"old")
         place.fs.mv(place.write("new", b"new"), place("old"))
         assert place.fs.cat_file(place("old")) == b"new" and not place.fs.exists(place("new"))
+
+    def test_of_many_that_move_to_a_name_that_is_free_one_comes_there(self, place: Place) -> None:
+        sources = [place.write(f"new-{i}", b"%d" % i) for i in range(8)]
+        came: list[int] = []
+
+        def move(i: int) -> None:
+            with contextlib.suppress(FileExistsError):
+                place.fs.mv(sources[i], place("free"), replace=False)
+                came.append(i)
+
+        threads = [threading.Thread(target=move, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(came) == 1 and place.fs.cat_file(place("free")) == b"%d" % came[0]
+        assert [place.fs.exists(s) for s in sources] == [i not in came for i in range(8)]
 
     def test_mv_moves_a_directory_whole(self, tree: Place) -> None:
         tree.fs.mv(tree("sub"), tree("other"))

@@ -370,8 +370,9 @@ def test_an_output_that_is_there_is_4_and_says_what_it_is(place: Place) -> None:
     place.refused(4, f"done: {there}", *TRAIN[:7], "done", *TRAIN[8:])
     place.refused(4, "f: is a file; name a directory that does not exist", *TRAIN[:7], "f", *TRAIN[8:], "--overwrite")
     (place.here / "done/_SUCCESS").unlink()
-    remedy = "say --overwrite to replace it, or --resume to go on"
-    place.refused(4, f"done: holds a run that did not finish; {remedy}", *TRAIN[:7], "done", *TRAIN[8:])
+    began = "holds a run of something else that did not finish; algorithm: l2: 0.0001 then, 3.0 now"
+    remedy = "say --overwrite to begin anew, or name another --output"
+    place.refused(4, f"done: {began}; {remedy}", *TRAIN[:7], "done", *TRAIN[8:], "--l2", "3")
     both = "mrml train: --resume and --overwrite exclude each other; give one of them"
     place.refused(2, both, *TRAIN, "--resume", "--overwrite")
 

@@ -656,7 +656,11 @@ def test_an_interrupted_run_is_130_leaves_no_process_and_resumes_to_the_same_byt
 
 
 def resumed_to_the_same_bytes(place: Place) -> None:
-    assert place(*WAITING, "inline", "--resume").code == 0
+    """By the same command once more: the directory is how a run is found again."""
+    other = place(*WAITING, "inline", "--window-bytes", "100000")
+    assert other.code == 4 and "m: holds a run of something else that did not finish; " in other.err
+    done = place(*(word for word in WAITING if word != "-q"), "inline")
+    assert done.code == 0 and "m: this run was begun and did not finish; it goes on after round " in done.err
     resumed = place.model()
     assert place(*WAITING, "inline", "--overwrite").code == 0
     assert place.model() == resumed
@@ -667,9 +671,6 @@ def test_a_killed_run_is_no_output_leaves_no_worker_and_resumes_to_the_same_byte
     code, _ = stopped(place, signal.SIGKILL, ("local", "--workers", "2"), False)
     assert code == -signal.SIGKILL and none_left(place)
     assert [p.name for p in (place.here / "m").iterdir()] == ["_run"]
-    again = place(*WAITING, "inline")
-    remedy = "say --overwrite to replace it, or --resume to go on"
-    assert again == (4, "", f"error: m: holds a run that did not finish; {remedy}\n")
     resumed_to_the_same_bytes(place)
     assert list(place.tmp.iterdir()) == [], "the next run sweeps what a killed one left"
 

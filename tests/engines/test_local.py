@@ -18,7 +18,7 @@ import pytest
 from mrml import wire
 from mrml.data.dataset import Dataset
 from mrml.engines import local, start, worker
-from mrml.engines.local import MAX_ATTEMPTS, LocalEngine
+from mrml.engines.local import MAX_ATTEMPTS, SPLITS_PER_WORKER, LocalEngine
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
@@ -81,7 +81,9 @@ def test_a_split_on_which_every_worker_dies_ends_the_round_after_four_and_is_nam
     assert len(warned(caplog)) == 3
     split = caught.value.place
     assert all(message.endswith(f"{split} runs again") for message in warned(caplog))
-    blocks = dataset.splits(min(SPLIT_BYTES, dataset.n_bytes // 8 + 1))[int(split.split()[1])]
+    blocks = dataset.splits(min(SPLIT_BYTES, dataset.n_bytes // (SPLITS_PER_WORKER * engine.n_workers) + 1))[
+        int(split.split()[1])
+    ]
     assert any(r.file == 1 and r.first <= 3 and (r.stop is None or r.stop > 3) for r in blocks)
     assert "4 workers died on it, the last with exit code -9" in str(caught.value)
     assert drive(engine, Exercise(n_rounds=2), dataset) == by_hand(Exercise(n_rounds=2), dataset)

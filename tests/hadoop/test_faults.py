@@ -15,20 +15,23 @@ from pathlib import Path
 
 import pytest
 
+from mrml import run
 from mrml.cluster import Cluster
 from mrml.cluster.processes import kill_all
+from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.driver import Checkpoint, fit
 from mrml.engines.client import end_clients
 from mrml.engines.hadoop import HadoopEngine
 from mrml.engines.inline import InlineEngine
-from mrml.engines.yarn import Application, ResourceManager
+from mrml.engines.yarn import Application, ResourceManager, configuration, home
+from mrml.folder import Folder
 from tests.exercise import make_dataset
 from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.hadoop
 LIMIT_S = 240
-Damage = Callable[[Cluster, int], None]
+Damage = Callable[[Cluster, HadoopEngine, int], None]
 
 
 @pytest.fixture
@@ -47,12 +50,12 @@ def until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-def meddle(cluster: Cluster, folder: Path, damage: Damage) -> threading.Thread:
+def meddle(cluster: Cluster, engine: HadoopEngine, folder: Path, damage: Damage) -> threading.Thread:
     """Do the damage as soon as a task is where it waits."""
 
     def work() -> None:
         until(lambda: (folder / "here").exists() and (folder / "here").read_text(), "no task came to its place")
-        damage(cluster, int((folder / "here").read_text()))
+        damage(cluster, engine, int((folder / "here").read_text()))
         (folder / "go").touch()
 
     thread = threading.Thread(target=work, daemon=True)
@@ -60,23 +63,23 @@ def meddle(cluster: Cluster, folder: Path, damage: Damage) -> threading.Thread:
     return thread
 
 
-def lose_the_node_of_the_task(cluster: Cluster, pid: int) -> None:
+def lose_the_node_of_the_task(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     next(n for n in cluster.nodes if pid in [c.process.pid for c in n.containers()]).kill_nodemanager()
 
 
-def lose_a_datanode(cluster: Cluster, pid: int) -> None:
+def lose_a_datanode(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     cluster.nodes[0].kill_datanode()
 
 
-def lose_the_application_master(cluster: Cluster, pid: int) -> None:
+def lose_the_application_master(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     kill_all([c.process for c in cluster.containers() if c.is_master and "MRAppMaster" in c.command])
 
 
-def lose_the_client(cluster: Cluster, pid: int) -> None:
-    end_clients("mrml-")
+def lose_the_client(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
+    end_clients(engine.run_id)
 
 
-def nothing(cluster: Cluster, pid: int) -> None:
+def nothing(cluster: Cluster, engine: HadoopEngine, pid: int) -> None:
     return None
 
 
@@ -100,8 +103,8 @@ def test_the_model_is_the_same_bytes_whatever_dies(
     (folder / "here").touch()
     expected, _ = fit(algorithm, dataset, InlineEngine(2000), Checkpoint(tmp_path / "inline"))
     (folder / "here").unlink()
-    thread = meddle(broken, folder, damage)
     with HadoopEngine(2, 2000, jobconf=conf) as engine:
+        thread = meddle(broken, engine, folder, damage)
         model, _ = fit(algorithm, dataset, engine, Checkpoint(tmp_path / "hadoop"))
         staging = engine.staging
     thread.join(LIMIT_S)
@@ -131,12 +134,12 @@ def test_speculation_changes_nothing(client: Cluster, tmp_path: Path, folder: Pa
 
 
 class Driver:
-    """``mrml train`` in a process of its own."""
+    """``mrml train`` in a process of its own, its data here and its run directory on HDFS."""
 
     def __init__(self, cluster: Cluster, tmp_path: Path, folder: Path, *more: str) -> None:
-        self.output = tmp_path / "out"
-        words = ["train", "tests.hadoop.faulty:Waiting", "--data", str(tmp_path / "rows"), "--output", str(self.output)]
-        words += ["--k", "3", "--seed", "1", "--max-rounds", "3", "--folder", str(folder), "--split-bytes", "4000"]
+        self.output = Folder(f"{cluster.namenode_uri}/faults/{folder.parent.name}")
+        words = ["train", "tests.hadoop.faulty:Waiting", "--data", str(tmp_path / "rows"), "--output", self.output.path]
+        words += ["--k", "3", "--seed", "1", "--max-rounds", "2", "--folder", str(folder), "--split-bytes", "4000"]
         words += ["--window-bytes", "1000", "--exclude", "name", "--engine", "streaming", "--runner", "hadoop"]
         path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
         environment = {**os.environ, **cluster.environment(), "PYTHONPATH": path}
@@ -145,47 +148,72 @@ class Driver:
                                         env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
     def run_id(self) -> str:
-        path = self.output / "_run" / "run_id.json"
-        until(path.exists, "the driver made no run directory")
-        return "mrml-" + str(json.loads(path.read_text())["run"])
+        until(lambda: self.output.exists("_run/run_id.json"), "the driver made no run directory")
+        return "mrml-" + str(json.loads(self.output.read("_run/run_id.json"))["run"])
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.communicate(timeout=30)
 
     def end(self) -> tuple[int, str]:
         _, said = self.process.communicate(timeout=LIMIT_S)
         return self.process.returncode, said
 
 
-def test_a_killed_driver_is_taken_over_and_never_two_drive(client: Cluster, tmp_path: Path, folder: Path) -> None:
+def refused(loser: Driver, winner: Driver) -> bool:
+    code, said = loser.end()
+    return code == 5 and f"another driver works on this run: process {winner.process.pid} on" in said
+
+
+def plant_a_torn_output(staging: Folder, tag: str) -> None:
+    """What an attempt leaves that died as it wrote: the directory is there already, and is no output."""
+    torn = staging / f"out-{tag}.000000"
+    torn.make()
+    torn.write("part-00000", b"torn")
+
+
+def test_killed_drivers_are_taken_over_and_never_two_drive(client: Cluster, tmp_path: Path, folder: Path) -> None:
     rows = tmp_path / "rows"
     rows.mkdir()
     make_dataset(rows)
-    first = Driver(client, tmp_path, folder)
-    run_id = first.run_id()
+    both = [Driver(client, tmp_path, folder) for _ in range(2)]
+    run_id = both[0].run_id()
     until(lambda: apps(client, run_id), "nothing was submitted")
-    first.kill()  # the job is submitted, and nobody wrote that down
-    second = Driver(client, tmp_path, folder, "--resume")
+    loser, winner = sorted(both, key=lambda d: not d.ended)
+    assert refused(loser, winner)
+    winner.kill()  # the job is submitted, and nobody wrote that down
+    second = Driver(client, tmp_path, folder)
     until((folder / "here").exists, "no task came to its place")
-    code, said = Driver(client, tmp_path, folder, "--resume").end()
-    assert code == 5 and f"another driver works on this run: process {second.process.pid} on" in said, said
-    second.kill()
+    assert refused(Driver(client, tmp_path, folder, "--resume"), second)
+    second.kill()  # in the middle of the round that it attached to
+    held, transforms = apps(client, run_id)
+    tag = next(t for t in held.tags if t.startswith(f"{run_id}-") and "." not in t)
+    plant_a_torn_output(Folder(f"{home(configuration(str(client.conf)))}/{run_id}"), tag)
     (folder / "go").touch()
-    code, said = Driver(client, tmp_path, folder, "--resume").end()
-    assert code == 0, said
-    found = apps(client, run_id)
-    assert len(found) == 3 and all(a.succeeded for a in found), "each round was one application, adopted twice"
-    files = ("model.json", "model.npz")
-    from mrml import run
-    from mrml.config import DataConfig, EngineConfig, RunConfig
+    until(lambda: all(a.ended for a in apps(client, run_id)), "the job does not end by itself")
+    third = Driver(client, tmp_path, folder)
+    code, said = third.end()
+    assert code == 0 and "it goes on after round 1" in said, said
+    assert [a.id for a in apps(client, run_id) if a.succeeded] == [held.id, transforms.id], "one a round, and no more"
+    assert third.output.names() == ["_SUCCESS", "_run", "model.json", "model.npz", "run.json"]
+    assert not Folder(f"{home(configuration(str(client.conf)))}/{run_id}").exists()
+    for name, content in inline_model(rows, tmp_path, folder).items():
+        assert third.output.read(name) == content
+    code, said = Driver(client, tmp_path, folder).end()
+    assert code == 4 and "is there already" in said
 
+
+def inline_model(rows: Path, tmp_path: Path, folder: Path) -> dict[str, bytes]:
+    """The files of the same run on the inline engine."""
     data = DataConfig(data=(str(rows),), split_bytes=4000, window_bytes=1000, exclude=("name",))
     params = {"k": 3, "seed": 1, "folder": str(folder)}
-    config = RunConfig("tests.hadoop.faulty:Waiting", params, data, EngineConfig(engine="inline"), max_rounds=3)
+    config = RunConfig("tests.hadoop.faulty:Waiting", params, data, EngineConfig(engine="inline"), max_rounds=2)
     run.train(dataclasses.replace(config, output=str(tmp_path / "inline")))
-    for name in files:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "inline" / name).read_bytes()
+    return {name: (tmp_path / "inline" / name).read_bytes() for name in ("model.json", "model.npz")}
 
 
 def test_a_terminated_driver_takes_its_application_along(client: Cluster, tmp_path: Path, folder: Path) -> None:

@@ -51,11 +51,7 @@ def test_rounds_give_the_bytes_of_the_inline_engine_with_one_client_each(
         ("unexpected", {}, TaskFailed, "ZeroDivisionError: a value"),
         ("reduce ours", {}, InputError, "cannot be reduced"),
         ("", {"queue": "nowhere"}, EngineError, "unknown queue: nowhere"),
-        # the history server was once seen without the attempts of a failed job: with the fault tests until understood
-        pytest.param(
-            *("", {"task_python": "/nowhere/python"}, EngineError, "the node has no program /nowhere/python"),
-            marks=pytest.mark.faults,
-        ),
+        ("", {"task_python": "/nowhere/python"}, EngineError, "the node has no program /nowhere/python"),
         ("", {"jobconf": {"mapreduce.map.memory.mb": "99999"}}, EngineError, "asks for more than a node has"),
         ("", {"round_timeout_s": 2.0}, EngineError, "took longer than 2 s"),
     ],
@@ -68,7 +64,6 @@ def test_what_fails_is_told_in_its_own_words(
     assert said in str(found.value)
 
 
-@pytest.mark.faults
 def test_a_task_that_is_killed_again_and_again_is_named_with_its_host_and_log(client: Cluster, tmp_path: Path) -> None:
     with pytest.raises(
         EngineError, match=r"map task \d+, attempt \d on .*container_.*code 137.*yarn logs -application"

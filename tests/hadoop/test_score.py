@@ -82,6 +82,14 @@ def test_a_model_trained_scored_and_measured_on_hdfs_is_the_one_made_here(
     for name in ("model.json", "model.npz"):
         assert Folder(there).read(name) == Folder(here).read(name)
     assert json.loads(mrml("inspect", there, "--json"))["target"] == "y"
+    ran = json.loads(Folder(there).read("run.json"))
+    assert ran["n_rows"] == N_ROWS and ran["bad_rows"] == 0 and ran["n_bytes"] == len(rows()) and ran["bytes_up"] > 0
+    assert (
+        set(ran["seconds_in"]) == {"launch", "read", "map", "reduce", "driver"} and min(ran["seconds_in"].values()) >= 0
+    )
+    assert ran["seconds_in"]["launch"] > 0 and sum(ran["seconds_in"].values()) == pytest.approx(
+        ran["seconds"], abs=0.01
+    )
     assert kept(place) - before <= {"environments"}, "a run leaves nothing but the environment it came with"
 
     score = ("--data", data, "--id", "key", "--split-bytes", "40000")
