@@ -26,7 +26,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import growth
+from mrml.algorithms import growth, tree_names
 from mrml.algorithms import histogram as hist
 from mrml.algorithms.growth import NODE, TREE_NODE
 from mrml.algorithms.objectives import OBJECTIVES, Objective, Range, objective_of
@@ -37,7 +37,7 @@ from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels import trees as kernel
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
-from mrml.params import param
+from mrml.params import also_known, param
 from mrml.schema import Design, Schema
 from mrml.statistic import Into, Statistic, Sums
 
@@ -87,12 +87,14 @@ class Quant(NamedTuple):
         return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
 
 
+@also_known(tree_names.ALIASES, tree_names.VALUES)
 @dataclass(frozen=True)
 class Boosting(Algorithm):
     """Gradient boosted trees."""
 
     lazy: ClassVar[bool] = True
     design: ClassVar[str] = "bins"
+    no_counterpart: ClassVar[Mapping[str, str]] = tree_names.ABSENT
 
     objective: str = param("squared", "the loss", choices=tuple(OBJECTIVES))
     rounds: int = param(100, "iterations: trees, or trees a class", low=1)

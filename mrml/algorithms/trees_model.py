@@ -121,9 +121,13 @@ class TreesModel(Model):
         raw = self.trees.raw_prediction(block.X, self.base)
         return raw if block.offset is None else raw + block.offset
 
+    def means(self, raw: Array) -> Array:
+        """(n_rows,) means, or (n_rows, n_outputs) probabilities, of raw predictions (n_outputs, n_rows)."""
+        return objective_of(self.objective, self.params).inverse_link(raw)
+
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        return Prediction(objective_of(self.objective, self.params).inverse_link(raw), None, raw[0])
+        return Prediction(self.means(raw), None, raw[0])
 
     def importance(self) -> dict[str, dict[str, float]]:
         """By kind (gain, cover, count) the total of every feature that splits, the largest first."""
@@ -166,7 +170,7 @@ class TreesClassifier(TreesModel):
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        p = objective_of(self.objective, self.params).inverse_link(raw)
+        p = self.means(raw)
         if len(self.base) == 1:
             return Prediction((raw[0] > 0).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
         return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))

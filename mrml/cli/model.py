@@ -23,6 +23,7 @@ _PACKAGES = (
     "tqdm",
     "scikit-learn",
     "xgboost-cpu",
+    "lightgbm",
     "hdfs",
     "hdfs-native",
 )
