@@ -82,6 +82,8 @@ class EngineConfig:
     jobconf: tuple[str, ...] = param((), "hadoop: a property of the jobs, KEY=VALUE; may be repeated (-D)", whole=True)
     max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0)
     round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
+    keytab: str | None = param(None, "Kerberos: keytab from which tickets are fetched while the run goes on")
+    principal: str | None = param(None, "Kerberos: whose tickets, NAME@REALM")
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
 
     def properties(self) -> dict[str, str]:

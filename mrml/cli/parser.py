@@ -22,7 +22,7 @@ _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
     **dict.fromkeys(("output", "cache_dir"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
-    **dict.fromkeys(("schema", "environment"), "FILE"),
+    **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
 }
 _LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE"}
 

@@ -155,19 +155,45 @@ class ResourceManager:
 
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
-    """What a daemon's web address answers; never through a proxy."""
+    """What a daemon's web address answers; never through a proxy.
+
+    EngineError when it asks for Kerberos and what that takes is not installed.
+    """
     headers = {"Accept": "application/json, text/plain", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=timeout_s) as answer:
-        text: bytes = answer.read()
+    try:
+        with opener.open(request, timeout=timeout_s) as answer:
+            text: bytes = answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code != 401 or "Negotiate" not in (error.headers.get("WWW-Authenticate") or ""):
+            raise
+        return _negotiated(url, method, body, headers, timeout_s)
     return text
+
+
+def _negotiated(url: str, method: str, body: bytes | None, headers: dict[str, str], timeout_s: float) -> bytes:
+    """The same with the Kerberos ticket (SPNEGO), by requests-kerberos; OSError where it does not answer."""
+    try:
+        import requests
+        from requests_kerberos import OPTIONAL, HTTPKerberosAuth
+    except ImportError as error:
+        remedy = "pip install 'mrml[kerberos]', and get a ticket with kinit or --keytab"
+        raise EngineError(url.split("?")[0], f"asks for Kerberos ({error})", remedy) from error
+    auth = HTTPKerberosAuth(mutual_authentication=OPTIONAL)
+    session = requests.Session()
+    session.trust_env = False
+    answer = session.request(method, url, data=body, headers=headers, auth=auth, timeout=timeout_s)
+    answer.raise_for_status()  # a RequestException is an OSError
+    return bytes(answer.content)
 
 
 def _web_address(keys: dict[str, str], suffix: str) -> str:
     host = keys.get(f"yarn.resourcemanager.hostname{suffix}", "localhost")
-    address = keys.get(f"yarn.resourcemanager.webapp.address{suffix}", f"{host}:8088")
-    return "http://" + address.replace("${yarn.resourcemanager.hostname}", host)
+    secure = keys.get("yarn.http.policy") == "HTTPS_ONLY"
+    key, port = ("webapp.https.address", 8090) if secure else ("webapp.address", 8088)
+    address = keys.get(f"yarn.resourcemanager.{key}{suffix}", f"{host}:{port}")
+    return f"http{'s' * secure}://" + address.replace("${yarn.resourcemanager.hostname}", host)
 
 
 def _expect_listener(address: str, what: str, remedy: str) -> None:

@@ -6,6 +6,8 @@ import io
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from mrml.engines import postmortem
 from mrml.engines.lease import Lease
 from mrml.engines.postmortem import Attempt, explained
 from mrml.engines.protocol import FieldsProtocol, grouped, read_raw, write_raw
-from mrml.engines.yarn import Application
+from mrml.engines.yarn import Application, ResourceManager
 from mrml.errors import EngineError, TaskFailed
 
 RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
@@ -113,3 +115,29 @@ def test_the_attempt_that_failed_is_told_and_not_those_that_were_killed_with_the
     monkeypatch.setattr(postmortem, "fetch", fetch)
     assert "map task 1, attempt 0 on ?" in str(error := postmortem.why(app, "http://history")), error
     assert "the node has no program /p" in str(error)
+
+
+def test_the_resourcemanager_is_asked_where_its_configuration_says() -> None:
+    keys = {"yarn.resourcemanager.hostname": "rm"}
+    assert ResourceManager.of(keys).url == "http://rm:8088"
+    assert ResourceManager.of({**keys, "yarn.http.policy": "HTTPS_ONLY"}).url == "https://rm:8090"
+    two = {"yarn.resourcemanager.ha.rm-ids": "a, b", "yarn.resourcemanager.hostname.a": "one",
+           "yarn.resourcemanager.webapp.address.b": "two:1"}  # fmt: skip
+    assert ResourceManager.of(two) == ResourceManager("http://one:8088", ("http://two:1",))
+
+
+def test_one_that_asks_for_kerberos_names_what_it_takes() -> None:
+    class Negotiates(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Negotiate")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with HTTPServer(("127.0.0.1", 0), Negotiates) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(EngineError, match=r"Kerberos|401"):
+            ResourceManager(f"http://127.0.0.1:{server.server_port}").metrics()
+        server.shutdown()
