@@ -82,9 +82,11 @@ def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool
     log.setLevel(_LEVELS.get(verbosity, logging.DEBUG))
     log.propagate = False
     # mrjob tells much of itself; what fails in a task arrives as an error of ours
-    mrjob = logging.getLogger("mrjob")
+    mrjob, least = logging.getLogger("mrjob"), logging.INFO if verbosity > 0 else logging.ERROR
     mrjob.handlers[:], mrjob.propagate = [handler], False
-    mrjob.setLevel(logging.INFO if verbosity > 0 else logging.ERROR)
+    mrjob.setLevel(least)
+    # an engine that listens to a client of Hadoop lowers the level: that is not for the stream
+    handler.addFilter(lambda record: not record.name.startswith("mrjob") or record.levelno >= least)
 
 
 def plain(value: Any) -> Any:
