@@ -71,6 +71,8 @@ class Algorithm(ABC):
     lazy: ClassVar[bool] = False
     #: what ``block.X`` holds: "matrix", numbers; or "bins", uint8 codes of at most ``max_bin`` bins a column
     design: ClassVar[str] = "matrix"
+    #: whether rows are judged within the groups of the group column
+    grouped: bool = False
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
     #: hyperparameters of other libraries without a counterpart, and what to do instead

@@ -393,6 +393,11 @@ def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...
     return Dataset.open(data, schema=schema, roles=roles)
 
 
+def ranking_roles(model: PipelineModel) -> tuple[str, ...]:
+    """The group column, where a model ranks within groups."""
+    return ("group",) if model.deviance.startswith("lambdarank") else ()
+
+
 def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     """The model's schema with columns it did not know, such as an id, added in those roles."""
     from mrml.schema import Column
@@ -424,7 +429,7 @@ def evaluate(
     model = load_model(model_dir)
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
-    dataset = scoring_config(model, data, ("feature", "target", "weight", "offset"))
+    dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
     with engine_of(engine, data.split_bytes) as running:
         return _metrics(model, dataset, running, data, progress)
 

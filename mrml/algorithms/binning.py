@@ -19,6 +19,7 @@ import numpy as np
 from mrml import wire
 from mrml.algorithm import State
 from mrml.algorithms import transforms as tf
+from mrml.algorithms.lambdarank import GroupRuns
 from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
 from mrml.algorithms.statistics import Levels
 from mrml.data.block import CSR, Array, Block, Coded
@@ -306,12 +307,13 @@ class BinnedPipeline(Pipeline):
             finding = "is text, which trees cannot split"
             raise ConfigError(f"column {texts[0].name!r}", finding, "give it kind categorical, or leave it out")
         keys = ["summary", *(tf.LEVELS + c.name for c in self.schema.features("categorical"))]
+        keys += ["groups"] if self.algorithm.grouped else []
         return tuple(keys + [tf.TARGET] * (self.algorithm.target in ("binary", "classes")))
 
     def empty(self, key: str) -> Statistic:
         if key == "summary":
             return Summary(len(self.schema.features("numeric")), self.schema.sparse and self.absent == "zero")
-        return Levels()
+        return GroupRuns() if key == "groups" else Levels()
 
     def fill(self, key: str, block: Block, into: Into) -> None:
         statistic = into[key]
@@ -320,6 +322,8 @@ class BinnedPipeline(Pipeline):
             if self.algorithm.target != "numeric" and isinstance(y, np.ndarray):
                 y = tf.label_codes(y)
             statistic.fill(block, block.X, y)
+        elif isinstance(statistic, GroupRuns):
+            statistic.fill(block)
         else:
             tf.fill(key, block, statistic)
 
@@ -343,6 +347,9 @@ class BinnedPipeline(Pipeline):
             "levels": [self._levels(c.name, values, max_bin) for c in self.schema.features("categorical")],
             "summary": _target_facts(summary),
         }
+        if "groups" in values:
+            values["groups"].check()
+            params["summary"]["max_group"] = values["groups"].longest
         if tf.TARGET in values:
             levels: Levels = values[tf.TARGET]
             params["classes"] = tf.label_order(list(levels.counts))

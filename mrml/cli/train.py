@@ -165,6 +165,8 @@ def _settings(args: argparse.Namespace) -> conf.Settings:
 
 def _config(args: argparse.Namespace) -> RunConfig:
     config = conf.run_config(_settings(args))
+    if ":" in str(config.params.get("objective", "")):
+        conf.see_current_directory()
     if not config.algorithm:
         raise ConfigError("mrml train", "no algorithm", _NAME_ONE)
     if not config.data.data:
