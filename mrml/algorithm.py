@@ -75,6 +75,8 @@ class Algorithm(ABC):
     grouped: bool = False
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
+    #: what to do about many rounds where each is a job on a cluster
+    fewer_rounds: ClassVar[str] = ""
     #: hyperparameters of other libraries without a counterpart, and what to do instead
     no_counterpart: ClassVar[Mapping[str, str]] = {}
 

@@ -14,7 +14,7 @@ from mrml.algorithms.trees_model import TreesModel
 from mrml.config import DataConfig
 from mrml.data.block import Array
 from mrml.errors import ConfigError, InputError, OutputExists
-from mrml.export import FORMATS, Ensemble, checked, encoded, made_rows
+from mrml.export import FORMATS, Ensemble, checked, encoded, made_rows, svg, text
 from mrml.folder import Folder
 from mrml.run import load_model, scoring_config
 
@@ -83,6 +83,25 @@ def probe_rows(model: PipelineModel, data: DataConfig) -> Array:
     return x
 
 
+def tree_text(model_dir: str, number: int) -> list[str]:
+    """A tree of a model as lines of text."""
+    return list(text.lines(ensemble_of(load_model(model_dir), model_dir), number))
+
+
+def plot(model_dir: str, output: str, number: int | None = None) -> None:
+    """The importance of the columns, or a tree, as an SVG file; one that is there is replaced."""
+    if not output.endswith(".svg"):
+        raise ConfigError("plot", f"{output} is no name of an SVG file", "end it in .svg")
+    model = load_model(model_dir)
+    ensemble = ensemble_of(model, model_dir)
+    target = model.schema.role("target")
+    subject = target.name if target else "the target"
+    drawn = svg.importance(trees_of(model).importance(), subject) if number is None else svg.tree(ensemble, number)
+    folder = Folder(output).parent
+    folder.make()
+    folder.write(Folder(output).name, drawn.encode())
+
+
 def _predicted(model: PipelineModel, ensemble: Ensemble, x: Array) -> Array:
     """(n_rows,) means or probabilities of the second class, or (n_rows, n_classes) probabilities."""
     return trees_of(model).means(ensemble.forest.raw_prediction(x, ensemble.base))
@@ -98,5 +117,5 @@ def _levels(ensemble: Ensemble) -> dict[str, list[str]]:
 def lines_of_levels(levels: dict[str, list[str]], shown: int = 12) -> Iterator[str]:
     """A line a column: which code is which level."""
     for column, texts in levels.items():
-        some = ", ".join(f"{code} {text}" for code, text in enumerate(texts[:shown]))
+        some = ", ".join(f"{code} {level}" for code, level in enumerate(texts[:shown]))
         yield f"{column}: {some}" + (f", and {len(texts) - shown} more" if len(texts) > shown else "")

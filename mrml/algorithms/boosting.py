@@ -101,6 +101,10 @@ class Boosting(Algorithm):
 
     lazy: ClassVar[bool] = True
     design: ClassVar[str] = "bins"
+    fewer_rounds: ClassVar[str] = (
+        "--engine local where one machine can read the data; else shallower trees (a job a level), "
+        "or fewer with a larger --learning-rate"
+    )
     no_counterpart: ClassVar[Mapping[str, str]] = tree_names.ABSENT
 
     objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function")

@@ -139,6 +139,16 @@ class TreesModel(Model):
             out[kind] = {self.names[j]: float(sums[j]) for j in order if sums[j] > 0}
         return out
 
+    def shape(self) -> dict[str, int]:
+        """Figures of the trees: how many, their leaves, and the most splits from a root to a leaf."""
+        t, depth = self.trees, np.zeros(len(self.trees.feature), np.int64)
+        first = np.repeat(t.starts[:-1], t.sizes)
+        for k in np.flatnonzero(t.feature >= 0).tolist():  # children come after their parents
+            child = first[k] + t.left[k]
+            depth[child : child + 2] = depth[k] + 1
+        leaves = int((t.feature < 0).sum())
+        return {"trees": len(t.sizes), "leaves": leaves, "deepest": int(depth.max(initial=0))}
+
     def header(self) -> dict[str, Any]:
         return {
             "objective": self.objective,

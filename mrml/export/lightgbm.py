@@ -27,7 +27,8 @@ OBJECTIVES = {
     "softmax": "multiclass num_class:{n_outputs}",
     "poisson": "poisson",
     "gamma": "gamma",
-    "tweedie": "tweedie tweedie_variance_power:{tweedie_power}",
+    "tweedie": "tweedie tweedie_variance_power:{tweedie_variance_power}",
+    "absolute": "regression_l1",
     "huber": "huber",
     "quantile": "quantile",
     "lambdarank": "lambdarank",
@@ -91,7 +92,7 @@ def _objective(ensemble: Ensemble) -> str:
     if ensemble.objective not in OBJECTIVES:
         finding = f"has no objective like {ensemble.objective!r}"
         raise ConfigError("lightgbm", finding, "export models of: " + ", ".join(OBJECTIVES))
-    known = {"n_outputs": ensemble.n_outputs, "tweedie_power": 1.5, **ensemble.params}
+    known = {"n_outputs": ensemble.n_outputs, "tweedie_variance_power": 1.5, **ensemble.params}
     return OBJECTIVES[ensemble.objective].format(**known)
 
 

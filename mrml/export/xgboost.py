@@ -34,11 +34,11 @@ OBJECTIVES: dict[str, tuple[str, str, dict[str, str]]] = {
     "softmax": ("multi:softprob", "softmax_multiclass_param", {"num_class": "{n_outputs}"}),
     "poisson": ("count:poisson", "poisson_regression_param", {"max_delta_step": "0.7"}),
     "gamma": ("reg:gamma", "reg_loss_param", {"scale_pos_weight": "1"}),
-    "tweedie": ("reg:tweedie", "tweedie_regression_param", {"tweedie_variance_power": "{tweedie_power}"}),
+    "tweedie": ("reg:tweedie", "tweedie_regression_param", {"tweedie_variance_power": "{tweedie_variance_power}"}),
     "lambdarank": ("rank:ndcg", "lambdarank_param", {}),
 }
 #: without an inverse link; XGBoost's own of the kind begin in another place, and only predictions count here
-PLAIN = ("squared", "huber", "quantile", "lambdarank", "custom")
+PLAIN = ("squared", "absolute", "huber", "quantile", "lambdarank", "custom")
 LOG_LINK = ("poisson", "gamma", "tweedie")
 
 
@@ -90,7 +90,7 @@ def _objective(ensemble: Ensemble) -> dict[str, Any]:
         finding = f"has no objective like {name!r}"
         raise ConfigError("xgboost", finding, "export models of: " + ", ".join(sorted({*OBJECTIVES, *PLAIN})))
     theirs, key, params = OBJECTIVES.get(name, OBJECTIVES["squared"])
-    known = {"n_outputs": ensemble.n_outputs, "tweedie_power": 1.5, **ensemble.params}
+    known = {"n_outputs": ensemble.n_outputs, "tweedie_variance_power": 1.5, **ensemble.params}
     return {"name": theirs, key: {k: v.format(**known) for k, v in params.items()}}
 
 
