@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 MRML := $(VENV)/bin/mrml
 # a changed setup.cfg is installed again
 STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
-EXTRAS := fast,progress,dev,hdfs,hdfs-native,xgboost
+EXTRAS := fast,progress,dev,hdfs,hdfs-native,xgboost,lightgbm
 # two processes: more only wait for each other on the machines this was measured on
 PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 # Hadoop's jars, fetched once

@@ -19,6 +19,7 @@ ESTIMATORS = {
     "Logistic": "logistic",
     "Softmax": "softmax",
     "Poisson": "poisson",
+    "Boosting": "boosting",
     "KMeans": "kmeans",
 }
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mrml.data.block import Block
-from mrml.errors import ConfigError, nearest
+from mrml.errors import ConfigError
 from mrml.model import Model
-from mrml.params import check, check_type
+from mrml.params import by_name, check, check_type, meant, once, unknown
 from mrml.schema import Schema
 from mrml.statistic import Into, Statistic
 
@@ -75,6 +75,10 @@ class Algorithm(ABC):
     grouped: bool = False
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
+    #: what to do about many rounds where each is a job on a cluster
+    fewer_rounds: ClassVar[str] = ""
+    #: hyperparameters of other libraries without a counterpart, and what to do instead
+    no_counterpart: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def init(self, schema: Schema) -> State:
@@ -87,6 +91,10 @@ class Algorithm(ABC):
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
+        return ()
 
     def broadcast(self, state: State) -> State:
         """What map tasks need of the State; reducers and ``update`` see the whole."""
@@ -140,12 +148,14 @@ def field_type(cls: type[Algorithm], name: str) -> Any:
 
 
 def build(cls: type[Algorithm], params: Mapping[str, Any]) -> Algorithm:
-    """The algorithm with these hyperparameters; ConfigError with the nearest name for an unknown one."""
-    known = hyperparameters(cls)
+    """The algorithm with these hyperparameters, by any of their names; ConfigError for one that is unknown."""
+    known, place = hyperparameters(cls), f"algorithm {cls.__name__.lower()}"
+    names = by_name(known)
     for name in params:
-        if name not in known:
-            raise ConfigError(f"algorithm {cls.__name__.lower()}", f"unknown key {name!r}", nearest(name, known))
-    return cls(**params)
+        if name not in names:
+            raise ConfigError(place, f"unknown key {name!r}", unknown(name, names, cls.no_counterpart))
+    once(params, names, place)
+    return cls(**{names[name]: meant(known[names[name]], value) for name, value in params.items()})
 
 
 def load_class(path: str, base: type) -> Any:

@@ -171,6 +171,21 @@ class FittedModel:
         """The fitted scikit-learn estimator over the design columns, with equal predictions."""
         return self.model.to_sklearn()
 
+    def export(
+        self, output: str | Path, to: str, *, probe: Paths | None = None, overwrite: bool = False
+    ) -> dict[str, Any]:
+        """Boosted trees as a file of ``xgboost`` (.json, .ubj) or ``lightgbm``, compared there on a probe."""
+        from mrml.leaving import export
+
+        rows = None if probe is None else DataConfig(data=_texts(probe))
+        return export(self.directory, to, str(output), rows, overwrite)
+
+    def importance(self) -> dict[str, dict[str, float]]:
+        """Of boosted trees by kind (gain, cover, count) the total of every column that splits, the largest first."""
+        from mrml.leaving import trees_of
+
+        return trees_of(self.model, self.directory).importance()
+
     def save(self, directory: str | Path) -> None:
         """Copy the model to a directory that does not exist."""
         target = Path(directory)

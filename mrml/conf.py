@@ -25,13 +25,14 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mrml import values
 from mrml.algorithms import TABLE, locate
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, nearest
-from mrml.params import check
+from mrml.params import check, meant, once, unknown
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig}
 PREFIX = "MRML_"
@@ -40,6 +41,11 @@ NOT_OURS = ("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_", "MRML_CLUSTER", "MRML
 #: options of the command line that are no fields, and so no hyperparameter may be called
 RESERVED = ("config", "dry_run", "json", "help", "verbose", "quiet", "log_format", "name")
 Key = tuple[str, str]
+
+
+def flag_of(name: str) -> str:
+    """The option of a field's name."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,22 @@ class Option:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
     @property
     def variable(self) -> str:
         return PREFIX + self.name.upper()
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names of the field, all as good."""
+        found: tuple[str, ...] = self.field.metadata.get("aliases", ())
+        return found
+
+    @property
+    def variables(self) -> list[str]:
+        """Its variable, and those of its other names."""
+        return [self.variable, *(PREFIX + name.upper() for name in self.aliases)]
 
     @property
     def default(self) -> Any:
@@ -71,7 +88,8 @@ class Option:
         return self.field.default
 
     def checked(self, value: Any, place: str) -> Any:
-        """The value when it is one of the field's choices and within its bounds."""
+        """The value, by our word for it, when it is one of the field's choices and within its bounds."""
+        value = meant(self.field, value)
         check(self.field, value, place)
         return value
 
@@ -103,9 +121,9 @@ def run_options(algorithm: type | None) -> list[Option]:
         return known
     hyper = options(algorithm, "algorithm")
     taken = {o.name for o in known} | set(RESERVED)
-    for option in hyper:
-        if option.name in taken:
-            finding = f"its hyperparameter {option.name!r} has the name of an option of mrml train"
+    for name in (name for option in hyper for name in (option.name, *option.aliases)):
+        if name in taken:
+            finding = f"its hyperparameter {name!r} has the name of an option of mrml train"
             raise ConfigError(algorithm.__name__, finding, "rename the field")
     return known + hyper
 
@@ -161,19 +179,21 @@ def resolve(
     environ: Mapping[str, str] = os.environ,
     tree: Mapping[str, Any] | None = None,
     file: str = "",
+    absent: Mapping[str, str] = MappingProxyType({}),
 ) -> Settings:
     """Every known option with its value and origin.
 
     ``flags`` holds the texts of the command line by (section, name), a list of texts where an option may be
-    repeated; ``tree`` is what :func:`read_file` made of ``file``.
+    repeated; ``tree`` is what :func:`read_file` made of ``file``; ``absent`` names of other libraries without a
+    counterpart, and what to do instead.
     """
-    in_file = _file_nodes(tree or {}, known, file)
+    in_file = _file_nodes(tree or {}, known, file, absent)
     return {option.key: _setting(option, flags, environ, in_file, file) for option in known}
 
 
 def refuse_unknown_variables(known: Sequence[Option], environ: Mapping[str, str] = os.environ) -> None:
     """ConfigError for an ``MRML_`` variable that names no option, as for an unknown key of a file."""
-    names = {o.variable for o in known}
+    names = {variable for o in known for variable in o.variables}
     strange = sorted(v for v in environ if v.startswith(PREFIX) and v not in names and not v.startswith(NOT_OURS))
     if strange:
         raise ConfigError("environment", f"unknown variable {strange[0]!r}", nearest(strange[0], names))
@@ -198,10 +218,12 @@ def _setting(
     value: Any
     if option.key in flags:
         place = origin = option.flag if option.name != "algorithm" else "ALGORITHM"
-        value = _from_flag(flags[option.key], option.type, place)
+        whole = option.field.metadata.get("whole")
+        value = tuple(flags[option.key]) if whole else _from_flag(flags[option.key], option.type, place)
         origin = f"option {origin}"
-    elif option.variable in environ:
-        place = option.variable
+    elif found := [name for name in option.variables if name in environ]:
+        once(found, dict.fromkeys(found, option.variable), "environment")
+        place = found[0]
         value, origin = values.from_text(environ[place], option.type, place), f"environment {place}"
     elif option.key in in_file:
         place, origin = f"{file}, {_path_in_file(option)}", file
@@ -222,9 +244,11 @@ def _from_flag(given: str | list[str], annotation: Any, place: str) -> Any:
     return tuple(item for part in parts for item in part) if isinstance(parts[0], tuple) else parts[-1]
 
 
-def _file_nodes(tree: Mapping[str, Any], known: Sequence[Option], file: str) -> dict[Key, Any]:
+def _file_nodes(
+    tree: Mapping[str, Any], known: Sequence[Option], file: str, absent: Mapping[str, str]
+) -> dict[Key, Any]:
     """The nodes of a run file by option; ConfigError for a key nobody knows."""
-    names = {_path_in_file(o): o for o in known}
+    names = {path: o for o in known for path in _paths_in_file(o)}
     tops = {path for path in names if "." not in path} | {*SECTIONS, "algorithm"}
     found: dict[Key, Any] = {}
     for top, node in tree.items():
@@ -237,9 +261,15 @@ def _file_nodes(tree: Mapping[str, Any], known: Sequence[Option], file: str) -> 
             if path not in names:
                 siblings = [p.partition(".")[2] for p in names if p.startswith(f"{top}.")]
                 key = path.partition(".")[2]
-                raise ConfigError(f"{file}, {top}", f"unknown key {key!r}", nearest(key, siblings))
+                raise ConfigError(f"{file}, {top}", f"unknown key {key!r}", unknown(key, siblings, absent))
             found[names[path].key] = leaf
+        if nested:
+            once(node or {}, {p.partition(".")[2]: o.name for p, o in names.items()}, f"{file}, {top}")
     return found
+
+
+def _paths_in_file(option: Option) -> list[str]:
+    return [_path_in_file(option), *(f"{option.section}.{name}" for name in option.aliases)]
 
 
 def _path_in_file(option: Option) -> str:

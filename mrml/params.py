@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any
 
 from mrml.errors import ConfigError, nearest
@@ -21,13 +23,58 @@ def param(
     low: float | None = None,
     high: float | None = None,
     internal: bool = False,
+    whole: bool = False,
+    aliases: tuple[str, ...] = (),
+    values: Mapping[Any, Any] | None = None,
 ) -> Any:
     """A hyperparameter: one truth for the command line, the config file, the docs and the model header.
 
-    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.
+    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  ``aliases`` are other names of it,
+    ``values`` other words for its values.  Of a list whose entries are ``whole`` each option gives one, commas and all.
     """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal}
-    return field(default=default, metadata=meta)
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal, "whole": whole}
+    return field(default=default, metadata={**meta, "aliases": aliases, "values": values or {}})
+
+
+def also_known(aliases: Mapping[str, tuple[str, ...]], values: Mapping[str, Mapping[Any, Any]]) -> Any:
+    """A class decorator that adds other libraries' names and values to the fields that the class has."""
+
+    def name(cls: type) -> type:
+        for f in dataclasses.fields(cls):
+            choices = f.metadata.get("choices")
+            known = {k: v for k, v in values.get(f.name, {}).items() if not choices or v in choices}
+            more = {"aliases": aliases.get(f.name, ()), "values": known}
+            f.metadata = MappingProxyType({**f.metadata, **more})
+        return cls
+
+    return name
+
+
+def meant(f: dataclasses.Field[Any], value: Any) -> Any:
+    """The value that another library's word for it stands for."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return f.metadata.get("values", {}).get(value, value)
+    return value
+
+
+def by_name(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, str]:
+    """The name of the field for every name and alias."""
+    names = {alias: name for name, f in fields.items() for alias in f.metadata.get("aliases", ())}
+    return names | {name: name for name in fields}
+
+
+def once(given: Iterable[str], names: Mapping[str, str], place: str) -> None:
+    """ConfigError where two of the names given mean the same parameter."""
+    seen: dict[str, str] = {}
+    for word in given:
+        first = seen.setdefault(names.get(word, word), word)
+        if first != word:
+            raise ConfigError(place, f"{first!r} and {word!r} are the same parameter", "give one of them")
+
+
+def unknown(name: str, known: Iterable[str], absent: Mapping[str, str]) -> str:
+    """The remedy for a name that nobody knows."""
+    return absent[name] if name in absent else nearest(name, known)
 
 
 def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:

@@ -35,6 +35,8 @@ from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, writ
 from mrml.schema import Schema
 
 log = logging.getLogger(__name__)
+#: of a job of nothing on a YARN of this machine, submission to the end; uber mode saves 3 of them
+JOB_SECONDS = 9.5
 
 
 class Progress(Protocol):
@@ -79,7 +81,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.cache_dir,
             config.task_python,
             config.reducers,
-            jobconf_of(config),
+            config.properties(),
             config.queue,
             config.max_wait_s,
             config.environment,
@@ -90,14 +92,6 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
     from mrml.engines.streaming import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
-
-
-def jobconf_of(config: EngineConfig) -> dict[str, str]:
-    """The properties of ``--jobconf``; ConfigError for one without a value."""
-    for pair in config.jobconf:
-        if "=" not in pair:
-            raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in config.jobconf)
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:
@@ -370,6 +364,7 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
         **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
+        **(_jobs_plan(expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
@@ -386,8 +381,15 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, A
         keys = configuration()
     feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
     n_splits = feed.n_splits if feed else 1
-    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **jobconf_of(engine)})
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
     return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
+
+
+def _jobs_plan(n_jobs: int, advice: str) -> dict[str, Any]:
+    """What it costs that every round is a job, before anything is computed."""
+    minutes = n_jobs * JOB_SECONDS / 60
+    told = f"at most {n_jobs:,} jobs at about {JOB_SECONDS} s each: {minutes:,.0f} minutes before any computing"
+    return {"jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
@@ -522,6 +524,8 @@ def inspect(model_dir: str) -> dict[str, Any]:
     facts["transforms"] = {
         k: header["transforms"][k] for k in ("n_rows", "sum_weight", "onehot", "hash") if k in header["transforms"]
     }
+    if "importance" in inner:
+        facts["trees"] = model.inner.shape()  # type: ignore[attr-defined]
     arrays = model.inner.arrays()
     names = model.fitted.names
     if "coef" in arrays and len(names) == arrays["coef"].shape[-1]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrml import wire
+from mrml.algorithm import State
 from mrml.algorithms import transforms as tf
 from mrml.algorithms.lambdarank import GroupRuns
 from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
@@ -188,6 +189,11 @@ class Binned(Fitted):
     def key(self) -> str:
         return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
 
+    @property
+    def memo(self) -> str:
+        """The name of the memo of a block's codes."""
+        return f"binned.{self.key}"
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         if self.schema.sparse:
@@ -229,7 +235,7 @@ class Binned(Fitted):
 
     def block(self, raw: Block, lazy: bool) -> Block:
         """The block of codes."""
-        kept = raw.memo(f"binned.{self.key}", 1, lambda old: {"codes": self.codes(raw)})
+        kept = raw.memo(self.memo, 1, lambda old: {"codes": self.codes(raw)})
         return dataclasses.replace(raw, X=kept["codes"], coded={}, y=self._targets(raw))
 
     def codes(self, raw: Block) -> Array:
@@ -363,6 +369,13 @@ class BinnedPipeline(Pipeline):
             finding = f"the model to go on from has other columns: {', '.join(different[:5])}"
             raise InputError("data", finding, "give the columns that it was trained on, in their order")
         return {name: old.params[name] for name in ("absent", "cuts", "levels", "classes")}
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        if state["fitted"] is None:
+            return ()
+        fitted = self.fitted(state)
+        assert isinstance(fitted, Binned)
+        return fitted.memo, *super().keeps(state)
 
     def _levels(self, name: str, values: Mapping[str, Any], max_bin: int) -> dict[str, Any]:
         """The most frequent levels by their text; the others are remembered, since an unseen one is missing."""

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import growth
+from mrml.algorithms import growth, tree_names
 from mrml.algorithms import histogram as hist
 from mrml.algorithms.custom import CustomObjective
 from mrml.algorithms.growth import NODE, TREE_NODE
@@ -43,7 +43,7 @@ from mrml.kernels import trees as kernel
 from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
-from mrml.params import param
+from mrml.params import also_known, param
 from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic, Sums
 
@@ -95,12 +95,18 @@ class Quant(NamedTuple):
         return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
 
 
+@also_known(tree_names.ALIASES, tree_names.VALUES)
 @dataclass(frozen=True)
 class Boosting(Algorithm):
     """Gradient boosted trees."""
 
     lazy: ClassVar[bool] = True
     design: ClassVar[str] = "bins"
+    fewer_rounds: ClassVar[str] = (
+        "--engine local where one machine can read the data; else shallower trees (a job a level), "
+        "or fewer with a larger --learning-rate"
+    )
+    no_counterpart: ClassVar[Mapping[str, str]] = tree_names.ABSENT
 
     objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function")
     rounds: int = param(100, "iterations: trees, or trees a class", low=1)
@@ -326,6 +332,10 @@ class Boosting(Algorithm):
         return Quant(packed, bits[0] - _exponent(bounds.gradient * most), bits[1] - _exponent(bounds.hessian * most))
 
     # ---- up
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Raw predictions: without them a job would replay every tree."""
+        return (_raw_name(state),)
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no histograms."""
@@ -678,6 +688,10 @@ def _kernels(wanted: str) -> str:
     return "fast"
 
 
+def _raw_name(state: State) -> str:
+    return f"raw.{state['memo']}"
+
+
 class _Round:
     """What all blocks of a round share: how rows move, and which nodes are looked at."""
 
@@ -728,7 +742,7 @@ class Rows:
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
-        return self.block.memo(f"raw.{self.name}", self.iteration, self._raw)["raw"]
+        return self.block.memo(_raw_name(self.state), self.iteration, self._raw)["raw"]
 
     def _raw(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
         base = self.state["base"]

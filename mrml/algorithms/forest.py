@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrml.algorithm import State, Value
-from mrml.algorithms import growth
+from mrml.algorithms import growth, tree_names
 from mrml.algorithms.boosting import DRAW_ROWS, Boosting, Quant, Rows
 from mrml.algorithms.growth import TREE_NODE
 from mrml.data.block import Array, Block
 from mrml.kernels.random import rng
-from mrml.params import param
+from mrml.params import also_known, param
 from mrml.statistic import Into
 
 #: P(count <= k) of a Poisson(1) draw; 12 times is as often as a row is seen
@@ -33,9 +33,12 @@ def _fixed(value: Any) -> Any:
     return param(value, "of boosting", internal=True)
 
 
+@also_known(tree_names.FOREST_ALIASES, tree_names.FOREST_VALUES)
 @dataclass(frozen=True)
 class Forest(Boosting):
     """Random forest."""
+
+    fewer_rounds: ClassVar[str] = "more --trees-per-round, or shallower trees (a job a level of a batch)"
 
     objective: str = param(
         "squared", "squared: the mean of numbers; gini: the shares of classes", choices=("squared", "gini")
@@ -96,6 +99,10 @@ class Forest(Boosting):
     def widened(self, range_: list[Array], leaves: Array) -> list[Array]:
         """Trees do not stand on each other."""
         return range_
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """No raw predictions: trees do not need them."""
+        return ()
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no finished trees."""

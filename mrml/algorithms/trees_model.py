@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mrml.algorithms.objective import Objective
 from mrml.algorithms.objectives import objective_of
 from mrml.data.block import Array, Block
 from mrml.errors import InputError
@@ -111,7 +112,12 @@ class TreesModel(Model):
     @property
     def loss(self) -> str:
         """The name of the loss whose deviance suits the model."""
-        return objective_of(self.objective, self.params).deviance
+        return self.link.deviance
+
+    @property
+    def link(self) -> Objective:
+        """What the model descended."""
+        return objective_of(self.objective, self.params)
 
     def raw_prediction(self, block: Block) -> Array:
         """(n_outputs, n_rows) float64 in link space, offset included."""
@@ -121,9 +127,13 @@ class TreesModel(Model):
         raw = self.trees.raw_prediction(block.X, self.base)
         return raw if block.offset is None else raw + block.offset
 
+    def means(self, raw: Array) -> Array:
+        """(n_rows,) means, or (n_rows, n_outputs) probabilities, of raw predictions (n_outputs, n_rows)."""
+        return self.link.inverse_link(raw)
+
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        return Prediction(objective_of(self.objective, self.params).inverse_link(raw), None, raw[0])
+        return Prediction(self.means(raw), None, raw[0])
 
     def importance(self) -> dict[str, dict[str, float]]:
         """By kind (gain, cover, count) the total of every feature that splits, the largest first."""
@@ -134,6 +144,16 @@ class TreesModel(Model):
             order = np.argsort(-sums, kind="stable")
             out[kind] = {self.names[j]: float(sums[j]) for j in order if sums[j] > 0}
         return out
+
+    def shape(self) -> dict[str, int]:
+        """Figures of the trees: how many, their leaves, and the most splits from a root to a leaf."""
+        t, depth = self.trees, np.zeros(len(self.trees.feature), np.int64)
+        first = np.repeat(t.starts[:-1], t.sizes)
+        for k in np.flatnonzero(t.feature >= 0).tolist():  # children come after their parents
+            child = first[k] + t.left[k]
+            depth[child : child + 2] = depth[k] + 1
+        leaves = int((t.feature < 0).sum())
+        return {"trees": len(t.sizes), "leaves": leaves, "deepest": int(depth.max(initial=0))}
 
     def header(self) -> dict[str, Any]:
         return {
@@ -166,8 +186,7 @@ class TreesClassifier(TreesModel):
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
-        objective = objective_of(self.objective, self.params)
-        p = objective.inverse_link(raw)
+        p = self.means(raw)
         if len(self.base) == 1:
-            return Prediction((raw[0] > objective.threshold).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
+            return Prediction((raw[0] > self.link.threshold).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
         return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))

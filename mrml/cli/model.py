@@ -8,12 +8,14 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import __version__, conf, logs
+from mrml import __version__, conf, logs, values
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
 
 INSPECT_EXAMPLE = "mrml inspect model"
 VERSION_EXAMPLE = "mrml version --json"
+#: columns of the table of importance
+_MOST_COLUMNS = 20
 _PACKAGES = (
     "numpy",
     "pyarrow",
@@ -23,6 +25,7 @@ _PACKAGES = (
     "tqdm",
     "scikit-learn",
     "xgboost-cpu",
+    "lightgbm",
     "hdfs",
     "hdfs-native",
 )
@@ -31,6 +34,10 @@ _PACKAGES = (
 def parse_inspect(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("inspect", INSPECT_EXAMPLE, description="What a model is.")
     parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
+    group = parser.add_argument_group("boosted trees")
+    group.add_argument("--tree", metavar="N", help="print a tree, numbered from 0, and nothing else")
+    plot_help = "draw the importance of the columns, or with --tree that tree, into an SVG file"
+    group.add_argument("--plot", metavar="FILE", help=plot_help)
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
@@ -43,8 +50,44 @@ def run_inspect(args: argparse.Namespace) -> None:
     from mrml import run
 
     conf.see_current_directory()
+    if args.tree is not None or args.plot is not None:
+        return _show_trees(args)
     facts = run.inspect(args.model)
-    emit_json(facts) if args.json else emit(_text(facts))
+    text = _trees_text(facts) if "importance" in facts else _text(facts)
+    emit_json(facts) if args.json else emit(text)
+
+
+def _show_trees(args: argparse.Namespace) -> None:
+    """A tree as text, or a plot as a file."""
+    from mrml import leaving
+
+    number: int | None = None if args.tree is None else values.from_text(args.tree, int, "--tree")
+    if args.plot is None and number is not None:
+        lines = leaving.tree_text(args.model, number)
+        return emit_json({"tree": number, "lines": lines}) if args.json else emit("\n".join(lines))
+    leaving.plot(args.model, args.plot, number)
+    emit_json({"plot": args.plot}) if args.json else emit(args.plot)
+
+
+def _trees_text(facts: dict[str, Any]) -> str:
+    """Facts of boosted trees, and what the columns are worth to them."""
+    params = {k: v for k, v in facts["params"].items() if v is not None}
+    told = {"target": facts["target"], "classes": ", ".join(facts["classes"]), "objective": facts["objective"]}
+    told |= facts["trees"] | facts["facts"]
+    for name, side in (("training loss", 0), ("validation loss", 1)):
+        losses = [h[side] for h in facts["history"] if h[side] is not None]
+        told[name] = (
+            f"{logs.number(losses[0])} after one iteration, {logs.number(losses[-1])} at last" if losses else ""
+        )
+    kinds = facts["importance"]
+    total = sum(kinds["gain"].values()) or 1.0
+    rows = [(n, g, f"{g / total:.1%}", kinds["cover"][n], int(kinds["count"][n])) for n, g in kinds["gain"].items()]
+    shown = table([("column", "gain", "share", "cover", "splits"), *rows[:_MOST_COLUMNS]])
+    more = f"\n  and {len(rows) - _MOST_COLUMNS} more columns" if len(rows) > _MOST_COLUMNS else ""
+    parts = [table([(k.replace("_", " "), logs.number(v)) for k, v in told.items() if v not in ("", None)], indent=0)]
+    parts += [f"hyperparameters\n{_nested(params)}", f"importance\n{shown}{more}"]
+    unused = len(facts["names"]) - len(rows)
+    return "\n".join([*parts, f"{logs.count(unused, 'column')} split nowhere"] if unused else parts)
 
 
 def run_version(args: argparse.Namespace) -> None:

@@ -13,17 +13,18 @@ from typing import Any, NoReturn
 
 from mrml import conf, values
 from mrml.cli.out import emit
-from mrml.errors import ConfigError, nearest
+from mrml.errors import ConfigError
+from mrml.params import once, unknown
 
 _TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
-_SHORT = {"runner": ["-r"]}
+_SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
     **dict.fromkeys(("output", "cache_dir"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
-    **dict.fromkeys(("schema", "environment"), "FILE"),
+    **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
 }
-_LISTS = {"data": "DATA", "valid": "DATA"}
+_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +39,9 @@ class Parser(argparse.ArgumentParser):
             **more,
         )
         self.example = example
+        #: other names of options -> theirs; and names of other libraries -> what to do without
         self.renamed: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The namespace of a command line; ConfigError for what it does not know."""
@@ -50,30 +53,35 @@ class Parser(argparse.ArgumentParser):
     def canonical(self, argv: Sequence[str]) -> list[str]:
         """Names with dashes, and a bare boolean option given its value, so that it takes no word after it."""
         out: list[str] = []
+        seen: list[str] = []
         for i, token in enumerate(argv):
             if token == "--":
                 return [*out, *argv[i:]]
             name, sign, value = token.partition("=")
             if token.startswith("--"):
                 name = name.replace("_", "-")
+                seen.append(name)
+                name = self.renamed.get(name, name)
                 token = name + sign + value
             action = self._option_string_actions.get(name)
             follower = argv[i + 1].lower() if i + 1 < len(argv) else ""
             if action is not None and action.nargs == "?" and not sign and follower not in values.TRUE + values.FALSE:
                 token = f"{name}=true"
             out.append(token)
+        once(seen, self.renamed, self.prog)
         return out
 
     def refuse(self, token: str) -> NoReturn:
         """ConfigError for a word the command does not know."""
         name = token.partition("=")[0]
         if name.startswith("-"):
-            raise ConfigError(self.prog, f"unknown option {name}", nearest(name, self.names()))
+            remedy = unknown(name, self.names(), self.absent)
+            raise ConfigError(self.prog, f"unknown option {name}", remedy)
         raise ConfigError(self.prog, f"{token!r} is one word too many", f"see {self.prog} --help")
 
     def names(self) -> list[str]:
-        """The long options."""
-        return [name for name in self._option_string_actions if name.startswith("--")]
+        """The long options, by all of their names."""
+        return [name for name in self._option_string_actions if name.startswith("--")] + list(self.renamed)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(self.prog, message, f"see {self.prog} --help")
@@ -88,6 +96,7 @@ class Parser(argparse.ArgumentParser):
             if option.section not in groups:
                 groups[option.section] = self.add_argument_group(_TITLES[option.section])
             flag = (renamed or {}).get(option.name, option.flag)
+            self.renamed.update(dict.fromkeys(map(conf.flag_of, option.aliases), flag))
             groups[option.section].add_argument(*_SHORT.get(option.name, []), flag, **_argument(option))
 
 
@@ -132,5 +141,7 @@ def _help(option: conf.Option) -> str:
     if default is not False and default not in (None, "", (), {}, dataclasses.MISSING):
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         notes.append(f"default {shown.lower() if isinstance(default, bool) else shown}")
+    if option.aliases:
+        notes.append("also " + ", ".join(option.aliases))
     text = str(meta.get("help", ""))
     return f"{text} ({'; '.join(notes)})" if notes else text

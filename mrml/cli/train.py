@@ -38,11 +38,14 @@ def parse_config(argv: Sequence[str]) -> argparse.Namespace:
 def run_train(args: argparse.Namespace) -> None:
     config = _config(args)
     from mrml import run
+    from mrml.engines.ticket import ticket
 
     if args.dry_run:
-        facts = run.plan(config)
+        with ticket(config.engine):
+            facts = run.plan(config)
         return emit_json(facts) if args.json else emit(plan_text(facts))
-    summary = run.train(config, logs.progress())
+    with ticket(config.engine):
+        summary = run.train(config, logs.progress())
     if args.json:
         emit_json(summary)
     else:
@@ -126,7 +129,10 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
     if algorithm is None and any(word.startswith("--") for word in rest if word != "--help"):
         unknown = next(word for word in rest if word.startswith("--"))
         raise ConfigError(f"mrml {command}", f"unknown option {unknown} and no algorithm", _NAME_ONE)
+    absent: dict[str, str] = dict(getattr(algorithm, "no_counterpart", {}))
+    parser.absent.update({conf.flag_of(n): why for n, why in absent.items()})
     args = parser.read(argv)
+    args.absent = absent
     args.known, args.tree, args.has_algorithm = conf.run_options(algorithm), tree, algorithm is not None
     return args
 
@@ -154,7 +160,7 @@ def _positional(rest: Sequence[str]) -> str | None:
 def _settings(args: argparse.Namespace) -> conf.Settings:
     if args.has_algorithm:  # without one its hyperparameters are not known
         conf.refuse_unknown_variables(args.known)
-    return conf.resolve(args.known, flags(args), os.environ, args.tree, args.config or "")
+    return conf.resolve(args.known, flags(args), os.environ, args.tree, args.config or "", args.absent)
 
 
 def _config(args: argparse.Namespace) -> RunConfig:
