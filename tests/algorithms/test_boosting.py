@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -292,11 +293,33 @@ def test_categories_are_worth_what_they_are_to_lightgbm(tmp_path: Path) -> None:
     ("params", "target", "said"),
     [
         ({"objective": "logistic"}, "city", "logistic needs two classes"),
-        ({"objective": "poisson"}, "a", "never negative"),
+        ({"objective": "logistic"}, "one", r"logistic needs two classes, the target has 1 \(same\)"),
+        ({"objective": "softmax"}, "one", "softmax needs two or more classes, the target has 1"),
+        ({"objective": "poisson"}, "a", "holds -.*, and a poisson target is never negative"),
+        ({"objective": "tweedie"}, "a", "never negative"),
+        ({"objective": "gamma"}, "a", "a gamma target is above 0"),
+        ({"objective": "lambdarank"}, "a", "never negative|give --group"),
+        ({"objective": "squared"}, "b", "column 'b': is null or not finite"),
+        ({"objective": "squred"}, "a", "did you mean 'squared'.*my_module:my_function"),
         ({"objective": "squared"}, "label", "needs numbers"),
         ({"objective": "logistic", "early_stopping": 2}, "label", "no validation rows"),
     ],
 )
 def test_a_target_that_cannot_be_is_told(tmp_path: Path, params: dict[str, Any], target: str, said: str) -> None:
+    rows = made(tmp_path)
+    head, *lines = rows.read_text().splitlines()
+    rows.write_text("\n".join([head + ",one", *(line + ",same" for line in lines)]) + "\n")
     with pytest.raises((ConfigError, InputError), match=said):
-        trained(tmp_path, {"rounds": 2, **params}, data=(str(made(tmp_path)),), target=target)
+        trained(tmp_path, {"rounds": 2, **params}, data=(str(rows),), target=target)
+
+
+def test_of_more_than_254_levels_the_rare_ones_share_a_place_and_of_far_too_many_none_is_taken(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"L{int(k)},{y}" for k, y in zip(rng.zipf(1.3, 5000) % 2000, rng.normal(size=5000), strict=True)]
+    (tmp_path / "levels.csv").write_text("\n".join(["level,y", *lines]) + "\n")
+    data: dict[str, Any] = {"data": (str(tmp_path / "levels.csv"),), "target": "y"}
+    model, _ = trained(tmp_path, {"rounds": 1}, **data)
+    (levels,) = run.load_model(model).fitted.levels  # type: ignore[attr-defined]
+    assert len(levels["levels"]) == 254 and levels["other"] and len(levels["rare"]) > 100
+    with patch("mrml.algorithms.statistics.MAX_LEVELS", 300), pytest.raises(InputError, match="more than 300 distinct"):
+        trained(tmp_path, {"rounds": 1}, **data)
