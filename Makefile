@@ -16,12 +16,13 @@ export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: help install demo test test-fast lint identity benchmarks docs
+.PHONY: help install demo test test-fast lint identity benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
 	@echo 'make test        lint, types and every test;  make test-fast: without the slow ones and Hadoop'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
+	@echo 'make benchmarks-hadoop  what a round costs on YARN beside a bare Streaming job'
 	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of the README'
 
 install: $(STAMP)
@@ -69,6 +70,9 @@ $(BENCH)/%/meta.json: | $(STAMP)
 
 benchmarks: $(BENCH)/d1/meta.json $(BENCH)/d3/meta.json
 	@MRML_BENCH_DATA=$(BENCH) $(PY) benchmarks/peers.py
+
+benchmarks-hadoop: $(STAMP)
+	@$(PY) benchmarks/hadoop.py 5
 
 docs: $(STAMP)
 	@$(PY) -m mrml.cli.reference README.md

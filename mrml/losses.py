@@ -10,10 +10,18 @@ half_squared_error  (raw - y)**2 / 2                raw                any numbe
 logistic            log(1 + exp(raw)) - y * raw     1 / (1 + exp(-raw))  0 or 1
 softmax             logsumexp(raw) - raw[y]         exp(raw_k) / sum   0 to n_classes - 1
 poisson             exp(raw) - y * raw              exp(raw)           at least 0
+gamma               raw + y * exp(-raw)             exp(raw)           above 0
+tweedie             exp((2 - p) * raw) / (2 - p)    exp(raw)           at least 0
+                    - y exp((1 - p) raw) / (1 - p)
+huber               e**2 / 2 up to delta, beyond    raw                any number
+                    delta * (abs(e) - delta / 2)
+quantile            (1 - a) * e above, -a * e below raw                any number
+absolute            abs(e)                          raw                any number
 =================== =============================== ================== ======================
 
-The values are those of scikit-learn's ``sklearn._loss`` (HalfSquaredError, HalfBinomialLoss,
-HalfMultinomialLoss, HalfPoissonLoss).  Where it differs: the logistic and softmax gradients keep their
+with e = raw - y.  The values are those of scikit-learn's ``sklearn._loss`` (HalfSquaredError, HalfBinomialLoss,
+HalfMultinomialLoss, HalfPoissonLoss, HalfGammaLoss, HalfTweedieLoss, HuberLoss, PinballLoss, AbsoluteError), up to
+what does not depend on ``raw``.  Where it differs: the logistic and softmax gradients keep their
 relative accuracy at any raw prediction, because ``1 - p`` is never formed by subtraction.
 
 Floor 1: arrays in, arrays out.
@@ -185,9 +193,103 @@ class Poisson(Loss):
         return mean
 
 
+class Gamma(Loss):
+    """``raw + y * exp(-raw)``, the likelihood of a gamma distribution with log link."""
+
+    name = "gamma"
+
+    def evaluate(self, y_true: Array, raw: Array, order: int = 2) -> Evaluation:
+        with np.errstate(over="ignore"):
+            ratio = y_true * np.exp(-raw)
+        return raw + ratio, 1.0 - ratio if order else None, ratio if order > 1 else None
+
+    def inverse_link(self, raw: Array) -> Array:
+        return poisson.inverse_link(raw)
+
+
+class Tweedie(Loss):
+    """The likelihood of a Tweedie distribution of variance ``mean**power``, 1 < power < 2, with log link."""
+
+    name = "tweedie"
+
+    def __init__(self, power: float = 1.5) -> None:
+        self.power = power
+
+    def evaluate(self, y_true: Array, raw: Array, order: int = 2) -> Evaluation:
+        one, two = 1.0 - self.power, 2.0 - self.power
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, share = np.exp(two * raw), y_true * np.exp(one * raw)
+            value = mean / two - share / one
+            return value, mean - share if order else None, two * mean - one * share if order > 1 else None
+
+    def inverse_link(self, raw: Array) -> Array:
+        return poisson.inverse_link(raw)
+
+
+class _OfError(Loss):
+    """A loss of ``raw - y``."""
+
+    def inverse_link(self, raw: Array) -> Array:
+        return raw
+
+
+class Huber(_OfError):
+    """Squared up to an error of ``delta``, linear beyond it (Huber, Ann. Math. Statist. 35, 1964)."""
+
+    name = "huber"
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self.delta = delta
+
+    def evaluate(self, y_true: Array, raw: Array, order: int = 2) -> Evaluation:
+        error = raw - y_true
+        near = np.clip(error, -self.delta, self.delta)
+        value = near * (error - near / 2)
+        inside = (np.abs(error) <= self.delta).astype(np.float64) if order > 1 else None
+        return value, near if order else None, inside
+
+
+class Quantile(_OfError):
+    """Pinball loss of the ``alpha`` quantile (Koenker and Bassett, Econometrica 46, 1978)."""
+
+    name = "quantile"
+
+    def __init__(self, alpha: float = 0.5) -> None:
+        self.alpha = alpha
+
+    def evaluate(self, y_true: Array, raw: Array, order: int = 2) -> Evaluation:
+        error = raw - y_true
+        gradient = np.where(error >= 0, 1.0 - self.alpha, -self.alpha)
+        return gradient * error, gradient if order else None, np.zeros_like(error) if order > 1 else None
+
+
+class AbsoluteError(_OfError):
+    """``abs(raw - y)``."""
+
+    name = "absolute"
+
+    def evaluate(self, y_true: Array, raw: Array, order: int = 2) -> Evaluation:
+        error = raw - y_true
+        return np.abs(error), np.sign(error) if order else None, np.zeros_like(error) if order > 1 else None
+
+
 half_squared_error = HalfSquaredError()
 logistic = Logistic()
 softmax = Softmax()
 poisson = Poisson()
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in (half_squared_error, logistic, softmax, poisson)}
+#: by name, with their default parameters
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        half_squared_error,
+        logistic,
+        softmax,
+        poisson,
+        Gamma(),
+        Tweedie(),
+        Huber(),
+        Quantile(),
+        AbsoluteError(),
+    )
+}

@@ -20,7 +20,7 @@ from mrml import wire
 from mrml.algorithms import transforms as tf
 from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
 from mrml.algorithms.statistics import Levels
-from mrml.data.block import CSR, Array, Block
+from mrml.data.block import CSR, Array, Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import trees
 from mrml.schema import Bins, Design, Schema
@@ -37,29 +37,36 @@ class Summary(Statistic):
     """Rows, weights, numeric targets: sums and extremes, and the sketches of the numeric columns.
 
     ``columns`` holds for each column its distinct values, ascending float32, and their weights, float64; ``target`` the
-    same of the target.  In LibSVM data whose absent entries are zeros (``zeros``), a column that a part has never seen
-    was zero in all of its rows.
+    same of a numeric target, ``labels`` the weight of each label; ``offset`` the extremes of the offset.  In LibSVM
+    data whose absent entries are zeros (``zeros``), a column that a part has never seen was zero in all of its rows.
     """
 
     def __init__(self, n_columns: int = 0, zeros: bool = False) -> None:
         self.zeros = zeros
         self.n_rows, self.sum_weight, self.max_weight, self.sum_y = 0, 0.0, 0.0, 0.0
+        self.offset: list[float] = []
+        self.labels: dict[str, float] = {}
         self.columns: list[tuple[Array, Array]] = [_NOTHING] * n_columns
         self.target: tuple[Array, Array] = _NOTHING
 
-    def fill(self, block: Block, x: Array | CSR, y: Array | None) -> None:
+    def fill(self, block: Block, x: Array | CSR, y: Array | Coded | None) -> None:
         """Take the rows of one block into an empty statistic."""
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
         self.n_rows, self.sum_weight = block.n_rows, float(weight.sum())
         self.max_weight = float(weight.max(initial=0.0))
-        if y is not None:
+        if block.offset is not None and block.n_rows:
+            self.offset = [float(block.offset.min()), float(block.offset.max())]
+        if isinstance(y, Coded):
+            sums = np.bincount(y.codes[y.codes >= 0], weight[y.codes >= 0], len(y.levels))
+            self.labels = dict(zip(y.levels.tolist(), sums.tolist(), strict=True))
+        elif y is not None:
             self.sum_y = float((weight * y).sum())
-            self.target = _thinned(*_distinct(y.astype(np.float64), block.weight))
+            self.target = thinned(*distinct(y.astype(np.float64), block.weight))
         if isinstance(x, CSR):
-            self.columns = [_thinned(*c) for c in self._sparse(x, weight)]
+            self.columns = [thinned(*c) for c in self._sparse(x, weight)]
         else:
             rows = np.ascontiguousarray(x.T, np.float32)
-            self.columns = [_thinned(*_distinct(column, block.weight)) for column in rows]
+            self.columns = [thinned(*distinct(column, block.weight)) for column in rows]
 
     def _sparse(self, x: CSR, weight: Array) -> list[tuple[Array, Array]]:
         rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
@@ -71,7 +78,7 @@ class Summary(Statistic):
             column, w = x.data[at].astype(np.float32), weight[rows[at]]
             if self.zeros:
                 column, w = np.append(column, np.float32(0.0)), np.append(w, self.sum_weight - w.sum())
-            values, weights = _distinct(column, w)
+            values, weights = distinct(column, w)
             keep = weights > 0
             out.append((values[keep], weights[keep]))
         return out
@@ -79,25 +86,31 @@ class Summary(Statistic):
     def merge(self, other: Summary) -> None:
         n = max(len(self.columns), len(other.columns))
         pairs = zip(self._padded(n), other._padded(n), strict=True)
-        self.columns = [_joined(a, b) for a, b in pairs]
-        self.target = _joined(self.target, other.target)
+        self.columns = [joined(a, b) for a, b in pairs]
+        self.target = joined(self.target, other.target)
         self.n_rows, self.sum_y = self.n_rows + other.n_rows, self.sum_y + other.sum_y
         self.sum_weight += other.sum_weight
         self.max_weight = max(self.max_weight, other.max_weight)
+        both = self.offset + other.offset
+        self.offset = [min(both), max(both)] if both else []
+        self.labels = {
+            label: self.labels.get(label, 0.0) + other.labels.get(label, 0.0)
+            for label in {**self.labels, **other.labels}
+        }
 
     def _padded(self, n: int) -> list[tuple[Array, Array]]:
         zero = (np.zeros(1, np.float32), np.full(1, self.sum_weight)) if self.zeros and self.sum_weight else _NOTHING
         return self.columns + [zero] * (n - len(self.columns))
 
     def to_wire(self) -> Any:
-        plain = {k: getattr(self, k) for k in ("zeros", "n_rows", "sum_weight", "max_weight", "sum_y")}
+        plain = {k: getattr(self, k) for k in ("zeros", *_PLAIN)}
         return {**plain, "columns": [list(c) for c in self.columns], "target": list(self.target)}
 
     @classmethod
     def from_wire(cls, tree: Any) -> Summary:
         out = cls(0, tree["zeros"])
         out.columns, out.target = [(v, w) for v, w in tree["columns"]], (tree["target"][0], tree["target"][1])
-        for name in ("n_rows", "sum_weight", "max_weight", "sum_y"):
+        for name in _PLAIN:
             setattr(out, name, tree[name])
         return out
 
@@ -105,10 +118,11 @@ class Summary(Statistic):
         return sum(12 * len(v) for v, _ in self.columns)
 
 
+_PLAIN = ("n_rows", "sum_weight", "max_weight", "sum_y", "offset", "labels")
 _NOTHING: tuple[Array, Array] = (np.empty(0, np.float32), np.empty(0))
 
 
-def _distinct(column: Array, weight: Array | None) -> tuple[Array, Array]:
+def distinct(column: Array, weight: Array | None) -> tuple[Array, Array]:
     """The distinct values in order and the weight of each; NaN is left out, -0.0 is 0.0."""
     if weight is None:
         values = np.sort(column)  # 4 ns a value; NaN comes last
@@ -121,14 +135,15 @@ def _distinct(column: Array, weight: Array | None) -> tuple[Array, Array]:
     return values, np.bincount(inverse, weight[keep], len(values))
 
 
-def _joined(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+def joined(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The sketch of the rows of two."""
     if not len(a[0]) or not len(b[0]):
         return a if len(a[0]) else b
     values, inverse = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
-    return _thinned(values, np.bincount(inverse, np.concatenate([a[1], b[1]]), len(values)))
+    return thinned(values, np.bincount(inverse, np.concatenate([a[1], b[1]]), len(values)))
 
 
-def _thinned(values: Array, weights: Array) -> tuple[Array, Array]:
+def thinned(values: Array, weights: Array) -> tuple[Array, Array]:
     """At most ``2 * SKETCH_SIZE`` values: otherwise ``SKETCH_SIZE`` at even ranks, each with its stretch's weight.
 
     Every thinning moves a rank by at most half of 1/4,096 of the weight, and rows meet one a level of the merge tree.
@@ -295,7 +310,9 @@ class BinnedPipeline(Pipeline):
     def fill(self, key: str, block: Block, into: Into) -> None:
         statistic = into[key]
         if isinstance(statistic, Summary):
-            y = block.y if self.algorithm.target == "numeric" and isinstance(block.y, np.ndarray) else None
+            y = block.y
+            if self.algorithm.target != "numeric" and isinstance(y, np.ndarray):
+                y = tf.label_codes(y)
             statistic.fill(block, block.X, y)
         else:
             tf.fill(key, block, statistic)
@@ -323,7 +340,7 @@ class BinnedPipeline(Pipeline):
         if tf.TARGET in values:
             levels: Levels = values[tf.TARGET]
             params["classes"] = tf.label_order(list(levels.counts))
-            params["class_weight_sums"] = [float(levels.counts[label]) for label in params["classes"]]
+            params["class_weight_sums"] = [summary.labels[label] for label in params["classes"]]
         return params
 
     def _levels(self, name: str, values: Mapping[str, Any], max_bin: int) -> dict[str, Any]:
@@ -347,7 +364,7 @@ class BinnedPipeline(Pipeline):
 def _target_facts(summary: Summary) -> dict[str, Any]:
     """What objectives need to begin: extremes, mean and quantiles of the target, the largest weight."""
     values, weights = summary.target
-    facts: dict[str, Any] = {"max_weight": summary.max_weight}
+    facts: dict[str, Any] = {"max_weight": summary.max_weight, "offset": summary.offset or [0.0, 0.0]}
     if len(values):
         share = np.cumsum(weights) / weights.sum()
         at = np.minimum(np.searchsorted(share, np.arange(1, 100) / 100), len(values) - 1)

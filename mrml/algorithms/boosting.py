@@ -20,6 +20,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from mrml.algorithms import growth, tree_names
 from mrml.algorithms import histogram as hist
 from mrml.algorithms.growth import NODE, TREE_NODE
 from mrml.algorithms.objectives import OBJECTIVES, Objective, Range, objective_of
+from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError
@@ -47,22 +49,22 @@ _DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
 
 
 class Extremes(Statistic):
-    """The least and the greatest raw prediction of training rows."""
+    """The least and the greatest raw prediction and gap (see ``Objective.gap``) of training rows: (2,) float64 each."""
 
     exact = True
 
-    def __init__(self, low: float = math.inf, high: float = -math.inf) -> None:
-        self.low, self.high = low, high
+    def __init__(self, low: Any = (math.inf, math.inf), high: Any = (-math.inf, -math.inf)) -> None:
+        self.low, self.high = np.array(low), np.array(high)
 
     def merge(self, other: Extremes) -> None:
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
 
     def to_wire(self) -> Any:
-        return np.array([self.low, self.high])
+        return [self.low, self.high]
 
     @classmethod
     def from_wire(cls, tree: Any) -> Extremes:
-        return cls(*tree.tolist())
+        return cls(*tree)
 
 
 class Quant(NamedTuple):
@@ -77,12 +79,12 @@ class Quant(NamedTuple):
         """What one is worth."""
         return 2.0**-self.g_bits, 2.0**-self.h_bits
 
-    def integers(self, g: Array, h: Array) -> tuple[Array, ...]:
-        """(packed,) int64 or (g, h) int32 of gradients and hessians of any shape."""
-        g, h = np.rint(g * 2.0**self.g_bits), np.rint(h * 2.0**self.h_bits)
+    def integers(self, g: Array, h: Array, module: Any) -> tuple[Array, ...]:
+        """(packed,) int64 or (g, h) int32 of gradients and hessians (n_outputs, n_rows)."""
+        scales = 2.0**self.g_bits, 2.0**self.h_bits
         if self.packed:
-            return (kernel.pack(g, h),)
-        return g.astype(np.int32), h.astype(np.int32)
+            return (np.stack([module.pack_scaled(*pair, *scales) for pair in zip(g, h, strict=True)]),)
+        return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
 
 
 @also_known(tree_names.ALIASES, tree_names.VALUES)
@@ -112,7 +114,7 @@ class Boosting(Algorithm):
     min_split_gain: float = param(0.0, "least gain of a split", low=0)
     min_child_weight: float | None = param(None, "least hessian of a leaf; default 1, leafwise 0.001", low=0)
     min_data_in_leaf: int | None = param(None, "least rows of a leaf; default 0, leafwise 20", low=0)
-    max_delta_step: float = param(0.0, "largest value of a leaf; 0 no limit", low=0)
+    max_delta_step: float | None = param(None, "largest value of a leaf, 0 no limit; default 0, poisson 0.7", low=0)
     subsample: float = param(1.0, "share of the rows that a tree sees", low=0.0, high=1.0)
     colsample_bytree: float = param(1.0, "share of the columns that a tree may use", low=0.0, high=1.0)
     colsample_bylevel: float = param(1.0, "of those, share that a level may use", low=0.0, high=1.0)
@@ -122,6 +124,9 @@ class Boosting(Algorithm):
     max_cat_threshold: int = param(32, "most categories on the smaller side of a split", low=1, high=255)
     max_cat_to_onehot: int = param(4, "with at most this many categories one is split off", low=1, high=255)
     scale_pos_weight: float = param(1.0, "logistic: what weights of the second class are multiplied with", low=1e-9)
+    huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
+    quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
+    tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
     base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
     early_stopping: int = param(0, "stop when the validation loss did not fall for this many iterations", low=0)
     seed: int = param(0, "of the random draws")
@@ -132,10 +137,10 @@ class Boosting(Algorithm):
         """What the objective wants."""
         return OBJECTIVES[self.objective].target
 
-    @property
+    @cached_property
     def loss(self) -> Objective:
         """The objective itself."""
-        return objective_of(self.objective)
+        return objective_of(self.objective, vars(self))
 
     @property
     def leafwise(self) -> bool:
@@ -157,8 +162,9 @@ class Boosting(Algorithm):
 
         return Rules(
             float(or_default(self.l2, 1.0, 0.0)), float(self.l1), float(or_default(self.min_child_weight, 1.0, 1e-3)),
-            float(or_default(self.min_data_in_leaf, 0, 20)), float(self.max_delta_step), float(self.cat_smooth),
-            float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
+            float(or_default(self.min_data_in_leaf, 0, 20)),
+            float(self.loss.max_delta_step if self.max_delta_step is None else self.max_delta_step),
+            float(self.cat_smooth), float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
         )  # fmt: skip
 
     def wants_scale(self) -> bool:
@@ -166,7 +172,7 @@ class Boosting(Algorithm):
 
     def expected_rounds(self) -> int:
         levels = self.depth_limit if not self.leafwise else min(self.depth_limit, 10)
-        return self.rounds * levels + (1 if self.early_stopping else 0)
+        return self.rounds * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
 
     def progress(self, state: State) -> dict[str, float]:
         told = {"tree": float(state["iteration"])}
@@ -199,7 +205,7 @@ class Boosting(Algorithm):
                 "base": base,
                 "facts": dict(bins.target),
                 "mean_weight": design.sum_weight / max(design.n_rows, 1),
-                "range": [float(base.min()), float(base.max())],
+                "range": self._first_range(base, bins.target),
                 "iteration": 0,
                 "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
                 "sizes": np.zeros(0, np.int32),
@@ -212,11 +218,18 @@ class Boosting(Algorithm):
         )
         return self._begin(state.params, 0)
 
+    def _first_range(self, base: Array, facts: Mapping[str, Any]) -> list[Array]:
+        """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
+        raw = base.min() + facts["offset"][0], base.max() + facts["offset"][1]
+        y = np.array([facts.get("max", 0.0), facts.get("min", 0.0)])
+        return [np.array([r, g]) for r, g in zip(raw, self.loss.gap(y, np.array(raw)), strict=True)]
+
     def _begin(self, params: Mapping[str, Any], round_: int) -> State:
         """The State from which the next iteration's first round starts."""
         n_outputs = len(params["base"])
         fresh = {
             "step": 0,
+            "renewing": False,
             "quant": list(self._quant(params)),
             "growing": [growth.to_wire(growth.root()) for _ in range(n_outputs)],
             "plan": hist.roots(n_outputs).to_wire(),
@@ -227,8 +240,9 @@ class Boosting(Algorithm):
 
     def _quant(self, params: Mapping[str, Any]) -> Quant:
         facts = params["facts"]
-        low, high = params["range"]
-        bounds = self.loss.bounds(Range(facts.get("min", 0.0), facts.get("max", 0.0), low, high))
+        (raw_min, gap_min), (raw_max, gap_max) = (a.tolist() for a in params["range"])
+        known = Range(facts.get("min", 0.0), facts.get("max", 0.0), raw_min, raw_max, gap_min, gap_max)
+        bounds = self.loss.bounds(known)
         assert bounds is not None
         most = facts["max_weight"] * max(self.scale_pos_weight, 1.0)
         packed = bounds.tight and most <= 4 * params["mean_weight"]
@@ -246,26 +260,37 @@ class Boosting(Algorithm):
             return Sums(loss=0.0, weight=0.0)
         if key == "range":
             return Extremes()
+        if key == "residuals":
+            return Residuals()
         block = hist.feature_blocks(state["n_bins"])[int(key.removeprefix(hist.PREFIX))]
         return hist.empty(state["kernels"], hist.Plan.from_wire(state["plan"]).n_slots, block.width)
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
             return
-        rows = _Rows(self, state, block)
+        rows = _Rows(self, self._round(state), block)
         if state["step"] == 0:
             self._measure(rows, into)
-        plan = hist.Plan.from_wire(state["plan"])
-        if block.part != "train" or not plan.n_slots:
+        if block.part == "train" and state["renewing"]:
+            self._residuals(rows, into)
+        if block.part != "train" or not rows.round.plan.n_slots:
             return
         q, nodes = rows.gradients(), rows.nodes()
-        for number, features in enumerate(hist.feature_blocks(state["n_bins"])):
+        for number, features in enumerate(rows.round.blocks):
             statistic = into[hist.key_of(number)]
             assert isinstance(statistic, hist.Histogram)
             for tree, at in enumerate(nodes):
-                slots = plan.slots(tree, len(rows.growing[tree]))
+                slots = rows.round.slots[tree]
                 part = tuple(a[tree] for a in q)
                 statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
+
+    def _round(self, state: State) -> _Round:
+        """What all blocks of a round share; the last one is kept."""
+        kept = self.__dict__.get("_kept")
+        if kept is None or kept.state.params is not state.params:
+            kept = self.__dict__["_kept"] = _Round(state)
+        found: _Round = kept
+        return found
 
     def _measure(self, rows: _Rows, into: Into) -> None:
         block = rows.block
@@ -275,7 +300,16 @@ class Boosting(Algorithm):
         sums.add(loss=rows.evaluate(), weight=weight)
         if block.part == "train":
             raw = rows.raw()
-            into["range"].merge(Extremes(float(raw.min()), float(raw.max())))
+            assert isinstance(block.y, np.ndarray)
+            both = raw, self.loss.gap(block.y, raw)
+            into["range"].merge(Extremes([a.min() for a in both], [a.max() for a in both]))
+
+    def _residuals(self, rows: _Rows, into: Into) -> None:
+        raw, y, weight = rows.raw(), rows.block.y, rows.weight()
+        statistic = into["residuals"]
+        assert isinstance(y, np.ndarray) and isinstance(statistic, Residuals)
+        for tree, (nodes, at) in enumerate(zip(rows.round.grown, rows.nodes(), strict=True)):
+            statistic.fill(tree, growth.leaf_of(nodes)[at], y - raw[tree], weight)
 
     # ---- reduce: the best split of every node over the features of a key
 
@@ -334,6 +368,8 @@ class Boosting(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         params = dict(state.params)
+        if state["renewing"]:
+            return self._finish(params, state.round + 1, values.get("residuals"))
         if state["step"] == 0:
             stop = self._told(params, values)
             if stop is not None:
@@ -341,7 +377,8 @@ class Boosting(Algorithm):
         if not any(key.startswith(hist.PREFIX) for key in values):
             raise InputError("boosting", "the training data holds no rows", "check the input and its filters")
         self._grow(params, values)
-        if not len(hist.Plan.from_wire(params["plan"]).tree):
+        params["renewing"] = self.loss.renews is not None and not len(hist.Plan.from_wire(params["plan"]).tree)
+        if not params["renewing"] and not len(hist.Plan.from_wire(params["plan"]).tree):
             return self._finish(params, state.round + 1)
         params["step"] += 1
         return State(params, state.round + 1)
@@ -423,13 +460,17 @@ class Boosting(Algorithm):
         params["plan"] = hist.plan_of(now, hessians).to_wire()
         params["queue"], params["parents"] = later, {k: v for k, v in parents.items() if v}
 
-    def _finish(self, params: dict[str, Any], round_: int) -> State:
+    def _finish(self, params: dict[str, Any], round_: int, residuals: Residuals | None = None) -> State:
         """Give the leaves their values and begin the next iteration, or stop."""
         g_unit, h_unit = Quant(*params["quant"]).units
         last, done = [], []
-        for tree in params["growing"]:
+        for number, tree in enumerate(params["growing"]):
             nodes = growth.from_wire(tree, NODE)
-            weights = growth.weights(nodes, self.rules, g_unit, h_unit) * self.learning_rate
+            weights = growth.weights(nodes, self.rules, g_unit, h_unit)
+            if residuals is not None and self.loss.renews is not None:
+                weights = residuals.quantiles(number, len(nodes), self.loss.renews)
+                weights = np.clip(weights, nodes["lower"], nodes["upper"])
+            weights = weights * self.learning_rate
             # float32, which is what XGBoost's files hold
             values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
             last.append({"values": values, "nodes": _routes(tree)})
@@ -440,7 +481,7 @@ class Boosting(Algorithm):
         params["sizes"] = np.concatenate([params["sizes"], [len(t) for t in done]]).astype(np.int32)
         leaves = np.concatenate([t["value"][t["feature"] < 0] for t in done])
         low, high = params["range"]
-        params["range"] = [low + float(leaves.min()), high + float(leaves.max())]
+        params["range"] = [low + leaves.min(), high + leaves.max()]
         params["iteration"] += 1
         state = self._begin(params, round_)
         if params["iteration"] < self.rounds:
@@ -530,15 +571,53 @@ def _kernels(wanted: str) -> str:
     return "fast"
 
 
+class _Round:
+    """What all blocks of a round share: how rows move, and which nodes are looked at."""
+
+    def __init__(self, state: State) -> None:
+        self.state, self.growing = state, state["growing"]
+        self.kernel = _module(state["kernels"])
+        self.iteration: int = state["iteration"]
+        self.blocks = hist.feature_blocks(state["n_bins"])
+        self.plan = hist.Plan.from_wire(state["plan"])
+        self.slots = [self.plan.slots(k, len(tree["feature"])) for k, tree in enumerate(self.growing)]
+
+    @cached_property
+    def grown(self) -> list[Array]:
+        """The nodes of the growing trees."""
+        return [growth.from_wire(tree, NODE) for tree in self.growing]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """How rows move through the growing trees."""
+        return [_step(tree, self.state["n_bins"]) for tree in self.growing]
+
+    @cached_property
+    def last_steps(self) -> list[Step]:
+        """The same of the last iteration's trees as they were when they grew."""
+        return [_step(tree["nodes"], self.state["n_bins"]) for tree in self.state["last"]]
+
+    def finished(self, number: int) -> tuple[Step, Array]:
+        """How rows move through a finished tree, and the values of its nodes."""
+        if number not in self._finished:
+            sizes = self.state["sizes"]
+            start = int(sizes[:number].sum())
+            nodes = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
+            tree = growth.from_wire(nodes, TREE_NODE)
+            self._finished[number] = growth.step_of(tree, self.state["n_bins"]), tree["value"]
+        return self._finished[number]
+
+    @cached_property
+    def _finished(self) -> dict[int, tuple[Step, Array]]:
+        return {}
+
+
 class _Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
-    def __init__(self, algorithm: Boosting, state: State, block: Block) -> None:
-        self.algorithm, self.state, self.block = algorithm, state, block
-        self.kernel = _module(state["kernels"])
-        self.iteration = state["iteration"]
-        self.growing = [growth.from_wire(t, NODE) for t in state["growing"]]
-        self.name = state["memo"]
+    def __init__(self, algorithm: Boosting, round_: _Round, block: Block) -> None:
+        self.algorithm, self.round, self.state, self.block = algorithm, round_, round_.state, block
+        self.iteration, self.name = round_.iteration, round_.state["memo"]
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
@@ -560,20 +639,15 @@ class _Rows:
 
     def _add(self, iteration: int, output: int, raw: Array) -> None:
         """Add one tree; of the last one, rows may still know their nodes."""
-        last = self.state["last"]
-        if iteration == self.iteration - 1 and last is not None:
+        if iteration == self.iteration - 1:
             found = self.block.store.get(f"nodes.{self.name}")
             if found is not None and found[0] // MAX_NODES == iteration:
                 nodes = found[1]["nodes"][output].copy()
-                self.kernel.route(self.block.X, nodes, _step(last[output]["nodes"], self.state["n_bins"]))
-                raw += last[output]["values"][nodes]
+                self.round.kernel.route(self.block.X, nodes, self.round.last_steps[output])
+                raw += self.state["last"][output]["values"][nodes]
                 return
-        number = iteration * len(self.state["base"]) + output
-        sizes = self.state["sizes"]
-        start = int(sizes[:number].sum())
-        whole = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
-        tree = growth.from_wire(whole, TREE_NODE)
-        self.kernel.add_values(self.block.X, growth.step_of(tree, self.state["n_bins"]), tree["value"], raw)
+        step, values = self.round.finished(iteration * len(self.state["base"]) + output)
+        self.round.kernel.add_values(self.block.X, step, values, raw)
 
     def gradients(self) -> tuple[Array, ...]:
         """Integers (n_outputs, n_rows): packed, or gradients and hessians."""
@@ -600,20 +674,21 @@ class _Rows:
         quant, block, raw = Quant(*self.state["quant"]), self.block, self.raw()
         assert isinstance(block.y, np.ndarray)
         total, parts = 0.0, []
-        weights = self._weights()
+        weights = self.weight()
         for start in range(0, block.n_rows, _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
             values, g, h = self.algorithm.loss.evaluate(block.y[rows], raw[:, rows])
             total += float(values.sum() if block.weight is None else (values * block.weight[rows]).sum())
             if weights is not None:
                 g, h = g * weights[rows], h * weights[rows]
-            parts.append(quant.integers(g, h))
+            parts.append(quant.integers(g, h, self.round.kernel))
         arrays = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
         return total, {f"q{i}": a for i, a in enumerate(arrays)}
 
-    def _weights(self) -> Array | None:
-        """(n_rows,) float64: what gradients are multiplied with, or None."""
-        block, algorithm, weight = self.block, self.algorithm, self.block.weight
+    def weight(self) -> Array | None:
+        """(n_rows,) float64, or None: what gradients are multiplied with, 0 where the tree does not see a row."""
+        block, algorithm = self.block, self.algorithm
+        weight = block.weight
         if algorithm.scale_pos_weight != 1.0 and algorithm.objective == "logistic":
             scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
             weight = scale if weight is None else weight * scale
@@ -627,15 +702,13 @@ class _Rows:
         version = self.iteration * MAX_NODES + self.state["step"]
 
         def compute(older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-            same = older is not None and older[0] // MAX_NODES == self.iteration
-            nodes = (
-                older[1]["nodes"].copy()
-                if same and older
-                else np.zeros((len(self.growing), self.block.n_rows), np.uint16)
-            )
-            for at, tree in zip(nodes, self.growing, strict=True):
-                if len(tree) > 1:
-                    self.kernel.route(self.block.X, at, growth.step_of(tree, self.state["n_bins"]))
+            if older is not None and older[0] // MAX_NODES == self.iteration:
+                nodes = older[1]["nodes"].copy()
+            else:
+                nodes = np.zeros((len(self.round.growing), self.block.n_rows), np.uint16)
+            for at, step in zip(nodes, self.round.steps, strict=True):
+                if step.feature[0] >= 0:
+                    self.round.kernel.route(self.block.X, at, step)
             return {"nodes": nodes}
 
         return self.block.memo(f"nodes.{self.name}", version, compute, volatile=True)["nodes"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from mrml.data.block import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
+from mrml.losses import AbsoluteError, Huber, Loss, Quantile
 from mrml.model import Model, Prediction
 from mrml.statistic import Statistic, Sums
 
@@ -37,8 +38,10 @@ def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> t
 def unit_deviance(name: str, y_true: Array, y_pred: Array) -> Array:
     """Twice the loss above its least value; infinite or NaN out of range; that of a normal for other names.
 
-    Poisson: ``2 (y log(y / mu) - y + mu)``; gamma: ``2 (log(mu / y) + y / mu - 1)``.
+    A name may carry its parameter: ``tweedie:1.5``.  Poisson: ``2 (y log(y / mu) - y + mu)``; gamma:
+    ``2 (log(mu / y) + y / mu - 1)``; Tweedie, huber, quantile and absolute: see :mod:`mrml.losses`.
     """
+    name, _, parameter = name.partition(":")
     if name == "poisson":
         log = np.log(np.where(y_true > 0, y_true, 1.0) / y_pred)
         value = 2 * (np.where(y_true > 0, y_true * log, 0.0) - y_true + y_pred)
@@ -46,8 +49,19 @@ def unit_deviance(name: str, y_true: Array, y_pred: Array) -> Array:
     if name == "gamma":
         value = 2 * (np.log(y_pred / y_true) + y_true / y_pred - 1)
         return np.where((y_true > 0) & (y_pred > 0), value, np.inf)
+    if name == "tweedie":
+        one, two = 1.0 - float(parameter), 2.0 - float(parameter)
+        y = np.maximum(y_true, 0.0)
+        value = 2 * (y**two / (one * two) - y * y_pred**one / one + y_pred**two / two)
+        return np.where((y_true >= 0) & (y_pred > 0), value, np.inf)
+    if name in _OF_ERROR:
+        loss = _OF_ERROR[name](*map(float, filter(None, [parameter])))
+        return 2 * loss.value(y_true, y_pred)
     squared: Array = (y_true - y_pred) ** 2
     return squared
+
+
+_OF_ERROR: dict[str, Callable[..., Loss]] = {"huber": Huber, "quantile": Quantile, "absolute": AbsoluteError}
 
 
 class Histogram(Statistic):

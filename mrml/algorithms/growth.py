@@ -158,6 +158,11 @@ def leaf_values(nodes: Array, values: Array) -> Array:
     return out
 
 
+def leaf_of(nodes: Array) -> Array:
+    """(n,) int64: for every node the leaf of the tree that its rows end in."""
+    return leaf_values(nodes, np.arange(len(nodes)))
+
+
 def step_of(nodes: Array, n_bins: Array) -> Step:
     """How rows move through the nodes of one tree, growing or finished."""
     feature = nodes["feature"]

@@ -2,6 +2,10 @@
 
 ``raw`` is (n_outputs, n_rows) float64, one row for each tree of an iteration; gradients and hessians have its shape and
 are those of one row of weight 1.
+
+Whose definitions: squared, logistic, poisson, gamma and tweedie are the same in XGBoost and LightGBM; softmax is
+XGBoost's (hessian ``2 p (1 - p)``); huber, quantile and absolute are LightGBM's: hessian 1, and for the latter two the
+leaves of a grown tree get the quantile of their rows' residuals.
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from mrml import losses
 from mrml.data.block import Array
 from mrml.errors import ConfigError, InputError, nearest
-from mrml.losses import HalfSquaredError, Logistic, Loss, Poisson, Softmax
+from mrml.losses import Loss
 from mrml.schema import Design
 
 #: as XGBoost: a hessian is at least this, so that a row never loses its say
 MIN_HESSIAN = 1e-16
+#: the least target whose logarithm counts
+_TINY = 1e-300
 
 
 class Bounds(NamedTuple):
@@ -31,12 +38,15 @@ class Bounds(NamedTuple):
 
 
 class Range(NamedTuple):
-    """What is known of the rows before their gradients are computed: extremes of the target and of raw predictions."""
+    """What is known of the rows before their gradients are computed: extremes of the target, of raw predictions and of
+    :meth:`Objective.gap`."""
 
     y_min: float
     y_max: float
     raw_min: float
     raw_max: float
+    gap_min: float
+    gap_max: float
 
 
 class Objective(ABC):
@@ -45,8 +55,24 @@ class Objective(ABC):
     name: ClassVar[str]
     #: what the target must be: "numeric", "binary" or "classes"
     target: ClassVar[str] = "numeric"
+    #: the least target, and whether it may be that
+    least: ClassVar[tuple[float, bool]] = (-np.inf, True)
+    #: hyperparameters of boosting that this objective takes
+    takes: ClassVar[tuple[str, ...]] = ()
+    #: largest value of a leaf where the user does not say, 0 for no limit
+    max_delta_step: float = 0.0
     #: the pointwise loss, for values and the inverse link
-    loss: ClassVar[Loss]
+    loss: Loss
+
+    @property
+    def renews(self) -> float | None:
+        """The quantile of its rows' residuals ``y - raw`` that a leaf of a grown tree gets, or None."""
+        return None
+
+    @property
+    def deviance(self) -> str:
+        """The name of the loss for :func:`mrml.algorithms.evaluation_parts.unit_deviance`."""
+        return self.loss.name
 
     def n_outputs(self, design: Design) -> int:
         """Trees an iteration."""
@@ -64,6 +90,10 @@ class Objective(ABC):
     def bounds(self, known: Range) -> Bounds | None:
         """What gradients and hessians cannot exceed; None where nothing is known before they are computed."""
 
+    def gap(self, y: Array, raw: Array) -> Array:
+        """What bounds need of a row besides its raw prediction: rises with ``raw`` one to one, and falls with ``y``."""
+        return raw
+
     def values(self, y: Array, raw: Array) -> Array:
         """(n_rows,) float64: the loss of each row."""
         return self.loss.value(y, raw[0])
@@ -76,15 +106,21 @@ class Objective(ABC):
         """(n_rows,) means, or (n_rows, n_outputs) probabilities."""
         return self.loss.inverse_link(raw[0])
 
-    def check(self, facts: Mapping[str, Any], classes: tuple[str, ...]) -> None:  # noqa: B027 - most take any target
+    def check(self, facts: Mapping[str, Any], classes: tuple[str, ...]) -> None:
         """InputError where the target cannot be one of this objective."""
+        least, allowed = self.least
+        if facts.get("min", 0.0) < least or (facts.get("min") == least and not allowed):
+            finding = (
+                f"holds {facts['min']:g}, and a {self.name} target is {'never negative' if allowed else 'above 0'}"
+            )
+            raise InputError("target", finding, "use --objective squared, or mend the data")
 
 
 class SquaredObjective(Objective):
     """``(raw - y)**2 / 2``."""
 
     name = "squared"
-    loss = HalfSquaredError()
+    loss: Loss = losses.half_squared_error
 
     def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
         return np.array([facts["mean"]])
@@ -92,8 +128,78 @@ class SquaredObjective(Objective):
     def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
         return raw - y, np.ones_like(raw)
 
+    def gap(self, y: Array, raw: Array) -> Array:
+        return raw - y
+
     def bounds(self, known: Range) -> Bounds:
-        return Bounds(max(known.raw_max - known.y_min, known.y_max - known.raw_min), 1.0, False)
+        return Bounds(max(known.gap_max, -known.gap_min), 1.0, False)
+
+
+class HuberObjective(SquaredObjective):
+    """Squared up to ``huber_delta``, linear beyond it; LightGBM's, and hessian 1."""
+
+    name = "huber"
+    takes = ("huber_delta",)
+
+    def __init__(self, huber_delta: float = 1.0) -> None:
+        self.delta, self.loss = huber_delta, losses.Huber(huber_delta)
+
+    @property
+    def deviance(self) -> str:
+        return f"huber:{self.delta!r}"
+
+    def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
+        return np.array([_quantile(facts, 0.5)])
+
+    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        return np.clip(raw - y, -self.delta, self.delta), np.ones_like(raw)
+
+    def bounds(self, known: Range) -> Bounds:
+        return Bounds(min(self.delta, max(known.gap_max, -known.gap_min)), 1.0, False)
+
+
+class QuantileObjective(Objective):
+    """The ``quantile_alpha`` quantile."""
+
+    name = "quantile"
+    takes: ClassVar[tuple[str, ...]] = ("quantile_alpha",)
+
+    def __init__(self, quantile_alpha: float = 0.5) -> None:
+        self.alpha, self.loss = quantile_alpha, losses.Quantile(quantile_alpha)
+
+    @property
+    def renews(self) -> float | None:
+        return self.alpha
+
+    @property
+    def deviance(self) -> str:
+        return f"quantile:{self.alpha!r}"
+
+    def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
+        return np.array([_quantile(facts, self.alpha)])
+
+    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        return self.loss.gradient(y, raw), np.ones_like(raw)
+
+    def bounds(self, known: Range) -> Bounds:
+        return Bounds(max(self.alpha, 1.0 - self.alpha), 1.0, False)
+
+
+class AbsoluteObjective(QuantileObjective):
+    """The median, by the absolute error."""
+
+    name = "absolute"
+    takes = ()
+
+    def __init__(self) -> None:
+        self.alpha, self.loss = 0.5, losses.AbsoluteError()
+
+    @property
+    def deviance(self) -> str:
+        return "absolute"
+
+    def bounds(self, known: Range) -> Bounds:
+        return Bounds(1.0, 1.0, False)
 
 
 class LogisticObjective(Objective):
@@ -101,10 +207,10 @@ class LogisticObjective(Objective):
 
     name = "logistic"
     target = "binary"
-    loss = Logistic()
+    loss = losses.logistic
 
     def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
-        negative, positive = design.class_weight_sums
+        negative, positive = _shares(design)
         return np.array([np.log(positive / negative)])
 
     def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
@@ -128,14 +234,13 @@ class SoftmaxObjective(Objective):
 
     name = "softmax"
     target = "classes"
-    loss = Softmax()
+    loss = losses.softmax
 
     def n_outputs(self, design: Design) -> int:
         return len(design.classes)
 
     def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
-        sums = np.array(design.class_weight_sums)
-        base: Array = np.log(sums / sums.sum())
+        base: Array = np.log(_shares(design))
         return base
 
     def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
@@ -158,27 +263,97 @@ class SoftmaxObjective(Objective):
             _refuse_classes(self.name, classes, "two or more")
 
 
-class PoissonObjective(Objective):
-    """``exp(raw) - y raw`` of counts."""
+class _LogLink(Objective):
+    """Targets whose mean is ``exp(raw)``."""
 
-    name = "poisson"
-    loss = Poisson()
+    least = (0.0, True)
 
     def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
         return np.array([np.log(max(facts["mean"], 1e-10))])
 
+
+class PoissonObjective(_LogLink):
+    """``exp(raw) - y raw`` of counts; the hessian is ``exp(raw + max_delta_step)``, XGBoost's and LightGBM's."""
+
+    name = "poisson"
+    takes = ("max_delta_step",)
+    loss = losses.poisson
+
+    def __init__(self, max_delta_step: float | None = None) -> None:
+        self.max_delta_step = 0.7 if max_delta_step is None else max_delta_step
+
     def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
         mean = np.exp(raw)
-        return mean - y, mean
+        return mean - y, mean * np.exp(self.max_delta_step)
 
     def bounds(self, known: Range) -> Bounds:
-        most = float(np.exp(min(known.raw_max, 700.0)))
-        return Bounds(max(most, known.y_max), most, False)
+        most = _exp(known.raw_max)
+        return Bounds(max(most, known.y_max), most * np.exp(self.max_delta_step), False)
 
-    def check(self, facts: Mapping[str, Any], classes: tuple[str, ...]) -> None:
-        if facts["min"] < 0:
-            finding = f"holds {facts['min']:g}, and a Poisson target is never negative"
-            raise InputError("target", finding, "use --objective squared, or mend the data")
+
+class GammaObjective(_LogLink):
+    """``raw + y exp(-raw)`` of amounts above 0."""
+
+    name = "gamma"
+    least = (0.0, False)
+    loss = losses.Gamma()
+
+    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        ratio = y * np.exp(-raw)
+        return 1.0 - ratio, ratio
+
+    def gap(self, y: Array, raw: Array) -> Array:
+        return raw - np.log(np.maximum(y, _TINY))
+
+    def bounds(self, known: Range) -> Bounds:
+        most = _exp(-known.gap_min)
+        return Bounds(max(most - 1.0, 1.0), most, False)
+
+
+class TweedieObjective(_LogLink):
+    """A Tweedie distribution of variance ``mean**tweedie_variance_power``: sums of which many are 0."""
+
+    name = "tweedie"
+    takes = ("tweedie_variance_power",)
+
+    def __init__(self, tweedie_variance_power: float = 1.5) -> None:
+        if not 1.0 < tweedie_variance_power < 2.0:
+            finding = f"{tweedie_variance_power:g} is not between 1 and 2"
+            raise ConfigError("algorithm, tweedie_variance_power", finding, "1 would be poisson, and 2 gamma")
+        self.power, self.loss = tweedie_variance_power, losses.Tweedie(tweedie_variance_power)
+
+    @property
+    def deviance(self) -> str:
+        return f"tweedie:{self.power!r}"
+
+    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        _, g, h = self.loss.evaluate(y, raw)
+        assert g is not None and h is not None
+        return g, h
+
+    def gap(self, y: Array, raw: Array) -> Array:
+        return raw - np.log(np.maximum(y, _TINY)) / (self.power - 1.0)
+
+    def bounds(self, known: Range) -> Bounds:
+        one, two = self.power - 1.0, 2.0 - self.power
+        share, mean = _exp(-one * known.gap_min), _exp(two * known.raw_max)
+        return Bounds(max(share, mean), one * share + two * mean, False)
+
+
+def _exp(raw: float) -> float:
+    return float(np.exp(np.clip(raw, -700.0, 700.0)))
+
+
+def _quantile(facts: Mapping[str, Any], share: float) -> float:
+    """The nearest percentile of the target."""
+    return float(facts["quantiles"][min(max(round(share * 100), 1), 99) - 1])
+
+
+def _shares(design: Design) -> Array:
+    """(n_classes,) float64: of the weight, by class; a class whose rows have no weight has next to nothing."""
+    sums = np.array(design.class_weight_sums)
+    shares: Array = np.maximum(sums / sums.sum(), 1e-16)
+    return shares
 
 
 def _refuse_classes(name: str, classes: tuple[str, ...], needed: str) -> None:
@@ -189,12 +364,17 @@ def _refuse_classes(name: str, classes: tuple[str, ...], needed: str) -> None:
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    o.name: o for o in (SquaredObjective, LogisticObjective, SoftmaxObjective, PoissonObjective)
-}
+    o.name: o
+    for o in (
+        SquaredObjective, LogisticObjective, SoftmaxObjective, PoissonObjective, GammaObjective, TweedieObjective,
+        HuberObjective, QuantileObjective, AbsoluteObjective,
+    )
+}  # fmt: skip
 
 
-def objective_of(name: str) -> Objective:
-    """The objective of a name; ConfigError with the nearest one otherwise."""
+def objective_of(name: str, params: Mapping[str, Any] | None = None) -> Objective:
+    """The objective of a name with what it takes of hyperparameters; ConfigError with the nearest one otherwise."""
     if name not in OBJECTIVES:
         raise ConfigError("algorithm, objective", f"{name!r} is unknown", nearest(name, OBJECTIVES))
-    return OBJECTIVES[name]()
+    cls = OBJECTIVES[name]
+    return cls(**{k: (params or {})[k] for k in cls.takes if k in (params or {})})

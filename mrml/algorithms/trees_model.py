@@ -110,8 +110,8 @@ class TreesModel(Model):
 
     @property
     def loss(self) -> str:
-        """The name of the pointwise loss."""
-        return str(objective_of(self.objective).loss.name)
+        """The name of the loss whose deviance suits the model."""
+        return objective_of(self.objective, self.params).deviance
 
     def raw_prediction(self, block: Block) -> Array:
         """(n_outputs, n_rows) float64 in link space, offset included."""
@@ -123,7 +123,7 @@ class TreesModel(Model):
 
     def means(self, raw: Array) -> Array:
         """(n_rows,) means, or (n_rows, n_outputs) probabilities, of raw predictions (n_outputs, n_rows)."""
-        return objective_of(self.objective).inverse_link(raw)
+        return objective_of(self.objective, self.params).inverse_link(raw)
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)

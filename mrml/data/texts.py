@@ -114,8 +114,8 @@ def _whole(floats: Any, type_: Any) -> Any:
     """Floats that are integers, exactly, as the integer type; null otherwise."""
     fits = pc.and_(pc.equal(floats, pc.trunc(floats)), pc.less(pc.abs(floats), 2.0**53))
     kept = pc.if_else(fits, floats, pa.scalar(None, pa.float64())).cast(pa.int64())
-    low, high = np.iinfo(type_.to_pandas_dtype()).min, np.iinfo(type_.to_pandas_dtype()).max
-    inside = np.array([v is not None and low <= v <= high for v in kept.to_pylist()], bool)
+    bounds = np.iinfo(str(type_))  # NumPy's names are Arrow's; to_pandas_dtype asks pyarrow 25 for pandas
+    inside = np.array([v is not None and bounds.min <= v <= bounds.max for v in kept.to_pylist()], bool)
     return pc.if_else(pa.array(inside), kept, pa.scalar(None, pa.int64())).cast(type_)
 
 

@@ -27,6 +27,7 @@ import mrml
 from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
+from mrml.engines import mrjob_compat
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
 from mrml.engines.feed import Feed, heads
@@ -65,6 +66,8 @@ JOBCONF = {
     "yarn.client.nodemanager-connect.max-wait-ms": "5000",
     "yarn.client.nodemanager-connect.retry-interval-ms": "500",
     "stream.jobconf.truncate.limit": "20000",
+    # by default the application master asks for containers once a second, first for the maps and then for the reducers
+    "yarn.app.mapreduce.am.scheduler.heartbeat.interval-ms": "200",
     "mapreduce.client.completion.pollinterval": "100",
     "mapreduce.client.progressmonitor.pollinterval": "100",
 }
@@ -300,7 +303,7 @@ class HadoopEngine(StreamingEngine):
 
     def _options(self) -> list[str]:
         python = self.task_python or sys.executable
-        environment = dict(pin.VARIABLES)
+        environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT}
         archives: list[str] = []
         if self.environment is not None:
             python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]

@@ -15,6 +15,9 @@ import types
 from functools import total_ordering
 from typing import Any
 
+#: for processes that import mrjob: else setuptools is imported whole for distutils, 0.14 s of a task's 0.30
+ENVIRONMENT = {"SETUPTOOLS_USE_DISTUTILS": "stdlib"}
+
 
 @total_ordering
 class LooseVersion:

@@ -20,7 +20,7 @@ from typing import Any
 from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines import scratch
+from mrml.engines import mrjob_compat, scratch
 from mrml.engines.base import Engine
 from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
@@ -158,7 +158,7 @@ class StreamingEngine(Engine):
 
     def _options(self) -> list[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
-        environment = {**pin.VARIABLES, "PYTHONPATH": path}
+        environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT, "PYTHONPATH": path}
         local = ["--local-tmp-dir", str(self._folder)]
         if self.runner == "local":
             local += ["--no-bootstrap-mrjob", "--num-cores", str(self.n_tasks)]

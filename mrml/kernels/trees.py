@@ -138,6 +138,11 @@ def pack(g: Array, h: Array) -> Array:
     return out
 
 
+def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
+    """:func:`pack` of gradients and hessians (n,) float64 that are first scaled and rounded to integers."""
+    return pack(np.rint(g * g_scale), np.rint(h * h_scale))
+
+
 def unpack(packed: Array) -> tuple[Array, Array]:
     """The sums of gradients and of hessians in packed sums."""
     return packed >> np.int64(32), packed & _LOW
@@ -191,10 +196,7 @@ def best_splits(
     Ties go to the lowest feature, then the lowest bin, then missing to the left.
     """
     n = len(g)
-    best = Splits(
-        np.full(n, -np.inf), np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.zeros(n, bool),
-        np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 8), np.uint32),
-    )  # fmt: skip
+    best = no_splits(n)
     seek = _Seek(nodes, rules, g_unit, h_unit, best)
     for j, (offset, n_bins) in enumerate(zip(columns.offsets.tolist(), columns.n_bins.tolist(), strict=True)):
         part = slice(offset, offset + n_bins + 1)
@@ -209,13 +211,26 @@ def best_splits(
     return best
 
 
+def no_splits(n: int) -> Splits:
+    """The :class:`Splits` of n nodes before anything is found."""
+    return Splits(
+        np.full(n, -np.inf), np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.zeros(n, bool),
+        np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 8), np.uint32),
+    )  # fmt: skip
+
+
+def is_free(nodes: Nodes, rules: Rules) -> bool:
+    """Whether leaves may have any value, so that a score is ``G**2 / (H + l2)``."""
+    bounded = np.isfinite(nodes.lower).any() or np.isfinite(nodes.upper).any()
+    return not (bounded or rules.max_delta_step > 0)
+
+
 class _Seek:
     """The search over features; ``best.gain`` holds the score of the two children until the end."""
 
     def __init__(self, nodes: Nodes, rules: Rules, g_unit: float, h_unit: float, best: Splits) -> None:
         self.nodes, self.rules, self.g_unit, self.h_unit, self.best = nodes, rules, g_unit, h_unit, best
-        bounded = np.isfinite(nodes.lower).any() or np.isfinite(nodes.upper).any()
-        self.free = not (bounded or rules.max_delta_step > 0)
+        self.free = is_free(nodes, rules)
 
     def score(self, g: Array, h: Array, at: Array, l2: float, weight: Array | None = None) -> Array:
         """(k,) float64: what a node of these sums takes off the loss, twice."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from mrml.kernels import trees
 from mrml.kernels.kmeans_fast import _jit, _plain
-from mrml.kernels.trees import PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
 
 
 def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
@@ -69,6 +69,21 @@ def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any
             node = left[node] + 1 - goes_left[node, codes[i, f]]
             f = feature[node]
         scores[i] += values[node]
+
+
+def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
+    """See :func:`mrml.kernels.trees.pack_scaled`; in one pass 2 ns a row where NumPy takes 10."""
+    out = np.empty(len(g), np.int64)
+    _pack_scaled(_plain(g), _plain(h), g_scale, h_scale, out)
+    return out
+
+
+@_jit
+def _pack_scaled(g: Any, h: Any, g_scale: Any, h_scale: Any, out: Any) -> None:
+    for i in range(len(out)):
+        a = min(max(np.rint(g[i] * g_scale), -float(PACKED_G_MAX)), float(PACKED_G_MAX))
+        b = min(max(np.rint(h[i] * h_scale), 0.0), float(PACKED_H_MAX))
+        out[i] = (np.int64(a) << 32) + np.int64(b)
 
 
 class Buffer:
@@ -181,68 +196,167 @@ def best_splits(
     g: Array, h: Array, columns: Columns, nodes: Nodes, rules: Rules, g_unit: float, h_unit: float
 ) -> Splits:
     """See :func:`mrml.kernels.trees.best_splits`."""
-    n = len(g)
-    bounded = np.isfinite(nodes.lower).any() or np.isfinite(nodes.upper).any()
-    if columns.categorical.any() or columns.monotone.any() or bounded or rules.max_delta_step > 0 or rules.l1 > 0:
-        return trees.best_splits(g, h, columns, nodes, rules, g_unit, h_unit)
-    best = Splits(
-        np.full(n, -np.inf), np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.zeros(n, bool),
-        np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 8), np.uint32),
-    )  # fmt: skip
-    _numbers(
-        _plain(g), _plain(h), _plain(columns.offsets), _plain(columns.n_bins), _plain(nodes.allowed), _plain(nodes.g),
-        _plain(nodes.h), _plain(nodes.rows), rules.l2, rules.min_child_weight, rules.min_data_in_leaf, g_unit, h_unit,
-        best.gain, best.feature, best.bin, best.missing_left, best.gl, best.hl,
+    best = trees.no_splits(len(g))
+    plain = Rules(*(float(r) for r in rules[:7]), *(int(r) for r in rules[7:]))  # type: ignore[arg-type]
+    _best_splits(
+        _plain(g), _plain(h), Columns(*map(_plain, columns)), Nodes(*map(_plain, nodes)), plain,
+        trees.is_free(nodes, rules), g_unit, h_unit, best,
     )  # fmt: skip
     return best
 
 
 @_jit
-def _score(g: Any, h: Any, l2: Any) -> Any:
-    if h + l2 > 0:
-        return g * g / (h + l2)
-    return 0.0
+def _best_splits(
+    g: Any, h: Any, columns: Any, nodes: Any, rules: Any, free: Any, g_unit: Any, h_unit: Any, best: Any
+) -> None:
+    for e in range(len(nodes.g)):
+        rows = nodes.rows[e] / max(nodes.h[e] * h_unit, 1e-300)
+        node = (nodes.g[e], nodes.h[e], rows, nodes.lower[e], nodes.upper[e], g_unit, h_unit)
+        for f in range(len(columns.offsets)):
+            if not nodes.allowed[e, f]:
+                continue
+            first, last = columns.offsets[f], columns.offsets[f] + columns.n_bins[f]
+            if columns.categorical[f]:
+                _categories(g[e], h[e], first, last, e, f, node, rules, free, best)
+            else:
+                _numbers(g[e], h[e], first, last, e, f, columns.monotone[f], node, rules, free, best)
+        if best.gain[e] > -np.inf:
+            node_g, node_h = nodes.g[e] * g_unit, nodes.h[e] * h_unit
+            w = _weight(node_g, node_h, rules.l2, rules, nodes.lower[e], nodes.upper[e])
+            own = _score(node_g, node_h, w, rules.l2, rules.l1, free)
+            found = best.gain[e] - own
+            best.gain[e] = found if found > trees.MIN_GAIN * abs(best.gain[e]) else -np.inf
+
+
+@_jit
+def _shrunk(g: Any, l1: Any) -> Any:
+    if g > l1:
+        return g - l1
+    return g + l1 if g < -l1 else 0.0
+
+
+@_jit
+def _weight(g: Any, h: Any, l2: Any, rules: Any, lower: Any, upper: Any) -> Any:
+    """See :func:`mrml.kernels.trees.leaf_weight`."""
+    w = -_shrunk(g, rules.l1) / (h + l2) if h + l2 > 0 else 0.0
+    if rules.max_delta_step > 0:
+        w = min(max(w, -rules.max_delta_step), rules.max_delta_step)
+    return min(max(w, lower), upper)
+
+
+@_jit
+def _score(g: Any, h: Any, w: Any, l2: Any, l1: Any, free: Any) -> Any:
+    if free:
+        t = _shrunk(g, l1)
+        return t * t / (h + l2) if h + l2 > 0 else 0.0
+    return -(2.0 * g * w + (h + l2) * w * w + 2.0 * l1 * abs(w))
+
+
+@_jit
+def _children(gl: Any, hl: Any, node: Any, l2: Any, monotone: Any, rules: Any, free: Any) -> Any:
+    """The score of both children of a candidate, or -inf; ``node`` are scalars, since arrays are slow to hand on."""
+    g, h, rows, lower, upper, g_unit, h_unit = node
+    hr = h - hl
+    fl, fr = hl * h_unit, hr * h_unit
+    if hl <= 0 or hr <= 0 or fl < rules.min_child_weight or fr < rules.min_child_weight:
+        return -np.inf
+    if fl * rows < rules.min_data_in_leaf or fr * rows < rules.min_data_in_leaf:
+        return -np.inf
+    left, right = gl * g_unit, (g - gl) * g_unit
+    if free and monotone == 0 and rules.l1 == 0.0:
+        return left * left / (fl + l2) + right * right / (fr + l2)
+    return _children_by_rules(left, fl, right, fr, lower, upper, l2, monotone, rules, free)
+
+
+@_jit
+def _children_by_rules(
+    left: Any, fl: Any, right: Any, fr: Any, lower: Any, upper: Any, l2: Any, monotone: Any, rules: Any, free: Any
+) -> Any:
+    """By itself, so that what most calls need is small enough to be compiled into the loops: 0.8 ms for 1.2 on 32 nodes
+    of 28 columns."""
+    if free and monotone == 0:
+        return _score(left, fl, 0.0, l2, rules.l1, True) + _score(right, fr, 0.0, l2, rules.l1, True)
+    wl = _weight(left, fl, l2, rules, lower, upper)
+    wr = _weight(right, fr, l2, rules, lower, upper)
+    if monotone * (wr - wl) < 0:
+        return -np.inf
+    return _score(left, fl, wl, l2, rules.l1, False) + _score(right, fr, wr, l2, rules.l1, False)
 
 
 @_jit
 def _numbers(
-    g: Any, h: Any, offsets: Any, n_bins: Any, allowed: Any, node_g: Any, node_h: Any, node_rows: Any,
-    l2: Any, min_weight: Any, min_rows: Any, g_unit: Any, h_unit: Any,
-    gain: Any, feature: Any, bins: Any, missing_left: Any, best_gl: Any, best_hl: Any,
-) -> None:  # fmt: skip
-    """The free search: numeric columns, no bounds."""
-    for e in range(len(node_g)):
-        total_g, total_h = node_g[e], node_h[e]
-        rows = node_rows[e] / max(total_h * h_unit, 1e-300)
-        best = -np.inf
-        for f in range(len(offsets)):
-            if not allowed[e, f]:
-                continue
-            o, n = offsets[f], n_bins[f]
-            gm, hm = g[e, o + n], h[e, o + n]
-            missing = gm != 0 or hm != 0
-            sum_g, sum_h = np.int64(0), np.int64(0)
-            for b in range(n):
-                sum_g += g[e, o + b]
-                sum_h += h[e, o + b]
-                for side in range(0 if missing else 1, 2):
-                    gl = sum_g + gm if side == 0 else sum_g
-                    hl = sum_h + hm if side == 0 else sum_h
-                    hr = total_h - hl
-                    fl, fr = hl * h_unit, hr * h_unit
-                    if hl <= 0 or hr <= 0 or fl < min_weight or fr < min_weight:
-                        continue
-                    if fl * rows < min_rows or fr * rows < min_rows:
-                        continue
-                    score = _score(gl * g_unit, fl, l2) + _score((total_g - gl) * g_unit, fr, l2)
-                    if score > best:
-                        best = score
-                        feature[e], bins[e] = f, b
-                        best_gl[e], best_hl[e] = gl, hl
-                        missing_left[e] = side == 0 or (not missing and hl >= hr)
-        if best > -np.inf:
-            found = best - _score(total_g * g_unit, total_h * h_unit, l2)
-            gain[e] = found if found > 1e-12 * abs(best) else -np.inf
+    g: Any, h: Any, first: Any, last: Any, e: Any, f: Any, monotone: Any, node: Any, rules: Any, free: Any, best: Any
+) -> None:
+    """Every cut of a numeric column, with what is missing on the left and on the right."""
+    gm, hm = g[last], h[last]
+    missing = gm != 0 or hm != 0
+    sum_g, sum_h = np.int64(0), np.int64(0)
+    most, found, found_g, found_h = best.gain[e], -1, sum_g, sum_h
+    for k in range(first, last):
+        sum_g += g[k]
+        sum_h += h[k]
+        for side in range(0 if missing else 1, 2):
+            gl = sum_g + gm if side == 0 else sum_g
+            hl = sum_h + hm if side == 0 else sum_h
+            score = _children(gl, hl, node, rules.l2, monotone, rules, free)
+            if score > most:
+                most, found, found_g, found_h = score, 2 * (k - first) + side, gl, hl
+    if found >= 0:
+        best.gain[e], best.feature[e], best.bin[e] = most, f, found >> 1
+        best.gl[e], best.hl[e] = found_g, found_h
+        best.missing_left[e] = found & 1 == 0 or (not missing and found_h >= node[1] - found_h)
+        best.categories[e, :] = 0
+
+
+@_jit
+def _categories(
+    g: Any, h: Any, first: Any, last: Any, e: Any, f: Any, node: Any, rules: Any, free: Any, best: Any
+) -> None:
+    """Cuts of the categories in the order of their gradients; what is missing goes right."""
+    order, n = _sorted_categories(g, h, first, last, rules.cat_smooth, node[5], node[6])
+    single = n <= rules.max_cat_to_onehot
+    if single:
+        order[:n] = np.sort(order[:n])
+    l2 = rules.l2 if single else rules.l2 + rules.cat_l2
+    all_g, all_h = np.int64(0), np.int64(0)
+    for i in range(n):
+        all_g += g[first + order[i]]
+        all_h += h[first + order[i]]
+    missing = g[last] != 0 or h[last] != 0
+    most = n if single else min(rules.max_cat_threshold, (n + 1) // 2)
+    for end in range(1 if single else 2):
+        gl, hl = np.int64(0), np.int64(0)
+        for i in range(most):
+            at = order[i] if end == 0 else order[n - 1 - i]
+            gl = g[first + at] + (np.int64(0) if single else gl)
+            hl = h[first + at] + (np.int64(0) if single else hl)
+            for others in range(2 if missing else 1):
+                tg, th = (all_g - gl, all_h - hl) if others else (gl, hl)
+                score = _children(tg, th, node, l2, 0, rules, free)
+                if score > best.gain[e]:
+                    best.gain[e], best.feature[e], best.bin[e], best.missing_left[e] = score, f, -1, False
+                    best.gl[e], best.hl[e] = tg, th
+                    best.categories[e, :] = 0
+                    for j in range(n):
+                        inside = j == i if single else (j <= i if end == 0 else j >= n - 1 - i)
+                        if inside != (others == 1):
+                            best.categories[e, order[j] >> 5] |= np.uint32(1) << np.uint32(order[j] & 31)
+
+
+@_jit
+def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, g_unit: Any, h_unit: Any) -> Any:
+    """The codes that have a hessian, in the order of their gradients, and how many they are."""
+    order, keys, n = np.empty(256, np.int64), np.empty(256), 0
+    for code in range(last - first):
+        if h[first + code] > 0:
+            key = g[first + code] * g_unit / (h[first + code] * h_unit + smooth)
+            place = n
+            while place > 0 and keys[place - 1] > key:
+                keys[place], order[place] = keys[place - 1], order[place - 1]
+                place -= 1
+            keys[place], order[place] = key, code
+            n += 1
+    return order, n
 
 
 #: rows that all trees pass before the next rows: their columns stay in the cache
@@ -301,6 +415,7 @@ def prewarm() -> None:
     step = Step(minus, minus, np.zeros((1, 256), np.uint8))
     route(codes, nodes, step)
     add_values(codes, step, np.zeros(1), np.zeros(1))
+    pack_scaled(np.zeros(1), np.zeros(1), 1.0, 1.0)
     buffer = Buffer(1, 2)
     zero = np.zeros(1, np.int64)
     buffer.add(codes, 0, zero, (zero,), minus, nodes)

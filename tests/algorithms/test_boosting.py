@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mrml import run
+from mrml.algorithms.objectives import objective_of
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, InputError
 
@@ -44,6 +45,8 @@ def test_depthwise_trees_are_as_good_as_those_of_xgboost_and_leafwise_as_those_o
     assert scored(model, data=(str(bike / "hour_test.csv"),))["rmse"] == pytest.approx(71.2087, abs=0.5)
     model, _ = trained(tmp_path, {"growth": "leafwise"}, data=(str(bike / "hour_train.csv"),), **BIKE)
     assert scored(model, data=(str(bike / "hour_test.csv"),))["rmse"] < 68.0
+    model, _ = trained(tmp_path, {"objective": "poisson"}, data=(str(bike / "hour_train.csv"),), **BIKE)
+    assert scored(model, data=(str(bike / "hour_test.csv"),))["deviance"] == pytest.approx(20.3067, abs=0.3)
 
 
 def test_agaricus_errs_as_the_demo_of_xgboost_prints(tmp_path: Path) -> None:
@@ -100,6 +103,57 @@ def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path: Path)
     best = inner.header()["facts"]["best_iteration"]
     assert len(losses) == best + 3 and min(losses) == losses[best - 1] and len(inner.trees.sizes) == best  # type: ignore[attr-defined]
     assert "did not fall for 3" in facts["stop"]
+
+
+def numbers(folder: Path, n: int = 800) -> Path:
+    """Amounts above 0 with a weight and an offset."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(n, 2))
+    y = np.exp(x[:, 0] + 0.3 * rng.normal(size=n))
+    label = (x[:, 1] + rng.normal(size=n) > 0).astype(int)
+    w, o = rng.uniform(0.1, 2.0, n), rng.normal(0.0, 1.0, n)
+    rows = [",".join(f"{v:.9g}" for v in row) for row in zip(x[:, 0], x[:, 1], y, label, w, o, strict=True)]
+    path = folder / "numbers.csv"
+    path.write_text("\n".join(["a,b,y,label,w,o", *rows]) + "\n")
+    return path
+
+
+def test_the_base_is_of_weighted_classes(tmp_path: Path) -> None:
+    rows = numbers(tmp_path)
+    table = np.genfromtxt(rows, delimiter=",", names=True)
+    model, _ = trained(tmp_path, {"objective": "logistic", "rounds": 1}, data=(str(rows),), target="label", weight="w",
+                       exclude=("y", "o"))  # fmt: skip
+    sums = np.bincount(table["label"].astype(int), table["w"])
+    base = run.load_model(model).inner.base  # type: ignore[attr-defined]
+    assert base[0] == pytest.approx(np.log(sums[1] / sums[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.9])
+def test_a_quantile_has_its_share_of_rows_below(tmp_path: Path, alpha: float) -> None:
+    rows = numbers(tmp_path)
+    params = {"objective": "quantile", "quantile_alpha": alpha, "rounds": 30, "max_depth": 2}
+    model, _ = trained(tmp_path, params, data=(str(rows),), target="y", exclude=("label", "o", "w"))
+    inner = run.load_model(model).inner
+    table = np.genfromtxt(rows, delimiter=",", names=True)
+    x = np.stack([table["a"], table["b"]], axis=1).astype(np.float32)
+    raw = inner.trees.raw_prediction(x, inner.base)[0]  # type: ignore[attr-defined]
+    assert (table["y"] <= raw).mean() == pytest.approx(alpha, abs=0.04)
+
+
+@pytest.mark.parametrize("objective", ["squared", "poisson", "gamma", "tweedie"])
+def test_an_offset_widens_the_bounds_of_the_first_gradients(tmp_path: Path, objective: str) -> None:
+    """The first tree over an offset is the one that doubled precision finds: no gradient was cut off."""
+    rows = numbers(tmp_path)
+    params = {"objective": objective, "rounds": 1, "max_depth": 1, "l2": 0.0, "learning_rate": 1.0, "max_delta_step": 0}
+    model, _ = trained(tmp_path, params, data=(str(rows),), target="y", offset="o", exclude=("label", "w"))
+    inner = run.load_model(model).inner
+    table = np.genfromtxt(rows, delimiter=",", names=True)
+    x = np.stack([table["a"], table["b"]], axis=1).astype(np.float32)
+    leaf = inner.trees.raw_prediction(x, np.zeros(1))[0]  # type: ignore[attr-defined]
+    g, h = objective_of(objective, params).gradients(table["y"], inner.base[:, None] + table["o"])  # type: ignore[attr-defined]
+    for value in np.unique(leaf):
+        at = leaf == value
+        assert value == pytest.approx(-g[0, at].sum() / h[0, at].sum(), rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,34 @@ def test_both_kernels_add_up_the_same_integers_packed_or_not(drawn: Any, packed:
             assert one.g[node, offset + code] == g[rows].sum() and one.h[node, offset + code] == h[rows].sum()
 
 
-@settings(max_examples=60, deadline=None)
-@given(data(), st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 0.9]), st.sampled_from([0, 5]))
-def test_both_kernels_find_the_same_best_split(drawn: Any, l2: float, weight: float, rows: int) -> None:
-    _, columns, codes, g, h, nodes, n_nodes = drawn
+@st.composite
+def rules(draw: Any) -> Any:
+    return trees.Rules(
+        l2=draw(st.sampled_from([0.0, 1.0])),
+        l1=draw(st.sampled_from([0.0, 0.7])),
+        min_child_weight=draw(st.sampled_from([0.0, 0.9])),
+        min_data_in_leaf=draw(st.sampled_from([0, 5])),
+        max_delta_step=draw(st.sampled_from([0.0, 0.3])),
+        cat_smooth=draw(st.sampled_from([0.0, 10.0])),
+        cat_l2=draw(st.sampled_from([0.0, 10.0])),
+        max_cat_threshold=draw(st.sampled_from([1, 3, 32])),
+        max_cat_to_onehot=draw(st.sampled_from([1, 3])),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(drawn=data(), rules=rules(), bounded=st.booleans(), kinds=st.lists(st.sampled_from([-1, 0, 1, 2]), min_size=4,
+                                                                        max_size=4))  # fmt: skip
+def test_both_kernels_find_the_same_best_split(drawn: Any, rules: Any, bounded: bool, kinds: list[int]) -> None:
+    """To the bit, whatever the columns (2: categorical, else the monotone sign), the rules and the bounds of values."""
+    rng, columns, codes, g, h, nodes, n_nodes = drawn
     buffer = filled(trees, columns, codes, (trees.pack(g, h),), nodes, n_nodes)
-    rules = RULES._replace(l2=l2, min_child_weight=weight, min_data_in_leaf=rows)
+    kinds = kinds[: len(columns.n_bins)]
+    columns = columns_of(columns.n_bins.tolist(), [k == 2 for k in kinds], [k if k != 2 else 0 for k in kinds])
     where = nodes_of(buffer, columns)
+    where = where._replace(allowed=(rng.random(where.allowed.shape) < 0.8).astype(np.uint8))
+    if bounded:
+        where = where._replace(lower=rng.uniform(-1.0, 0.0, n_nodes), upper=rng.uniform(0.0, 1.0, n_nodes))
     one, other = (m.best_splits(buffer.g, buffer.h, columns, where, rules, G_UNIT, H_UNIT) for m in (trees, fast))
     for name, a, b in zip(one._fields, one, other, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)

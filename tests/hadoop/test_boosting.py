@@ -1,0 +1,40 @@
+"""Trees grown on YARN: the bytes of the inline engine, with a task killed on the way."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from mrml import run
+from mrml.cluster import Cluster
+from mrml.config import DataConfig, RunConfig
+from mrml.driver import Checkpoint, fit
+from mrml.engines.hadoop import HadoopEngine
+from mrml.engines.inline import InlineEngine
+from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
+
+pytestmark = pytest.mark.hadoop
+
+
+@pytest.mark.parametrize("growth", ["depthwise", "leafwise"])
+def test_two_trees_of_depth_three_are_those_of_the_inline_engine(client: Cluster, tmp_path: Path, growth: str) -> None:
+    make_data(tmp_path)
+    data = DataConfig(window_bytes=60_000, **{**MIXED, "data": (str(tmp_path / "numbers"),)})
+    params = {"objective": "logistic", "rounds": 2, "max_depth": 3, "growth": growth, "max_leaves": 6}
+    config = RunConfig("boosting", params, data, output="unused")
+    dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+    with InlineEngine() as engine:
+        inline, _ = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "inline"))
+    stop = threading.Event()
+    killer = threading.Thread(target=kill_a_task_of, args=(client.folder, stop))
+    killer.start()
+    with HadoopEngine(2, 200_000) as engine:
+        found, state = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "rounds"))
+    killed = not killer.is_alive()
+    stop.set()
+    killer.join()
+    assert killed
+    assert state.round == 7
+    assert model_bytes(found, tmp_path / "model") == model_bytes(inline, tmp_path / "expected")
