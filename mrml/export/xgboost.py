@@ -85,7 +85,7 @@ def to_ubj(ensemble: Ensemble) -> bytes:
 
 
 def _objective(ensemble: Ensemble) -> dict[str, Any]:
-    name = ensemble.objective
+    name = "custom" if ":" in ensemble.objective else ensemble.objective  # a function of the user's own
     if name not in OBJECTIVES and name not in PLAIN:
         finding = f"has no objective like {name!r}"
         raise ConfigError("xgboost", finding, "export models of: " + ", ".join(sorted({*OBJECTIVES, *PLAIN})))

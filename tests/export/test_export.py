@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mrml
 from mrml import export, leaving, run
 from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.cli.main import main
@@ -228,6 +229,14 @@ def test_a_file_that_exists_is_replaced_only_on_request(one: str, tmp_path: Path
     assert path.read_text() == "mine"
     leaving.export(one, "lightgbm", str(path), overwrite=True)
     assert path.read_text().startswith("tree\n")
+
+
+def test_a_fitted_model_exports_itself(one: str, rows: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    facts = mrml.load(one).export(tmp_path / "m.txt", "lightgbm", probe=rows)
+    assert facts["checked"]["n_rows"] == 900 and facts["classes"] == ["n", "y"]
+    with pytest.raises(ConfigError, match="did you mean 'xgboost'"):
+        mrml.load(one).export(tmp_path / "m.json", "xgbost")
 
 
 def test_the_same_model_makes_the_same_file_and_the_same_probe(model: str) -> None:
