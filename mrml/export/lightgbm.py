@@ -89,11 +89,12 @@ def nodes_of(ensemble: Ensemble, leaves: Array) -> Array:
 
 
 def _objective(ensemble: Ensemble) -> str:
-    if ensemble.objective not in OBJECTIVES:
-        finding = f"has no objective like {ensemble.objective!r}"
+    name = "custom" if ":" in ensemble.objective else ensemble.objective  # a function of the user's own
+    if name not in OBJECTIVES:
+        finding = f"has no objective like {name!r}"
         raise ConfigError("lightgbm", finding, "export models of: " + ", ".join(OBJECTIVES))
     known = {"n_outputs": ensemble.n_outputs, "tweedie_variance_power": 1.5, **ensemble.params}
-    return OBJECTIVES[ensemble.objective].format(**known)
+    return OBJECTIVES[name].format(**known)
 
 
 def _names(ensemble: Ensemble) -> list[str]:

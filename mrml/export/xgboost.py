@@ -85,7 +85,7 @@ def to_ubj(ensemble: Ensemble) -> bytes:
 
 
 def _objective(ensemble: Ensemble) -> dict[str, Any]:
-    name = ensemble.objective
+    name = "custom" if ":" in ensemble.objective else ensemble.objective  # a function of the user's own
     if name not in OBJECTIVES and name not in PLAIN:
         finding = f"has no objective like {name!r}"
         raise ConfigError("xgboost", finding, "export models of: " + ", ".join(sorted({*OBJECTIVES, *PLAIN})))
@@ -112,8 +112,9 @@ def _base(ensemble: Ensemble) -> tuple[Array, str]:
         return base, "0E0"
     raw = float(base[0])
     if ensemble.objective == "logistic":
-        told = np.float32(1.0 / (1.0 + math.exp(-raw))) if abs(raw) < 12 else np.float32(0.5)
-        kept = math.log(float(told)) - math.log1p(-float(told))
+        # XGBoost's own -log(1 / p - 1) is float32: 1e-4 off at p = 0.9999
+        told = np.float32(1.0 / (1.0 + math.exp(-raw))) if -12 < raw < 2 else np.float32(0.5)
+        kept = -float(np.log(np.float32(1.0) / told - np.float32(1.0)))
     elif ensemble.objective in LOG_LINK:
         told = np.float32(math.exp(raw)) if abs(raw) < 80 else np.float32(1.0)
         kept = math.log(float(told))

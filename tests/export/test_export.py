@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import sys
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mrml
 from mrml import export, leaving, run
+from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.cli.main import main
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, OutputExists
@@ -98,6 +101,10 @@ def predicted(model: str, rows: Path) -> np.ndarray[Any, Any]:
 
 def encoded(model: str, to: str) -> bytes:
     return export.encoded(leaving.ensemble_of(run.load_model(model)), to, "m.json")
+
+
+def encoded_of(ensemble: export.Ensemble) -> bytes:
+    return export.encoded(ensemble, "xgboost", "m.json")
 
 
 def tolerance(model: str, ours: np.ndarray[Any, Any]) -> Any:
@@ -224,6 +231,14 @@ def test_a_file_that_exists_is_replaced_only_on_request(one: str, tmp_path: Path
     assert path.read_text().startswith("tree\n")
 
 
+def test_a_fitted_model_exports_itself(one: str, rows: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    facts = mrml.load(one).export(tmp_path / "m.txt", "lightgbm", probe=rows)
+    assert facts["checked"]["n_rows"] == 900 and facts["classes"] == ["n", "y"]
+    with pytest.raises(ConfigError, match="did you mean 'xgboost'"):
+        mrml.load(one).export(tmp_path / "m.json", "xgbost")
+
+
 def test_the_same_model_makes_the_same_file_and_the_same_probe(model: str) -> None:
     ensembles = [leaving.ensemble_of(run.load_model(model)) for _ in range(2)]
     for to, name in (("xgboost", "m.json"), ("xgboost", "m.ubj"), ("lightgbm", "m.txt")):
@@ -277,3 +292,27 @@ def test_the_command_tells_columns_codes_and_classes(
     assert "columns, in this order: size of [a], b, gap, city, shop" in said
     assert "city: 0 p, 1 q" in said and "shop: 0 s" in said
     assert "classes: 0 n, 1 y" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["xgboost", "lightgbm"])
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if OBJECTIVES[name].target == "numeric"])
+def test_every_objective_of_numbers_is_one_of_the_libraries(one: str, to: str, objective: str) -> None:
+    """Trees of one model, as if they came from another loss: the base is in that one's space."""
+    pytest.importorskip(to)
+    ensemble = dataclasses.replace(leaving.ensemble_of(run.load_model(one)), objective=objective, classes=())
+    ensemble = dataclasses.replace(ensemble, base=np.array([0.7]))
+    x = export.made_rows(ensemble)
+    raw = ensemble.forest.raw_prediction(x, ensemble.base)
+    ours = objective_of(objective, ensemble.params).inverse_link(raw)
+    found = export.checked(export.encoded(ensemble, to, "m.json"), to, ensemble, x, ours)
+    assert not isinstance(found, str) and found.predicted < 1e-5
+
+
+@pytest.mark.parametrize("raw", [-20.0, 1.9, 9.0])
+def test_a_base_near_certainty_loses_nothing_in_xgboosts_float32(one: str, raw: float) -> None:
+    pytest.importorskip("xgboost")
+    ensemble = dataclasses.replace(leaving.ensemble_of(run.load_model(one)), base=np.array([raw]))
+    x = export.made_rows(ensemble, 16)
+    ours = objective_of("logistic", {}).inverse_link(ensemble.forest.raw_prediction(x, ensemble.base))
+    assert not isinstance(export.checked(encoded_of(ensemble), "xgboost", ensemble, x, ours), str)
