@@ -71,6 +71,8 @@ class Algorithm(ABC):
     lazy: ClassVar[bool] = False
     #: what ``block.X`` holds: "matrix", numbers; or "bins", uint8 codes of at most ``max_bin`` bins a column
     design: ClassVar[str] = "matrix"
+    #: whether rows are judged within the groups of the group column
+    grouped: bool = False
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
     #: what to do about many rounds where each is a job on a cluster
@@ -89,6 +91,10 @@ class Algorithm(ABC):
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
+        return ()
 
     def broadcast(self, state: State) -> State:
         """What map tasks need of the State; reducers and ``update`` see the whole."""

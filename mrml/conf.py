@@ -218,7 +218,8 @@ def _setting(
     value: Any
     if option.key in flags:
         place = origin = option.flag if option.name != "algorithm" else "ALGORITHM"
-        value = _from_flag(flags[option.key], option.type, place)
+        whole = option.field.metadata.get("whole")
+        value = tuple(flags[option.key]) if whole else _from_flag(flags[option.key], option.type, place)
         origin = f"option {origin}"
     elif found := [name for name in option.variables if name in environ]:
         once(found, dict.fromkeys(found, option.variable), "environment")

@@ -10,7 +10,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from mrml.errors import ConfigError
 from mrml.params import check, param
+
+#: Hadoop's names of mapreduce.job.priority; YARN takes whole numbers too
+PRIORITIES = ("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class DataConfig:
     offset: str | None = param(None, "column added to the raw prediction")
     features: tuple[str, ...] = param((), "only these columns are features")
     exclude: tuple[str, ...] = param((), "columns that are not features")
+    categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
     schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
     format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
     delimiter: str | None = param(None, "one character between fields; otherwise inferred")
@@ -34,7 +39,11 @@ class DataConfig:
     multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
     na: tuple[str, ...] = param((), "texts that mean null; replaces the default list")
     index_base: int | None = param(None, "first LibSVM index, 0 or 1; otherwise inferred")
-    absent: str = param("zero", "what an index that a LibSVM line leaves out means", choices=("zero", "missing"))
+    absent: str | None = param(
+        None,
+        "what an index that a LibSVM line leaves out means; default zero, for trees missing",
+        choices=("zero", "missing"),
+    )
     bad_rows: str = param("fail", "what a malformed row does", choices=("fail", "skip"))
     max_bad_rows: int = param(1000, "with bad_rows skip: more than this fail", low=0)
     hash: tuple[str, ...] = param((), "categorical columns that are hashed instead of one-hot")
@@ -67,10 +76,31 @@ class EngineConfig:
     )
     reducers: int = param(1, "hadoop: reduce tasks of a job", low=1)
     queue: str | None = param(None, "hadoop: YARN queue")
-    jobconf: tuple[str, ...] = param((), "hadoop: more properties of a job, KEY=VALUE")
+    memory_mb: int | None = param(None, "hadoop: megabytes of a task's container, for Java and Python", low=1)
+    vcores: int | None = param(None, "hadoop: cores of a task's container", low=1)
+    priority: str | None = param(None, "hadoop: VERY_LOW, LOW, NORMAL, HIGH, VERY_HIGH or a whole number")
+    jobconf: tuple[str, ...] = param((), "hadoop: a property of the jobs, KEY=VALUE; may be repeated (-D)", whole=True)
     max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0)
     round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
+    keytab: str | None = param(None, "Kerberos: keytab from which tickets are fetched while the run goes on")
+    principal: str | None = param(None, "Kerberos: whose tickets, NAME@REALM")
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
+
+    def properties(self) -> dict[str, str]:
+        """The properties of a job: what options have a name for, and ``jobconf``, which wins."""
+        found: dict[str, str] = {}
+        for kind in ("map", "reduce"):
+            for key, value in (("memory.mb", self.memory_mb), ("cpu.vcores", self.vcores)):
+                found |= {f"mapreduce.{kind}.{key}": str(value)} if value is not None else {}
+        if self.priority is not None:
+            if self.priority.upper() not in PRIORITIES and not self.priority.lstrip("-").isdigit():
+                remedy = f"give one of {', '.join(PRIORITIES)}, or a whole number"
+                raise ConfigError("engine, priority", f"{self.priority!r} is unknown", remedy)
+            found["mapreduce.job.priority"] = self.priority.upper()
+        for pair in self.jobconf:
+            if "=" not in pair:
+                raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
+        return found | dict(pair.split("=", 1) for pair in self.jobconf)
 
 
 @dataclass(frozen=True)

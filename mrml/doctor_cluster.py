@@ -7,6 +7,7 @@ space; of YARN the ResourceManager's REST interface; of the nodes one job.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import tempfile
 import urllib.parse
@@ -69,8 +70,7 @@ class Cluster:
     """The checks of one cluster; ``keys`` are the properties of its configuration."""
 
     def __init__(self, engine: EngineConfig, keys: dict[str, str]) -> None:
-        pairs = (pair.partition("=") for pair in engine.jobconf)
-        self.engine, self.jobconf = engine, {k: v for k, _, v in pairs}
+        self.engine, self.jobconf = engine, engine.properties()
         self.keys = {**keys, **self.jobconf}
         self.manager = ResourceManager.of(keys)
         self.has_hdfs = self.has_yarn = False
@@ -147,15 +147,19 @@ class Cluster:
         share, most = found.get("absoluteCapacity"), found.get("absoluteMaxCapacity")
         used = found.get("absoluteUsedCapacity", 0.0)
         text = f"{name}: {share:.0f} % of the cluster, at most {most:.0f} %, {used:.0f} % used" if share else name
-        return [Finding(OK, "queue", text)]
+        return [Finding(OK, "queue", text), *limits(found, *self._asked())]
+
+    def _asked(self) -> tuple[int, int]:
+        """Megabytes that a task and the application master ask."""
+        task = int(self.keys.get("mapreduce.map.memory.mb", 1024))
+        return task, int(self.keys.get("yarn.app.mapreduce.am.resource.mb", 1536))
 
     def memory(self) -> list[Finding]:
         """What a task and the application master ask, against what a node has and what is free."""
         if not self.has_yarn:
             return []
-        task = int(self.keys.get("mapreduce.map.memory.mb", 1024))
+        task, master = self._asked()
         cores = int(self.keys.get("mapreduce.map.cpu.vcores", 1))
-        master = int(self.keys.get("yarn.app.mapreduce.am.resource.mb", 1536))
         most = int(self.keys.get("yarn.scheduler.maximum-allocation-mb", 8192))
         nodes = (get(f"{self.manager.url}/ws/v1/cluster/nodes").get("nodes") or {}).get("node") or []
         running = [n for n in nodes if n.get("state") == "RUNNING"]
@@ -201,6 +205,30 @@ def queues(tree: Any) -> Iterator[dict[str, Any]]:
             yield from queues(value)
 
 
+def limits(queue: dict[str, Any], task: int, master: int) -> list[Finding]:
+    """What a queue of the capacity scheduler would not give a job, or not now; megabytes."""
+
+    def memory(name: str) -> float:
+        value = (queue.get(name) or {}).get("memory", math.inf)
+        return float(value) if float(value) > 0 else math.inf
+
+    name, found, other = queue.get("queueName"), [], "take another --queue, or ask less memory"
+    held, most = int(queue.get("numApplications", 0)), int(queue.get("maxApplications", 0))
+    if 0 < most <= held:
+        found.append(Finding(FAIL, "queue limits", f"{name} takes {most} applications, and has them", other))
+    if (gives := memory("maximumAllocation")) < max(task, master):
+        text = f"{name} gives a container at most {gives:.0f} MB, and {max(task, master)} MB are asked"
+        found.append(Finding(FAIL, "queue limits", text, other))
+    if (gives := memory("maxEffectiveCapacity")) < task + master:
+        text = f"{name} holds {gives:.0f} MB at most, and a job needs {task + master} MB"
+        found.append(Finding(FAIL, "queue limits", text, other))
+    used = float((queue.get("usedAMResource") or {}).get("memory", 0))
+    if (left := memory("AMResourceLimit") - used) < master:
+        text = f"{name} has {left:.0f} MB left for application masters, and one asks {master} MB"
+        found.append(Finding(WARN, "queue limits", text, "a run waits for others to end; or take another --queue"))
+    return found
+
+
 def quota(path: str, summary: dict[str, Any]) -> Finding:
     """What the quotas of a folder leave; -1 means none."""
     names, space = int(summary.get("quota", -1)), int(summary.get("spaceQuota", -1))
@@ -219,9 +247,9 @@ def asked(task: int, master: int, most: int) -> Finding:
     text = f"a task asks {task} MB, the application master {master} MB, a node gives at most {most} MB"
     if max(task, master) > most:
         key = "mapreduce.map.memory.mb" if task > most else "yarn.app.mapreduce.am.resource.mb"
-        return Finding(FAIL, "memory", text, f"ask less: --jobconf {key}={most}")
+        return Finding(FAIL, "memory", text, f"ask less: -D {key}={most}")
     if task < TASK_MB:
-        return Finding(WARN, "memory", text, f"a task needs about {TASK_MB} MB: --jobconf mapreduce.map.memory.mb=1024")
+        return Finding(WARN, "memory", text, f"a task needs about {TASK_MB} MB: --memory-mb 1024")
     return Finding(OK, "memory", text)
 
 
@@ -252,6 +280,10 @@ def judge(told: list[Told], n_nodes: int, seconds: float) -> list[Finding]:
     elif any(t.source != source_digest(mrml.__path__[0]) for t in good):
         text = f"the nodes have other files of mrml {mrml.__version__} than this machine"
         found.append(Finding(WARN, "versions", text, "pack this environment again: `mrml pack --upload`"))
+    for node, free in sorted({(t.node, t.free) for t in good if 0 <= t.free < 2 * GIB}):
+        level = FAIL if free < GIB // 10 else WARN
+        text = f"{node} has {gib(free)} free where tasks run"
+        found.append(Finding(level, "node space", text, "free its yarn.nodemanager.local-dirs"))
     prints = {t.fingerprint for t in good} | {fingerprint()}
     if good:
         by = ", ".join(sorted({f"{t.node} {t.fingerprint}" for t in good}))

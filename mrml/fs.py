@@ -36,6 +36,9 @@ class FileSystem(Protocol):
     def info(self, path: str) -> Info:
         """One file or directory."""
 
+    def modified(self, path: str) -> float:
+        """When a file, or the list of a directory's entries, was last changed: seconds since 1970 by its own clock."""
+
     def exists(self, path: str) -> bool: ...
 
     def isdir(self, path: str) -> bool: ...
@@ -76,6 +79,9 @@ class LocalFileSystem:
     def info(self, path: str) -> Info:
         is_dir = os.path.isdir(path)
         return Info(path, 0 if is_dir else os.stat(path).st_size, is_dir)
+
+    def modified(self, path: str) -> float:
+        return os.stat(path).st_mtime
 
     def exists(self, path: str) -> bool:
         return os.path.exists(path)

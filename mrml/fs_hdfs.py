@@ -12,8 +12,8 @@ hdfs-site.xml in HADOOP_CONF_DIR, else in HADOOP_HOME/etc/hadoop, else in /etc/h
 **Who one is** is the libraries' matter.  Without security: HADOOP_USER_NAME, else the account.  With
 ``hadoop.security.authentication`` kerberos: hdfs-native takes the delegation tokens in HADOOP_TOKEN_FILE_LOCATION,
 which YARN sets in every container, and else the Kerberos ticket (it loads libgssapi_krb5); WebHDFS takes the ticket
-only (package requests-kerberos), so tasks on a secure cluster want hdfs-native.  Runs that outlive a ticket name a
-keytab in KRB5_CLIENT_KTNAME, from which MIT Kerberos fetches a new one for either client whenever the old one ends.
+only (package requests-kerberos), so tasks on a secure cluster want hdfs-native.  Runs that outlive a ticket say
+``--keytab FILE --principal NAME`` (:mod:`mrml.engines.ticket`), which holds one by kinit for the Java client too.
 
 **Time-outs.**  Before the first call, one of the NameNodes must take a TCP connection within CONNECT_LIMIT_S, because
 hdfs-native would try a refused port again for 175 s (measured, 0.14.7).  Each call then has CALL_LIMIT_S, enough for a
@@ -52,11 +52,12 @@ log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A path on the cluster, without scheme and host."""
+    """A path on the cluster, without scheme and host; ``modified`` in seconds since 1970."""
 
     path: str
     size: int
     is_dir: bool
+    modified: float = 0.0
 
 
 class Reader(Protocol):
@@ -113,6 +114,9 @@ class HdfsFileSystem(ABC):
 
     def info(self, path: str) -> Info:
         return self._info(self.status(self._plain(path)))._replace(name=path)
+
+    def modified(self, path: str) -> float:
+        return self.status(self._plain(path)).modified
 
     def exists(self, path: str) -> bool:
         try:
@@ -348,5 +352,5 @@ def remote_error(connection: Connection, name: str, message: str) -> Exception:
     if name == "SafeModeException":
         remedy = "wait until the NameNode has left safe mode: `hdfs dfsadmin -safemode wait`"
     if "SASL" in name or "GSSAPI" in name or "oken" in name:
-        remedy = "get a ticket with kinit, or name a keytab in KRB5_CLIENT_KTNAME"
+        remedy = "get a ticket with kinit, or say --keytab FILE --principal NAME"
     return EngineError(str(connection), f"{name}: {said}", remedy)

@@ -41,7 +41,7 @@ class NativeFileSystem(HdfsFileSystem):
 
     def status(self, path: str) -> Entry:
         found = self._call(self._client.get_file_info, path)
-        return Entry(path, found.length, found.isdir)
+        return Entry(path, found.length, found.isdir, found.modification_time / 1e3)
 
     def entries(self, path: str) -> list[Entry]:
         listing = self._call(self._client.list_status, path)

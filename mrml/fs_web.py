@@ -135,7 +135,7 @@ class WebWriter(io.RawIOBase):
 
 
 def _entry(path: str, status: dict[str, Any]) -> Entry:
-    return Entry(path, int(status["length"]), status["type"] == "DIRECTORY")
+    return Entry(path, int(status["length"]), status["type"] == "DIRECTORY", int(status["modificationTime"]) / 1e3)
 
 
 def _kerberos() -> Any:

@@ -74,6 +74,17 @@ class Handler(StreamHandler):
             self.bar.refresh()
 
 
+class Relay(logging.Handler):
+    """Hands on what is of its level: others who listen to the same logger may want more."""
+
+    def __init__(self, handler: logging.Handler, level: int) -> None:
+        super().__init__(level)
+        self.handler = handler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.handler.handle(record)
+
+
 def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool = False) -> None:
     """Send the logs of mrml to a stream; ``verbosity`` -1 is quiet, 0 normal, 1 everything."""
     handler = Handler(stream)
@@ -83,8 +94,9 @@ def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool
     log.propagate = False
     # mrjob tells much of itself; what fails in a task arrives as an error of ours
     mrjob = logging.getLogger("mrjob")
-    mrjob.handlers[:], mrjob.propagate = [handler], False
-    mrjob.setLevel(logging.INFO if verbosity > 0 else logging.ERROR)
+    level = logging.INFO if verbosity > 0 else logging.ERROR
+    mrjob.handlers[:], mrjob.propagate = [Relay(handler, level)], False
+    mrjob.setLevel(level)
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,11 @@
 
 Floor 4.  A virtual environment goes through venv-pack, a conda environment through conda-pack.  The archive of a
 virtual environment links to its base interpreter by path: the nodes need that Python at the same place; a conda
-archive brings its own.  mrml itself is put in where it does not lie in the environment (an editable install).
+archive brings its own.
+
+mrml goes in from a copy, wherever it is installed: with its bytecode, and with what numba compiles of it, so that a
+task compiles nothing.  numba takes a function from its cache when the time of the source is the one it saw, and an
+archive keeps whole seconds only: so do the files of the copy.
 """
 
 from __future__ import annotations
@@ -11,13 +15,17 @@ import contextlib
 import importlib.util
 import logging
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import mrml
+from mrml import pin
 from mrml.engines.environment import digest
 from mrml.errors import ConfigError, EngineError, OutputExists
 
@@ -26,6 +34,18 @@ log = logging.getLogger(__name__)
 KINDS = (".tar.gz", ".tgz")
 #: what no task needs: tests of packages, C headers, notebooks' files
 LEFT_OUT = ("*/tests/*", "include/*", "share/*")
+#: an installed mrml, which the copy stands for
+_OWN = "*/site-packages/mrml/*"
+#: run by the environment's Python: what a task imports, bytecode, and machine code where it has numba
+_WARM = """\
+import compileall, importlib, importlib.util, pkgutil
+compileall.compile_dir("mrml", quiet=2)
+import pyarrow, mrml.kernels, mrml.engines.streaming_job
+if importlib.util.find_spec("numba"):
+    for module in pkgutil.iter_modules(mrml.kernels.__path__):
+        if module.name.endswith("_fast"):
+            importlib.import_module(f"mrml.kernels.{module.name}").prewarm()
+"""
 
 
 class Packed(NamedTuple):
@@ -45,11 +65,11 @@ def pack(output: str, overwrite: bool = False, prefix: str = sys.prefix) -> Pack
     if os.path.exists(output) and not overwrite:
         raise OutputExists(output, "is there already", "say --overwrite to replace it")
     kind = kind_of(prefix)
-    prewarm()
     aside = f"{output}.{uuid.uuid4().hex[:12]}.tar.gz"
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            (_conda if kind == "conda" else _venv)(prefix, aside)
+        with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory(prefix="mrml-pack-") as folder:
+            warm(Path(folder), prefix)
+            (_conda if kind == "conda" else _venv)(prefix, aside, own_files(Path(folder), prefix))
         undate(aside)
         os.replace(aside, output)
     finally:
@@ -76,12 +96,26 @@ def kind_of(prefix: str) -> str:
     raise ConfigError("pack", f"the Python of {prefix} is no virtual or conda environment", remedy)
 
 
-def prewarm() -> None:
-    """Fill numba's cache beside the kernels, so that a task finds them compiled."""
-    if importlib.util.find_spec("numba") is not None:
-        from mrml.kernels import kmeans_fast
+def warm(folder: Path, prefix: str) -> None:
+    """Copy mrml into ``folder`` and let the Python of the environment compile it there."""
+    source, copy = Path(mrml.__file__).resolve().parent, folder / "mrml"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    seconds = int(max(path.stat().st_mtime for path in copy.rglob("*.py")))
+    _date(copy, seconds)
+    environment = {k: v for k, v in pin.environment().items() if not k.startswith("NUMBA_")}
+    environment |= {"PYTHONPATH": str(folder), "PYTHONHASHSEED": "0"}
+    python = str(Path(prefix, "bin", "python"))
+    done = subprocess.run([python, "-c", _WARM], capture_output=True, text=True, env=environment, cwd=folder)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise EngineError(f"pack {prefix}", f"mrml does not run there: {said}", "mend the environment")
+    _date(copy, seconds)
 
-        kmeans_fast.prewarm()
+
+def _date(folder: Path, seconds: int) -> None:
+    """Give everything below a folder one time."""
+    for path in folder.rglob("*"):
+        os.utime(path, (seconds, seconds))
 
 
 def _tool(module: str, package: str) -> Any:
@@ -90,23 +124,24 @@ def _tool(module: str, package: str) -> Any:
     return importlib.import_module(module)
 
 
-def _conda(prefix: str, target: str) -> None:
+def _conda(prefix: str, target: str, own: list[tuple[Path, str]]) -> None:
     tool = _tool("conda_pack", "conda-pack")
     try:
-        tool.pack(prefix=prefix, output=target, ignore_editable_packages=True)
+        env = tool.CondaEnv.from_prefix(prefix, ignore_editable_packages=True).exclude(_OWN)
+        env.files.extend(tool.core.File(str(path), name, is_conda=False) for path, name in own)
+        env.pack(target)
     except tool.CondaPackException as error:
         raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
 
 
-def _venv(prefix: str, target: str) -> None:
+def _venv(prefix: str, target: str, own: list[tuple[Path, str]]) -> None:
     tool = _tool("venv_pack", "venv-pack2")
     try:
         with _editable_allowed():
             env = tool.Env(prefix)
-        for pattern in LEFT_OUT:
+        for pattern in (*LEFT_OUT, _OWN):
             env = env.exclude(pattern)
-        env = env.include("*/site-packages/mrml/*")
-        env.files.extend(tool.core.File(str(path), name) for path, name in own_files(prefix))
+        env.files.extend(tool.core.File(str(path), name) for path, name in own)
         env.pack(target)
     except tool.VenvPackException as error:
         raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
@@ -135,11 +170,8 @@ def _warn_of_editable(context: Any) -> None:
                 log.warning("%s: %s is not in the archive; install its packages without -e", pth.name, folder)
 
 
-def own_files(prefix: str) -> list[tuple[Path, str]]:
-    """The files of mrml and their places in the archive, where mrml lies outside the environment."""
-    package = Path(mrml.__file__).resolve().parent
-    if package.is_relative_to(Path(prefix).resolve()):
-        return []
+def own_files(folder: Path, prefix: str) -> list[tuple[Path, str]]:
+    """The files of the copy of mrml below ``folder``, and their places in the archive."""
     site = next(Path(prefix, "lib").glob("python*")).name
-    names = (path for path in sorted(package.rglob("*")) if path.is_file())
-    return [(path, f"lib/{site}/site-packages/mrml/{path.relative_to(package)}") for path in names]
+    names = (path for path in sorted((folder / "mrml").rglob("*")) if path.is_file())
+    return [(path, f"lib/{site}/site-packages/{path.relative_to(folder)}") for path in names]

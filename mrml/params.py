@@ -23,15 +23,16 @@ def param(
     low: float | None = None,
     high: float | None = None,
     internal: bool = False,
+    whole: bool = False,
     aliases: tuple[str, ...] = (),
     values: Mapping[Any, Any] | None = None,
 ) -> Any:
     """A hyperparameter: one truth for the command line, the config file, the docs and the model header.
 
     ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  ``aliases`` are other names of it,
-    ``values`` other words for its values.
+    ``values`` other words for its values.  Of a list whose entries are ``whole`` each option gives one, commas and all.
     """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal}
+    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal, "whole": whole}
     return field(default=default, metadata={**meta, "aliases": aliases, "values": values or {}})
 
 
@@ -80,6 +81,8 @@ def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:
     """ConfigError naming ``place`` when a value is not one of its field's choices or out of its bounds."""
     meta = f.metadata
     place = place or f"algorithm, {f.name}"
+    if value is None and f.default is None:
+        return
     if meta.get("choices") and value not in meta["choices"]:
         raise ConfigError(place, f"{value!r} is unknown", nearest(str(value), map(str, meta["choices"])))
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -7,8 +7,10 @@ measured.  Imports the standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -32,3 +34,16 @@ def pin() -> bool:
 def environment() -> dict[str, str]:
     """The environment for a process that computes."""
     return {**os.environ, **VARIABLES}
+
+
+@contextlib.contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """A variable of this process, and of those that it starts, for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before

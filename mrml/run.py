@@ -81,7 +81,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.cache_dir,
             config.task_python,
             config.reducers,
-            jobconf_of(config),
+            config.properties(),
             config.queue,
             config.max_wait_s,
             config.environment,
@@ -92,14 +92,6 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
     from mrml.engines.streaming import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
-
-
-def jobconf_of(config: EngineConfig) -> dict[str, str]:
-    """The properties of ``--jobconf``; ConfigError for one without a value."""
-    for pair in config.jobconf:
-        if "=" not in pair:
-            raise ConfigError("engine, jobconf", f"{pair!r} has no value", "write KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in config.jobconf)
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:
@@ -389,7 +381,7 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, A
         keys = configuration()
     feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
     n_splits = feed.n_splits if feed else 1
-    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **jobconf_of(engine)})
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
     return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
 
 
@@ -409,6 +401,11 @@ def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
     return Dataset.open(data, schema=schema, roles=roles)
+
+
+def ranking_roles(model: PipelineModel) -> tuple[str, ...]:
+    """The group column, where a model ranks within groups."""
+    return ("group",) if model.deviance.startswith("lambdarank") else ()
 
 
 def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
@@ -442,7 +439,7 @@ def evaluate(
     model = load_model(model_dir)
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
-    dataset = scoring_config(model, data, ("feature", "target", "weight", "offset"))
+    dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
     with engine_of(engine, data.split_bytes) as running:
         return _metrics(model, dataset, running, data, progress)
 

@@ -60,7 +60,8 @@ class Column:
 class Format:
     """How the bytes of a file become records.
 
-    ``absent`` is what an index that a LibSVM line does not name means: ``zero`` or ``missing``.
+    ``absent`` is what an index that a LibSVM line does not name means: ``zero``, ``missing``, or None, what is usual
+    for the algorithm.
     ``index_base`` is the first LibSVM index.  ``header`` says that the first line of every text file
     names the columns.  ``multiline`` allows newlines inside quotes and makes a file unsplittable.
     """
@@ -72,12 +73,12 @@ class Format:
     multiline: bool = False
     na: tuple[str, ...] = NA
     index_base: int = 1
-    absent: str = "zero"
+    absent: str | None = None
 
     def __post_init__(self) -> None:
         if self.name not in FORMATS:
             raise ConfigError("data, format", f"{self.name!r} is unknown", nearest(self.name, FORMATS))
-        if self.absent not in ("zero", "missing"):
+        if self.absent not in ("zero", "missing", None):
             raise ConfigError("data, absent", f"{self.absent!r} is neither 'zero' nor 'missing'")
         if self.index_base not in (0, 1):
             raise ConfigError("data, index_base", f"{self.index_base} is neither 0 nor 1")

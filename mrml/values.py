@@ -44,8 +44,8 @@ def called(annotation: Any) -> str:
 def from_text(text: str, annotation: Any, place: str) -> Any:
     """The value that a text of an option or an environment variable means; ConfigError naming ``place``.
 
-    Lists are separated by commas; ``\\,`` and commas in braces are part of a name.  ``none`` is None where
-    the type allows it and is not text.
+    Lists are separated by commas; ``\\,`` and commas in braces are part of a name.  A dict is ``A=1,B=2`` or
+    ``A:1,B:2``.  ``none`` is None where the type allows it and is not text.
     """
     for kind in members(annotation):
         if kind is type(None):
@@ -97,7 +97,7 @@ def _name(kind: Any) -> str:
     if origin is tuple:
         return "a list"
     if origin is dict:
-        return "a list of NAME=VALUE"
+        return "a list of NAME=VALUE or NAME:VALUE"
     return _CALLED.get(kind, getattr(kind, "__name__", str(kind)))
 
 
@@ -106,7 +106,7 @@ def _text_as(text: str, kind: Any, place: str) -> Any:
     if origin is tuple:
         return tuple(from_text(part, inner[0], place) for part in split_list(text))
     if origin is dict:
-        pairs = [part.rpartition("=") for part in split_list(text)]
+        pairs = [part.rpartition("=" if "=" in part else ":") for part in split_list(text)]
         if not all(sign for _, sign, _ in pairs):
             raise ValueError
         return {key: from_text(value, inner[1], place) for key, _, value in pairs}

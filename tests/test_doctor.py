@@ -66,10 +66,39 @@ def test_a_quota_that_is_nearly_used_up_is_told(summary: dict[str, Any], level: 
     assert quota("/user/x", summary).level == level
 
 
+LIMITS = {
+    "queueName": "q", "numApplications": 3, "maxApplications": 10, "maximumAllocation": {"memory": 4096},
+    "maxEffectiveCapacity": {"memory": 8192}, "AMResourceLimit": {"memory": 3000}, "usedAMResource": {"memory": 1000},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said", "level"), [
+    ({}, "", OK),
+    ({"numApplications": 10}, "takes 10 applications, and has them", FAIL),
+    ({"maximumAllocation": {"memory": 1200}}, "a container at most 1200 MB, and 1536 MB are asked", FAIL),
+    ({"maxEffectiveCapacity": {"memory": 2048}}, "holds 2048 MB at most, and a job needs 2560 MB", FAIL),
+    ({"usedAMResource": {"memory": 2000}}, "has 1000 MB left for application masters", WARN),
+])  # fmt: skip
+def test_what_a_queue_would_not_give_is_told(changes: dict[str, Any], said: str, level: str) -> None:
+    found = doctor_cluster.limits({**LIMITS, **changes}, 1024, 1536)
+    assert [f.level for f in found] == [level] * (level != OK) and all(said in f.text and f.remedy for f in found)
+
+
+def test_a_scheduler_that_tells_no_limits_has_none() -> None:
+    assert doctor_cluster.limits({"queueName": "root.fair"}, 1 << 20, 1 << 20) == []
+
+
+def test_a_node_whose_disk_is_full_is_named() -> None:
+    def level(free: int) -> str:
+        return levels(judge([HERE._replace(free=free)], 1, 1.0)).get("node space", OK)
+
+    assert [level(f) for f in (-1, 1 << 40, 1 << 30, 1 << 20)] == [OK, OK, WARN, FAIL]
+
+
 def test_a_task_no_node_can_hold_fails_and_a_small_one_is_warned_of() -> None:
     assert asked(1024, 1536, 8192).level == OK
-    assert asked(9000, 1536, 8192).remedy == "ask less: --jobconf mapreduce.map.memory.mb=8192"
-    assert asked(1024, 9000, 8192).remedy == "ask less: --jobconf yarn.app.mapreduce.am.resource.mb=8192"
+    assert asked(9000, 1536, 8192).remedy == "ask less: -D mapreduce.map.memory.mb=8192"
+    assert asked(1024, 9000, 8192).remedy == "ask less: -D yarn.app.mapreduce.am.resource.mb=8192"
     assert asked(256, 512, 8192).level == WARN
 
 
@@ -132,7 +161,8 @@ def told_by(python: str | None, folder: Path) -> Told:
 def test_the_probe_tells_versions_and_kernels(tmp_path: Path) -> None:
     told = told_by(None, tmp_path)
     assert told.error == "" and told.node == "n:7"
-    assert told._replace(node="a:1", version="3.11.0", prefix="/p") == HERE
+    assert told.free > 0
+    assert told._replace(node="a:1", version="3.11.0", prefix="/p", free=-1) == HERE
 
 
 def test_an_interpreter_that_is_not_there_is_an_answer(tmp_path: Path) -> None:

@@ -25,6 +25,17 @@ FACTS = {
 }
 
 
+def test_what_mrjob_relays_is_for_verbose_people_only() -> None:
+    for verbosity, said in ((0, "error: bad\n"), (1, "Running job\nerror: bad\n")):
+        stream = io.StringIO()
+        logs.setup(stream, verbosity)
+        mrjob = logging.getLogger("mrjob.logs.step")
+        logging.getLogger("mrjob").setLevel(logging.INFO)  # as an engine does that listens
+        mrjob.info("Running job")
+        mrjob.error("bad")
+        assert stream.getvalue() == said
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

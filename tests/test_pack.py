@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import mrml
 from mrml import pack
 from mrml.engines import environment
-from mrml.errors import ConfigError, OutputExists
+from mrml.errors import ConfigError, EngineError, OutputExists
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,20 @@ def test_an_archive_that_exists_is_replaced_only_when_asked(archive: pack.Packed
     assert sorted(p.name for p in Path(archive.path).parent.iterdir()) == ["env.tar.gz"]
 
 
-def test_the_same_environment_is_the_same_archive(archive: pack.Packed, small: Path, tmp_path: Path) -> None:
-    time.sleep(1.1)  # gzip knows seconds
-    assert pack.pack(str(tmp_path / "again.tar.gz"), prefix=str(small)).sha256 == archive.sha256
+def test_the_same_environment_is_uploaded_once_and_another_one_again(
+    archive: pack.Packed, small: Path, tmp_path: Path
+) -> None:
+    time.sleep(1.1)  # files and gzip know seconds
+    again = pack.pack(str(tmp_path / "env.tar.gz"), prefix=str(small))
+    home = str(tmp_path / "home")
+    assert environment.shipped(again.path, home) == environment.shipped(archive.path, home)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "f").write_text("x")
+    for name, text in (("one", "x"), ("two", "y")):
+        (tmp_path / "e" / "f").write_text(text)
+        with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as file:
+            file.add(tmp_path / "e", "e")
+    assert environment.content(str(tmp_path / "one.tar.gz")) != environment.content(str(tmp_path / "two.tar.gz"))
 
 
 @pytest.mark.parametrize("name", ["env.zip", "env", "env.tar"])
@@ -73,11 +84,77 @@ def test_what_made_an_environment_is_known_by_its_files(tmp_path: Path) -> None:
     assert pack.kind_of(str(tmp_path)) == "conda"
 
 
-def test_mrml_is_put_in_where_it_lies_outside(small: Path) -> None:
-    targets = [target for _, target in pack.own_files(str(small))]
-    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    assert f"lib/{python}/site-packages/mrml/__init__.py" in targets
-    assert pack.own_files(str(Path(mrml.__file__).parents[1])) == []
+COUNT = """
+import importlib, json, pkgutil
+import mrml.kernels
+from numba.core.dispatcher import Dispatcher
+found = {"hits": 0, "misses": 0}
+for module in pkgutil.iter_modules(mrml.kernels.__path__):
+    if module.name.endswith("_fast"):
+        fast = importlib.import_module(f"mrml.kernels.{module.name}")
+        fast.prewarm()
+        for function in vars(fast).values():
+            if isinstance(function, Dispatcher):
+                found["hits"] += sum(function.stats.cache_hits.values())
+                found["misses"] += sum(function.stats.cache_misses.values())
+print(json.dumps({**found, "file": mrml.__file__}))
+"""
+
+
+def test_a_task_of_the_archive_compiles_nothing(archive: pack.Packed, tmp_path: Path) -> None:
+    pytest.importorskip("numba", reason="the extra `fast` is not installed")
+    with tarfile.open(archive.path) as file:
+        file.extractall(tmp_path)
+    names = [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if "site-packages/mrml/" in str(p)]
+    assert any(n.endswith(".nbc") for n in names)
+    assert {n for n in names if n.endswith("rounds.py")} == set()
+    sources = {Path(n).stem for n in names if n.endswith(".py")}
+    assert sources == {Path(n).name.split(".")[0] for n in names if n.endswith(".pyc")}
+    done = subprocess.run([tmp_path / "bin/python", "-c", COUNT], capture_output=True, text=True, check=True,
+                          cwd="/", env={})  # fmt: skip
+    told = json.loads(done.stdout)
+    assert told["file"].startswith(str(tmp_path)) and told["hits"] > 5 and told["misses"] == 0
+
+
+def test_an_environment_in_which_mrml_does_not_run_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("venv_pack", reason="the extra `pack` is not installed")
+    venv.create(tmp_path / "bare", symlinks=True, with_pip=False)
+    with pytest.raises(EngineError, match="mrml does not run there: ModuleNotFoundError: No module named 'pyarrow'"):
+        pack.pack(str(tmp_path / "env.tar.gz"), prefix=str(tmp_path / "bare"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bare"]
+
+
+def as_conda(folder: Path) -> Path:
+    """A conda environment as its files tell it: the record of one package, which is Python."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    meta = folder / "conda-meta"
+    meta.mkdir()
+    python = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = folder / python / "site-packages"
+    theirs = [p for p in sys.path if p.endswith("site-packages")]
+    (site / "theirs.pth").write_text("".join(f"{p}\n" for p in theirs))
+    version = ".".join(map(str, sys.version_info[:3]))
+    record = {"name": "python", "version": version, "url": "", "link": None, "files": ["bin/python"]}
+    (meta / f"python-{version}-0.json").write_text(json.dumps(record))
+    (meta / "history").touch()
+    return folder
+
+
+def test_a_conda_environment_goes_through_conda_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = as_conda(tmp_path / "env")
+    target = str(tmp_path / "env.tar.gz")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "conda_pack", None)
+        patch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+        with pytest.raises(ConfigError, match="conda-pack is not installed; pip install conda-pack"):
+            pack._conda(str(prefix), target, [])
+    pytest.importorskip("conda_pack", reason="conda-pack is not installed")
+    packed = pack.pack(target, prefix=str(prefix))
+    assert packed.kind == "conda"
+    with tarfile.open(target) as file:
+        names = file.getnames()
+    assert "bin/python" in names and "bin/conda-unpack" in names
+    assert [n for n in names if n.endswith("site-packages/mrml/pack.py")]
 
 
 def test_an_archive_is_uploaded_once_for_its_content(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_text_is_the_value_it_looks_like(text: str, annotation: Any, value: An
         ("nan", int, "'nan' is not a whole number"),
         ("maybe", bool, "'maybe' is not true or false"),
         ("1,x", tuple[int, ...], "'x' is not a whole number"),
-        ("a", dict[str, float], "'a' is not a list of NAME=VALUE"),
+        ("a", dict[str, float], "'a' is not a list of NAME=VALUE or NAME:VALUE"),
     ],
 )
 def test_a_text_of_another_type_is_refused_with_its_place(text: str, annotation: Any, finding: str) -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from mrml import wire
+from mrml.algorithm import State
 from mrml.algorithms import transforms as tf
+from mrml.algorithms.lambdarank import GroupRuns
 from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
 from mrml.algorithms.statistics import Levels
 from mrml.data.block import CSR, Array, Block, Coded
@@ -187,6 +189,11 @@ class Binned(Fitted):
     def key(self) -> str:
         return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
 
+    @property
+    def memo(self) -> str:
+        """The name of the memo of a block's codes."""
+        return f"binned.{self.key}"
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         if self.schema.sparse:
@@ -228,7 +235,7 @@ class Binned(Fitted):
 
     def block(self, raw: Block, lazy: bool) -> Block:
         """The block of codes."""
-        kept = raw.memo(f"binned.{self.key}", 1, lambda old: {"codes": self.codes(raw)})
+        kept = raw.memo(self.memo, 1, lambda old: {"codes": self.codes(raw)})
         return dataclasses.replace(raw, X=kept["codes"], coded={}, y=self._targets(raw))
 
     def codes(self, raw: Block) -> Array:
@@ -291,7 +298,7 @@ class BinnedPipeline(Pipeline):
     @property
     def absent(self) -> str:
         """What an index that a LibSVM line leaves out means: missing, as to XGBoost, unless the user said zero."""
-        return self.schema.format.absent
+        return self.schema.format.absent or "missing"
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -300,12 +307,13 @@ class BinnedPipeline(Pipeline):
             finding = "is text, which trees cannot split"
             raise ConfigError(f"column {texts[0].name!r}", finding, "give it kind categorical, or leave it out")
         keys = ["summary", *(tf.LEVELS + c.name for c in self.schema.features("categorical"))]
+        keys += ["groups"] if self.algorithm.grouped else []
         return tuple(keys + [tf.TARGET] * (self.algorithm.target in ("binary", "classes")))
 
     def empty(self, key: str) -> Statistic:
         if key == "summary":
             return Summary(len(self.schema.features("numeric")), self.schema.sparse and self.absent == "zero")
-        return Levels()
+        return GroupRuns() if key == "groups" else Levels()
 
     def fill(self, key: str, block: Block, into: Into) -> None:
         statistic = into[key]
@@ -314,6 +322,8 @@ class BinnedPipeline(Pipeline):
             if self.algorithm.target != "numeric" and isinstance(y, np.ndarray):
                 y = tf.label_codes(y)
             statistic.fill(block, block.X, y)
+        elif isinstance(statistic, GroupRuns):
+            statistic.fill(block)
         else:
             tf.fill(key, block, statistic)
 
@@ -337,11 +347,21 @@ class BinnedPipeline(Pipeline):
             "levels": [self._levels(c.name, values, max_bin) for c in self.schema.features("categorical")],
             "summary": _target_facts(summary),
         }
+        if "groups" in values:
+            values["groups"].check()
+            params["summary"]["max_group"] = values["groups"].longest
         if tf.TARGET in values:
             levels: Levels = values[tf.TARGET]
             params["classes"] = tf.label_order(list(levels.counts))
             params["class_weight_sums"] = [summary.labels[label] for label in params["classes"]]
         return params
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        if state["fitted"] is None:
+            return ()
+        fitted = self.fitted(state)
+        assert isinstance(fitted, Binned)
+        return fitted.memo, *super().keeps(state)
 
     def _levels(self, name: str, values: Mapping[str, Any], max_bin: int) -> dict[str, Any]:
         """The most frequent levels by their text; the others are remembered, since an unseen one is missing."""

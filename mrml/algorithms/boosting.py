@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import math
 import zlib
 from collections.abc import Mapping
@@ -28,13 +29,17 @@ import numpy as np
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms import growth, tree_names
 from mrml.algorithms import histogram as hist
+from mrml.algorithms.custom import CustomObjective
 from mrml.algorithms.growth import NODE, TREE_NODE
-from mrml.algorithms.objectives import OBJECTIVES, Objective, Range, objective_of
+from mrml.algorithms.lambdarank import group_starts
+from mrml.algorithms.objective import METRICS, Objective, Range, metric_rows
+from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
 from mrml.data.block import Array, Block
-from mrml.errors import ConfigError, InputError
+from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels import trees as kernel
+from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
 from mrml.params import also_known, param
@@ -43,6 +48,8 @@ from mrml.statistic import Into, Statistic, Sums
 
 #: rows whose gradients are computed at a time
 _CHUNK_ROWS = 8192
+log = logging.getLogger(__name__)
+
 #: nodes of a growing tree: rows remember theirs in 16 bits
 MAX_NODES = 1 << 16
 _DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
@@ -100,7 +107,7 @@ class Boosting(Algorithm):
     )
     no_counterpart: ClassVar[Mapping[str, str]] = tree_names.ABSENT
 
-    objective: str = param("squared", "the loss", choices=tuple(OBJECTIVES))
+    objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function")
     rounds: int = param(100, "iterations: trees, or trees a class", low=1)
     growth: str = param(
         "depthwise", "level by level as XGBoost, or best leaf first as LightGBM", choices=("depthwise", "leafwise")
@@ -127,6 +134,11 @@ class Boosting(Algorithm):
     huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
     quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
     tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
+    monotone: dict[str, int] | None = param(None, "columns with which predictions rise (1) or fall (-1): A:1,B:-1")
+    lambdarank_truncation: int = param(30, "lambdarank: a pair counts when one of it is among the first", low=1)
+    lambdarank_norm: bool = param(True, "lambdarank: groups count alike whatever their sizes")
+    ndcg_at: int = param(10, "lambdarank: places that NDCG looks at, 0 for all", low=0)
+    metric: str = param("loss", "what is told and stops early: the loss, or another figure", choices=METRICS)
     base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
     early_stopping: int = param(0, "stop when the validation loss did not fall for this many iterations", low=0)
     seed: int = param(0, "of the random draws")
@@ -135,7 +147,12 @@ class Boosting(Algorithm):
     @property
     def target(self) -> str:  # type: ignore[override]
         """What the objective wants."""
-        return OBJECTIVES[self.objective].target
+        return self.loss.target
+
+    @property
+    def grouped(self) -> bool:  # type: ignore[override]
+        """Whether the objective ranks."""
+        return self.loss.grouped
 
     @cached_property
     def loss(self) -> Objective:
@@ -189,6 +206,9 @@ class Boosting(Algorithm):
         if bins is None:
             raise ConfigError("boosting", "needs binned columns", "run it through the pipeline")
         objective.check(bins.target, design.classes)
+        if self.metric != "loss" and (self.metric == "error") is (objective.target == "numeric"):
+            needed = "numbers" if objective.target != "numeric" else "classes"
+            raise ConfigError("algorithm, metric", f"{self.metric} is of {needed}, and {self.objective} is not")
         base = objective.base(design, bins.target)
         if self.base_score is not None:
             base = np.full_like(base, self.base_score)
@@ -201,11 +221,13 @@ class Boosting(Algorithm):
                 "kernels": kernels,
                 "memo": f"{memo:08x}",
                 "n_bins": n_bins,
+                "monotone": self._monotone(design.names, len(bins.cuts)),
                 "categorical": (np.arange(len(n_bins)) >= len(bins.cuts)).astype(np.uint8),
                 "base": base,
                 "facts": dict(bins.target),
                 "mean_weight": design.sum_weight / max(design.n_rows, 1),
                 "range": self._first_range(base, bins.target),
+                "bound": np.ones(2),
                 "iteration": 0,
                 "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
                 "sizes": np.zeros(0, np.int32),
@@ -241,15 +263,21 @@ class Boosting(Algorithm):
     def _quant(self, params: Mapping[str, Any]) -> Quant:
         facts = params["facts"]
         (raw_min, gap_min), (raw_max, gap_max) = (a.tolist() for a in params["range"])
-        known = Range(facts.get("min", 0.0), facts.get("max", 0.0), raw_min, raw_max, gap_min, gap_max)
+        most_rows = facts.get("max_group", 0)
+        known = Range(facts.get("min", 0.0), facts.get("max", 0.0), raw_min, raw_max, gap_min, gap_max, most_rows)
         bounds = self.loss.bounds(known)
-        assert bounds is not None
+        if bounds is None:
+            return Quant(False, *(24 - _exponent(float(b)) for b in params["bound"]))
         most = facts["max_weight"] * max(self.scale_pos_weight, 1.0)
         packed = bounds.tight and most <= 4 * params["mean_weight"]
         bits = (15, 16) if packed else (24, 24)
         return Quant(packed, bits[0] - _exponent(bounds.gradient * most), bits[1] - _exponent(bounds.hessian * most))
 
     # ---- up
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        """Raw predictions: without them a job would replay every tree."""
+        return (_raw_name(state),)
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no histograms."""
@@ -258,7 +286,7 @@ class Boosting(Algorithm):
     def statistic(self, state: State, key: str) -> Statistic:
         if key in ("train", "valid"):
             return Sums(loss=0.0, weight=0.0)
-        if key == "range":
+        if key in ("range", "extent"):
             return Extremes()
         if key == "residuals":
             return Residuals()
@@ -296,8 +324,10 @@ class Boosting(Algorithm):
         block = rows.block
         sums = into["train" if block.part == "train" else "valid"]
         assert isinstance(sums, Sums)
-        weight = float(block.n_rows) if block.weight is None else block.weight.sum()
-        sums.add(loss=rows.evaluate(), weight=weight)
+        loss, extent = rows.evaluate()
+        sums.add(loss=loss, weight=rows.sum_weight())
+        if extent is not None and block.part == "train":
+            into["extent"].merge(Extremes([0.0, 0.0], extent))
         if block.part == "train":
             raw = rows.raw()
             assert isinstance(block.y, np.ndarray)
@@ -329,7 +359,7 @@ class Boosting(Algorithm):
         nodes = Nodes(g[:, first].sum(axis=1), h[:, first].sum(axis=1), rows, lower, upper,
                       self._allowed(state, plan)[:, inside])  # fmt: skip
         columns = Columns(features.offsets, state["n_bins"][inside], state["categorical"][inside],
-                          self._monotone(state)[inside])  # fmt: skip
+                          state["monotone"][inside])  # fmt: skip
         units = Quant(*state["quant"]).units
         best = _module(state["kernels"]).best_splits(g, h, columns, nodes, self.rules, *units)
         found = best._replace(feature=np.where(best.feature >= 0, best.feature + features.first, -1).astype(np.int32))
@@ -342,8 +372,19 @@ class Boosting(Algorithm):
         width = sum(b.width for b in hist.feature_blocks(state["n_bins"]))
         return 16 * width * len(plan.tree) <= hist.PARENT_BYTES
 
-    def _monotone(self, state: State) -> Array:
-        return np.zeros(len(state["n_bins"]), np.int8)
+    def _monotone(self, names: tuple[str, ...], n_numeric: int) -> Array:
+        """(n_features,) int8: the sign of each column."""
+        out = np.zeros(len(names), np.int8)
+        for name, sign in (self.monotone or {}).items():
+            place = f"algorithm, monotone, column {name!r}"
+            if name not in names:
+                raise ConfigError(place, "is no feature", nearest(name, names))
+            if sign not in (-1, 0, 1):
+                raise ConfigError(place, f"{sign} is neither 1, 0 nor -1")
+            if names.index(name) >= n_numeric:
+                raise ConfigError(place, "is categorical, and categories have no order", "leave it out")
+            out[names.index(name)] = sign
+        return out
 
     def _allowed(self, state: State, plan: hist.Plan) -> Array:
         """(n_nodes, n_features) uint8: the columns that each node may use."""
@@ -371,6 +412,8 @@ class Boosting(Algorithm):
         if state["renewing"]:
             return self._finish(params, state.round + 1, values.get("residuals"))
         if state["step"] == 0:
+            if "extent" in values and not self._within(params, values["extent"].high):
+                return State(params, state.round + 1)
             stop = self._told(params, values)
             if stop is not None:
                 return State(params, state.round + 1, stop)
@@ -383,10 +426,21 @@ class Boosting(Algorithm):
         params["step"] += 1
         return State(params, state.round + 1)
 
+    def _within(self, params: dict[str, Any], extent: Array) -> bool:
+        """Whether gradients of unknown bounds fitted; if not, the round is to be repeated with twice what was seen."""
+        bound, done = params["bound"], params["iteration"]
+        params["bound"] = np.maximum(2.0 * extent, 2.0**-60)
+        if (extent <= bound).all() and (extent * 64 >= bound).all():
+            return True
+        told = "tree %d: gradients of %s reach %.3g and hessians %.3g; the round is repeated with room for twice that"
+        log.info(told, done + 1, self.objective, *extent.tolist())
+        params["quant"] = list(self._quant(params))
+        return False
+
     def _told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
         """Take in the losses of the iteration before; why to stop, if there is a reason."""
-        params["loss"] = _mean(values.get("train"))
-        params["valid_loss"] = _mean(values.get("valid"))
+        params["loss"] = self._mean(values.get("train"))
+        params["valid_loss"] = self._mean(values.get("valid"))
         if "range" in values:
             params["range"] = [values["range"].low, values["range"].high]
         done = params["iteration"]
@@ -407,6 +461,12 @@ class Boosting(Algorithm):
             )
         return f"all {done} iterations are done; the best is {params['best']}" if done >= self.rounds else None
 
+    def _mean(self, sums: Any) -> float | None:
+        if sums is None or not sums["weight"]:
+            return None
+        mean = float(sums["loss"] / sums["weight"])
+        return math.sqrt(mean) if self.metric == "rmse" else mean
+
     def _grow(self, params: dict[str, Any], values: Mapping[str, Value]) -> None:
         """Split nodes by what was found and choose the ones to look at next."""
         plan = hist.Plan.from_wire(params["plan"])
@@ -420,8 +480,7 @@ class Boosting(Algorithm):
             found = Splits(*(a[mine] for a in splits))
             growth.look(nodes, plan.node[mine], found, sums["g"][mine], sums["h"][mine], sums["rows"][mine])
             growth.choose(nodes, self.min_split_gain, self.max_leaves if self.leafwise else 0)
-            monotone = self._monotone(State(params))
-            trees[number], left = growth.branch(nodes, monotone, self.rules, *units)
+            trees[number], left = growth.branch(nodes, params["monotone"], self.rules, *units)
             parent = np.flatnonzero(np.isin(trees[number]["left"], left)) if len(left) else left
             row = {int(k): int(e) for e, k in zip(mine, plan.node[mine], strict=True)}
             at = np.array([row[int(k)] for k in parent], np.int64)
@@ -534,10 +593,6 @@ def _routes(tree: Mapping[str, Array]) -> dict[str, Array]:
     return {k: tree[k] for k in ("feature", "bin", "missing_left", "categories", "split", "left")}
 
 
-def _mean(sums: Any) -> float | None:
-    return None if sums is None or not sums["weight"] else float(sums["loss"] / sums["weight"])
-
-
 def _exponent(bound: float) -> int:
     """The least e with ``bound <= 2**e``."""
     fraction, exponent = math.frexp(max(bound, 2.0**-900))
@@ -569,6 +624,10 @@ def _kernels(wanted: str) -> str:
         return "numpy"
     _module("fast").prewarm()
     return "fast"
+
+
+def _raw_name(state: State) -> str:
+    return f"raw.{state['memo']}"
 
 
 class _Round:
@@ -621,7 +680,7 @@ class _Rows:
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
-        return self.block.memo(f"raw.{self.name}", self.iteration, self._raw)["raw"]
+        return self.block.memo(_raw_name(self.state), self.iteration, self._raw)["raw"]
 
     def _raw(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
         base = self.state["base"]
@@ -658,37 +717,72 @@ class _Rows:
         kept = self.block.memo(self._gradients, self.iteration, compute, volatile=True)
         return tuple(kept[name] for name in sorted(kept))
 
-    def evaluate(self) -> float:
-        """The weighted sum of the losses; gradients, found on the way, are kept."""
-        loss, gradients = self._evaluated()
+    def evaluate(self) -> tuple[float, Array | None]:
+        """The weighted sum of the losses, and extremes of gradients without bounds; gradients are kept."""
+        loss, gradients, extent = self._evaluated()
         if self.block.part == "train":
             self.block.store.put(self._gradients, self.iteration, gradients, volatile=True)
-        return loss
+        return loss, extent
+
+    def sum_weight(self) -> float:
+        """What the loss is divided by: rows or their weights; of groups, each by the mean of its rows."""
+        weight = self.block.weight
+        if self.starts is None:
+            return float(self.block.n_rows) if weight is None else float(weight.sum())
+        return float((self.share if weight is None else weight * self.share).sum())
+
+    @cached_property
+    def starts(self) -> Array | None:
+        """(n_groups,) int64: first rows of groups, where the objective ranks."""
+        return group_starts(self.block) if self.algorithm.loss.grouped else None
+
+    @property
+    def share(self) -> Array:
+        """(n_rows,) float64: 1 over the rows of the group."""
+        assert self.starts is not None
+        sizes = sizes_of(self.starts, self.block.n_rows)
+        return np.repeat(1.0 / sizes, sizes)
 
     @property
     def _gradients(self) -> str:
-        return f"gradients.{self.name}"
+        return f"gradients.{self.name}.{'.'.join(str(int(b)) for b in self.state['quant'])}"
 
-    def _evaluated(self) -> tuple[float, dict[str, Array]]:
-        """Loss and integers, a run of rows at a time that stays in cache: 25 ns a row where whole blocks take 50."""
-        quant, block, raw = Quant(*self.state["quant"]), self.block, self.raw()
+    def _evaluated(self) -> tuple[float, dict[str, Array], Array | None]:
+        """Loss, integers and extremes, by runs of rows that stay in cache: 25 ns a row where blocks take 50."""
+        quant, block, raw, loss = Quant(*self.state["quant"]), self.block, self.raw(), self.algorithm.loss
         assert isinstance(block.y, np.ndarray)
-        total, parts = 0.0, []
+        whole = self.starts is not None or isinstance(loss, CustomObjective)
+        total, parts, extent = 0.0, [], None
         weights = self.weight()
-        for start in range(0, block.n_rows, _CHUNK_ROWS):
-            rows = slice(start, start + _CHUNK_ROWS)
-            values, g, h = self.algorithm.loss.evaluate(block.y[rows], raw[:, rows])
+        for start in range(0, block.n_rows, block.n_rows if whole else _CHUNK_ROWS):
+            rows = slice(start, start + (block.n_rows if whole else _CHUNK_ROWS))
+            values, g, h = self._rows_of(block.y[rows], raw[:, rows])
             total += float(values.sum() if block.weight is None else (values * block.weight[rows]).sum())
             if weights is not None:
                 g, h = g * weights[rows], h * weights[rows]
+            if isinstance(loss, CustomObjective):
+                extent = np.array([np.abs(g).max(), h.max()])
+                g, h = (np.clip(a, -b, b) for a, b in zip((g, h), self.state["bound"] * 2, strict=True))
             parts.append(quant.integers(g, h, self.round.kernel))
         arrays = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
-        return total, {f"q{i}": a for i, a in enumerate(arrays)}
+        return total, {f"q{i}": a for i, a in enumerate(arrays)}, extent
+
+    def _rows_of(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
+        """Losses (or what the metric counts), gradients and hessians of a run of rows."""
+        loss, metric = self.algorithm.loss, self.algorithm.metric
+        if self.starts is not None:
+            values, g, h = loss.evaluate_groups(y, raw, self.starts)
+            values = values * self.share
+        elif isinstance(loss, CustomObjective):
+            values, (g, h) = loss.values(y, raw), loss.weighted(y, raw, self.block.weight)
+        else:
+            values, g, h = loss.evaluate(y, raw)
+        return values if metric == "loss" else metric_rows(metric, loss, y, raw), g, h
 
     def weight(self) -> Array | None:
         """(n_rows,) float64, or None: what gradients are multiplied with, 0 where the tree does not see a row."""
         block, algorithm = self.block, self.algorithm
-        weight = block.weight
+        weight = None if isinstance(algorithm.loss, CustomObjective) else block.weight
         if algorithm.scale_pos_weight != 1.0 and algorithm.objective == "logistic":
             scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
             weight = scale if weight is None else weight * scale

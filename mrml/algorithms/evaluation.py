@@ -37,10 +37,11 @@ from mrml.algorithms.evaluation_parts import (
     no_segments,
     pointwise,
 )  # fmt: skip
+from mrml.algorithms.lambdarank import group_starts
 from mrml.algorithms.moments import Moments
 from mrml.data.block import Array, Block, Coded
 from mrml.errors import ConfigError, InputError
-from mrml.kernels import ranking
+from mrml.kernels import groups, ranking
 from mrml.model import Model, Prediction, describe, revive
 from mrml.params import param
 from mrml.schema import Schema
@@ -50,7 +51,7 @@ FIRST_BINS = 1 << 16
 SPLIT_BINS = 1 << 12
 #: ranges split in one round: 128 * 4,096 bins of four 8-byte numbers are 16 MB
 MAX_OPEN = 128
-SUMS = ("weight", "correct", "log_loss", "squared", "absolute", "deviance")
+SUMS = ("weight", "correct", "log_loss", "squared", "absolute", "deviance", "ndcg", "queries")
 KEYS = ("auc", "pr_auc", "log_loss", "accuracy", "rmse", "mae", "r2", "deviance")
 
 
@@ -173,6 +174,8 @@ class Evaluate(Algorithm):
         weight = block.weight
         rows, correct = pointwise(found, y_true, state["output"], state["deviance"])
         w = np.ones(block.n_rows) if weight is None else weight
+        if state["deviance"].startswith("lambdarank"):
+            sums.add(**_ranked_groups(block, y_true, found.y_pred, w, int(state["deviance"].partition(":")[2])))
         sums.add(weight=float(w.sum()), **{name: float((w * of).sum()) for name, of in rows.items()})
         if state["output"] == "classes":
             sums.add(correct=float(w[correct].sum()))
@@ -256,6 +259,9 @@ class Evaluate(Algorithm):
             else:
                 metrics["log_loss"] = sums["log_loss"] / sums["weight"]
                 metrics["deviance"] = 2 * metrics["log_loss"]
+        elif sums["queries"]:
+            metrics["ndcg"] = sums["ndcg"] / sums["queries"]
+            reasons = dict.fromkeys(("rmse", "mae", "r2", "deviance"), "the model ranks")
         else:
             self._numeric(sums, values["target"], metrics, reasons)
         return _with(state, metrics=metrics, reasons=reasons, weighted=weighted)
@@ -333,6 +339,14 @@ class Evaluate(Algorithm):
 
 
 # ---- small parts
+
+
+def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:
+    """NDCG summed over a block's groups, and the groups; each counts as the mean weight of its rows."""
+    starts = group_starts(block)
+    of_group = np.add.reduceat(weight, starts) / groups.sizes_of(starts, block.n_rows)
+    return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
+
 
 _LAST: list[Any] = [None, None]
 

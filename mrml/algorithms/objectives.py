@@ -5,115 +5,28 @@ are those of one row of weight 1.
 
 Whose definitions: squared, logistic, poisson, gamma and tweedie are the same in XGBoost and LightGBM; softmax is
 XGBoost's (hessian ``2 p (1 - p)``); huber, quantile and absolute are LightGBM's: hessian 1, and for the latter two the
-leaves of a grown tree get the quantile of their rows' residuals.
+leaves of a grown tree get the quantile of their rows' residuals.  lambdarank is LightGBM's.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrml import losses
+from mrml.algorithms.custom import CustomObjective
+from mrml.algorithms.lambdarank import LambdarankObjective
+from mrml.algorithms.objective import MIN_HESSIAN, Bounds, Objective, Range
+from mrml.algorithms.tree_names import FAMILIES, VALUES
 from mrml.data.block import Array
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.losses import Loss
 from mrml.schema import Design
 
-#: as XGBoost: a hessian is at least this, so that a row never loses its say
-MIN_HESSIAN = 1e-16
 #: the least target whose logarithm counts
 _TINY = 1e-300
-
-
-class Bounds(NamedTuple):
-    """The largest |gradient| and hessian of a row of weight 1; ``tight`` where most rows come near to them, so that 15
-    and 16 bits hold what 24 hold."""
-
-    gradient: float
-    hessian: float
-    tight: bool
-
-
-class Range(NamedTuple):
-    """What is known of the rows before their gradients are computed: extremes of the target, of raw predictions and of
-    :meth:`Objective.gap`."""
-
-    y_min: float
-    y_max: float
-    raw_min: float
-    raw_max: float
-    gap_min: float
-    gap_max: float
-
-
-class Objective(ABC):
-    """A loss as boosting sees it."""
-
-    name: ClassVar[str]
-    #: what the target must be: "numeric", "binary" or "classes"
-    target: ClassVar[str] = "numeric"
-    #: the least target, and whether it may be that
-    least: ClassVar[tuple[float, bool]] = (-np.inf, True)
-    #: hyperparameters of boosting that this objective takes
-    takes: ClassVar[tuple[str, ...]] = ()
-    #: largest value of a leaf where the user does not say, 0 for no limit
-    max_delta_step: float = 0.0
-    #: the pointwise loss, for values and the inverse link
-    loss: Loss
-
-    @property
-    def renews(self) -> float | None:
-        """The quantile of its rows' residuals ``y - raw`` that a leaf of a grown tree gets, or None."""
-        return None
-
-    @property
-    def deviance(self) -> str:
-        """The name of the loss for :func:`mrml.algorithms.evaluation_parts.unit_deviance`."""
-        return self.loss.name
-
-    def n_outputs(self, design: Design) -> int:
-        """Trees an iteration."""
-        return 1
-
-    @abstractmethod
-    def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
-        """(n_outputs,) float64: the raw prediction before the first tree."""
-
-    @abstractmethod
-    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
-        """Gradients and hessians."""
-
-    @abstractmethod
-    def bounds(self, known: Range) -> Bounds | None:
-        """What gradients and hessians cannot exceed; None where nothing is known before they are computed."""
-
-    def gap(self, y: Array, raw: Array) -> Array:
-        """What bounds need of a row besides its raw prediction: rises with ``raw`` one to one, and falls with ``y``."""
-        return raw
-
-    def values(self, y: Array, raw: Array) -> Array:
-        """(n_rows,) float64: the loss of each row."""
-        return self.loss.value(y, raw[0])
-
-    def evaluate(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
-        """Values, gradients and hessians at once, where they share work."""
-        return self.values(y, raw), *self.gradients(y, raw)
-
-    def inverse_link(self, raw: Array) -> Array:
-        """(n_rows,) means, or (n_rows, n_outputs) probabilities."""
-        return self.loss.inverse_link(raw[0])
-
-    def check(self, facts: Mapping[str, Any], classes: tuple[str, ...]) -> None:
-        """InputError where the target cannot be one of this objective."""
-        least, allowed = self.least
-        if facts.get("min", 0.0) < least or (facts.get("min") == least and not allowed):
-            finding = (
-                f"holds {facts['min']:g}, and a {self.name} target is {'never negative' if allowed else 'above 0'}"
-            )
-            raise InputError("target", finding, "use --objective squared, or mend the data")
 
 
 class SquaredObjective(Objective):
@@ -367,14 +280,18 @@ OBJECTIVES: dict[str, type[Objective]] = {
     o.name: o
     for o in (
         SquaredObjective, LogisticObjective, SoftmaxObjective, PoissonObjective, GammaObjective, TweedieObjective,
-        HuberObjective, QuantileObjective, AbsoluteObjective,
+        HuberObjective, QuantileObjective, AbsoluteObjective, LambdarankObjective,
     )
 }  # fmt: skip
 
 
 def objective_of(name: str, params: Mapping[str, Any] | None = None) -> Objective:
     """The objective of a name with what it takes of hyperparameters; ConfigError with the nearest one otherwise."""
+    if ":" in name and name.partition(":")[0] not in FAMILIES:
+        return CustomObjective(name)
     if name not in OBJECTIVES:
-        raise ConfigError("algorithm, objective", f"{name!r} is unknown", nearest(name, OBJECTIVES))
+        known = [*OBJECTIVES, *(VALUES["objective"] if ":" in name else ())]
+        remedy = f"{nearest(name, known)} (your own is my_module:my_function)"
+        raise ConfigError("algorithm, objective", f"{name!r} is unknown", remedy)
     cls = OBJECTIVES[name]
     return cls(**{k: (params or {})[k] for k in cls.takes if k in (params or {})})

@@ -327,6 +327,9 @@ class Pipeline(Algorithm):
         """Fill the statistic of a key of the transform round from a raw block."""
         tf.fill(key, block, into[key])
 
+    def keeps(self, state: State) -> tuple[str, ...]:
+        return () if state["fitted"] is None else tuple(self.algorithm.keeps(self._inner(state)))
+
     def broadcast(self, state: State) -> State:
         if state["fitted"] is None:
             return state

@@ -28,6 +28,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "colsample_bynode": ("feature_fraction_bynode", "sub_feature_bynode"),
     "huber_delta": ("huber_slope",),
     "monotone": ("monotone_constraints", "monotone_constraint", "mc", "monotonic_cst"),
+    "metric": ("eval_metric", "metrics"),
     "early_stopping": ("early_stopping_rounds", "early_stopping_round", "n_iter_no_change"),
     "seed": ("random_state", "random_seed"),
 }  # fmt: skip
@@ -46,10 +47,18 @@ VALUES: dict[str, dict[Any, Any]] = {
         "reg:quantileerror": "quantile",
     },
     "growth": {"lossguide": "leafwise", "depth-wise": "depthwise", "leaf-wise": "leafwise"},
+    "metric": {
+        **dict.fromkeys(("logloss", "mlogloss", "binary_logloss", "multi_logloss", "cross_entropy"), "loss"),
+        **dict.fromkeys(("merror", "binary_error", "multi_error"), "error"),
+        **dict.fromkeys(("l2_root", "root_mean_squared_error"), "rmse"),
+        **dict.fromkeys(("l1", "mean_absolute_error", "regression_l1"), "mae"),
+    },
     "max_depth": {-1: 0},
     # XGBoost counts no bin for what is missing: 255 and that one are its 256
     "max_bin": {256: 255},
 }  # fmt: skip
+#: how XGBoost's objectives begin, which an import path of one's own cannot
+FAMILIES = ("reg", "binary", "multi", "count", "rank", "survival")
 _SEEDS = ("bagging_seed", "feature_fraction_seed", "data_random_seed", "extra_seed", "drop_seed")
 _DROPPING = ("rate_drop", "skip_drop", "drop_rate", "max_drop", "one_drop", "sample_type", "normalize_type")
 _DEVICES = ("device", "device_type", "gpu_id", "gpu_platform_id", "gpu_device_id", "predictor")
@@ -60,7 +69,6 @@ ABSENT: dict[str, str] = {
     **dict.fromkeys(("nthread", "n_jobs", "num_threads", "num_thread", "n_thread"), "say --workers"),
     **dict.fromkeys(_DEVICES, "there are CPU kernels only: leave it out"),
     **dict.fromkeys(("verbosity", "silent", "verbose_eval"), "say -q or -v"),
-    **dict.fromkeys(("metric", "eval_metric", "metrics"), "all that fit are told, early stopping is by the loss"),
     **dict.fromkeys(("num_class", "num_classes"), "classes are counted in the target: leave it out"),
     **dict.fromkeys(("bagging_freq", "subsample_freq"), "every tree draws its own rows: leave it out"),
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), "say --scale-pos-weight"),

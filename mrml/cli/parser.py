@@ -17,14 +17,14 @@ from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
 _TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
-_SHORT = {"runner": ["-r"]}
+_SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
     **dict.fromkeys(("output", "cache_dir"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
-    **dict.fromkeys(("schema", "environment"), "FILE"),
+    **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
 }
-_LISTS = {"data": "DATA", "valid": "DATA"}
+_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE"}
 
 
 class Parser(argparse.ArgumentParser):

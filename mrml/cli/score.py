@@ -15,7 +15,7 @@ from mrml.errors import ConfigError
 PREDICT_EXAMPLE = "mrml predict model --data more/ --output predictions --format csv"
 EVALUATE_EXAMPLE = "mrml evaluate model --data more/ --json"
 #: what a model already knows is no option of scoring with it
-_IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "schema", "window_bytes",
+_IN_THE_MODEL = ("valid", "target", "group", "features", "exclude", "categorical", "schema", "window_bytes",
                  "hash", "hash_bits", "max_levels", "bins")  # fmt: skip
 _COUNTS = (("n_rows", "row"), ("parts", "part file"), ("bad_rows", "malformed row"))
 
@@ -37,8 +37,10 @@ def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
 def run_predict(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
     from mrml import run
+    from mrml.engines.ticket import ticket
 
-    facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
+    with ticket(engine):
+        facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
     if args.json:
         return emit_json(facts)
     counts = [logs.count(facts[k], word) for k, word in _COUNTS if facts.get(k)]
@@ -49,8 +51,10 @@ def run_predict(args: argparse.Namespace) -> None:
 def run_evaluate(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
     from mrml import run
+    from mrml.engines.ticket import ticket
 
-    metrics = run.evaluate(args.model, data, engine, logs.progress())
+    with ticket(engine):
+        metrics = run.evaluate(args.model, data, engine, logs.progress())
     if args.json:
         return emit_json(metrics)
     reasons = metrics.pop("reasons", {})

@@ -38,11 +38,14 @@ def parse_config(argv: Sequence[str]) -> argparse.Namespace:
 def run_train(args: argparse.Namespace) -> None:
     config = _config(args)
     from mrml import run
+    from mrml.engines.ticket import ticket
 
     if args.dry_run:
-        facts = run.plan(config)
+        with ticket(config.engine):
+            facts = run.plan(config)
         return emit_json(facts) if args.json else emit(plan_text(facts))
-    summary = run.train(config, logs.progress())
+    with ticket(config.engine):
+        summary = run.train(config, logs.progress())
     if args.json:
         emit_json(summary)
     else:
@@ -162,6 +165,8 @@ def _settings(args: argparse.Namespace) -> conf.Settings:
 
 def _config(args: argparse.Namespace) -> RunConfig:
     config = conf.run_config(_settings(args))
+    if ":" in str(config.params.get("objective", "")):
+        conf.see_current_directory()
     if not config.algorithm:
         raise ConfigError("mrml train", "no algorithm", _NAME_ONE)
     if not config.data.data:

@@ -183,6 +183,8 @@ def _yarn(home: Path, ports: Ports) -> Values:
         "yarn.scheduler.minimum-allocation-mb": 128,
         "yarn.scheduler.maximum-allocation-mb": NODE_MB,
         "yarn.nodemanager.vmem-check-enabled": False,
+        # true, the default, leaves it to cgroups, and without those a container may take any memory
+        "yarn.nodemanager.resource.memory.enforced": False,
         # where mrjob looks for tracebacks; ids of containers are unique, so the nodes share it
         "yarn.nodemanager.log-dirs": home / "logs" / "userlogs",
         "yarn.log.server.url": f"http://{ports.address('history-web')}/jobhistory/logs",

@@ -73,7 +73,7 @@ def infer_files(
 def named(config: DataConfig) -> set[str]:
     """Every column name the configuration says."""
     single = [n for role in SINGLE_ROLES if (n := getattr(config, role))]
-    return {*single, *config.features, *config.exclude}
+    return {*single, *config.features, *config.exclude, *config.categorical}
 
 
 def apply_roles(schema: Schema, config: DataConfig) -> Schema:
@@ -91,11 +91,10 @@ def apply_roles(schema: Schema, config: DataConfig) -> Schema:
                     f"data, {role}", f"column {name!r} is the {roles[name]} already", "name another column"
                 )
             roles[name] = role
-    if schema.sparse and (config.features or config.exclude):
-        raise ConfigError(
-            "data, features", "LibSVM features are indices without names", "leave features and exclude out"
-        )
-    for name in (*config.features, *config.exclude):
+    if schema.sparse and (config.features or config.exclude or config.categorical):
+        remedy = "leave features, exclude and categorical out"
+        raise ConfigError("data, features", "LibSVM features are indices without names", remedy)
+    for name in (*config.features, *config.exclude, *config.categorical):
         schema.column(name)
     schema = schema.with_roles(roles)
     return dataclasses.replace(schema, columns=tuple(_chosen(c, config, roles) for c in schema.columns))
@@ -172,6 +171,8 @@ def _chosen(column: Column, config: DataConfig, roles: Mapping[str, str]) -> Col
             role = "feature" if column.name in config.features else "ignore"
         if column.name in config.exclude:
             role = "ignore"
+    if role == "feature" and column.name in config.categorical:
+        kind = "categorical"
     if role == "target" and (kind == "text" or column.source == "bool"):
         kind = "categorical"
     if role in ("weight", "offset") and kind != "numeric":

@@ -84,6 +84,7 @@ def _overridden(format: Format, config: DataConfig) -> Format:
         "header": config.header,
         "na": config.na or None,
         "index_base": config.index_base,
+        "absent": config.absent,
         "multiline": config.multiline or None,
     }
     return dataclasses.replace(format, **{k: v for k, v in said.items() if v is not None})
@@ -93,7 +94,7 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
     """A model's schema over files of any format; what nulls and indices mean stays the model's unless said."""
     old = schema.format
     base = config.index_base if config.index_base is not None else old.index_base
-    absent = config.absent if config.absent != "zero" else old.absent
+    absent = config.absent or old.absent
     config = dataclasses.replace(config, na=config.na or old.na, index_base=base, absent=absent)
     if old.name in ("csv", "tsv"):
         config = dataclasses.replace(

@@ -37,7 +37,7 @@ from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
 from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import Application, ResourceManager, configuration, expect_namenode, home
+from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, expect_namenode, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
 from mrml.fs import filesystem
@@ -131,14 +131,14 @@ class HadoopEngine(StreamingEngine):
 
     def attach(self, run_id: str) -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
-        self.run_id, self._alone = f"mrml-{run_id}", False
+        self.run_id, self._alone = RUN_TAG + run_id, False
         self.staging = f"{self._home}/{self.run_id}"
 
     def discard(self, run_id: str) -> None:
         """Its jobs end, its staging folder goes; a driver that ended in order left neither."""
         staging = f"{self._home}/mrml-{run_id}"
         if self.fs.exists(staging):
-            self.kill(f"mrml-{run_id}")
+            self.kill(RUN_TAG + run_id)
             self.fs.rm(staging, recursive=True)
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
@@ -180,6 +180,9 @@ class HadoopEngine(StreamingEngine):
     def _store_path(self, number: int) -> str | None:
         """No store: tasks of a cluster share no disk."""
         return None
+
+    def _kept_path(self, number: int) -> str | None:
+        return f"{self.staging}/kept-{number}"
 
     def _heads(self, number: int, dataset: Dataset) -> list[Any]:
         if self._fed is None:

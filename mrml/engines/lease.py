@@ -206,6 +206,29 @@ class RemoteLease:
         self.close()
 
 
+def holder(folder: Folder) -> dict[str, Any]:
+    """Who drives the run of a run directory, without touching its lease; nothing when nobody does.
+
+    Of a driver on another host only the time of its last renewal tells, by the clock of the disk.
+    """
+    numbers = [int(n[len(LEASE) + 1 :]) for n in folder.names() if n.startswith(f"{LEASE}-") and n[-1].isdigit()]
+    name = LEASE if folder.is_local else f"{LEASE}-{max(numbers, default=0)}"
+    try:
+        owner: dict[str, Any] = json.loads(folder.read(name))
+        here = runs_here(owner)
+        renews = here or (here is None and time.time() - folder.fs.modified(folder.join(name)) < STALE_S)
+    except (FileNotFoundError, ValueError):  # never held, or given back
+        return {}
+    return owner if renews and not owner.get("free") else {}
+
+
+def fence(folder: Folder) -> None:
+    """Take a run on HDFS from whoever drives it, and give it back: that driver finds a newer number and stops."""
+    numbers = [int(n[len(LEASE) + 1 :]) for n in folder.names() if n.startswith(f"{LEASE}-") and n[-1].isdigit()]
+    told = {**me(), "renewals": 0, "free": True}
+    folder.write(f"{LEASE}-{max(numbers, default=0) + 1}", json.dumps(told).encode())
+
+
 def me() -> dict[str, Any]:
     """Who holds a lease, for the one who finds it taken."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

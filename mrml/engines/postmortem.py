@@ -15,7 +15,7 @@ from mrml.engines.yarn import Application, fetch
 from mrml.errors import EngineError, MrmlError, TaskFailed
 
 #: the history of a job is written a moment after its end
-HISTORY_S = 10.0
+HISTORY_S = 30.0
 _MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
 _MASTER = re.compile(r"\w+://([^/]+)/.*?(container_\w+)")
 _CODE = re.compile(r"subprocess failed with code (\d+)")
@@ -54,7 +54,7 @@ def why(app: Application, history: str) -> MrmlError:
         return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
     if "max container capability" in app.diagnostics:
         finding = f"asks for more than a node has: {_short(app.diagnostics)}"
-        return EngineError(app.id, finding, "ask for less, with --jobconf mapreduce.map.memory.mb=... and the like")
+        return EngineError(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
     if app.final == "KILLED" or app.state == "KILLED":
         return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
     attempt = _failed_attempt(app, history) if app.launched else None
@@ -82,8 +82,7 @@ def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
     memory = _MEMORY.search(said)
     if memory:
         finding = f"was killed for memory, above the {memory[1].lower()} limit: {memory[2]}"
-        kind = "map" if attempt.place.startswith("map") else "reduce"
-        return EngineError(attempt.place, finding, f"give more: --jobconf mapreduce.{kind}.memory.mb=...; {logs}")
+        return EngineError(attempt.place, finding, f"give more: --memory-mb; {logs}")
     trace = _traceback(stderr)
     if trace:
         last = trace.rstrip().splitlines()[-1]
@@ -118,18 +117,21 @@ def stderr_of(attempt: Attempt, history: str) -> str:
 
 
 def _failed_attempt(app: Application, history: str) -> Attempt | None:
-    """The last failed attempt of the first task that failed."""
+    """The last failed attempt of the first task that failed by itself.
+
+    When a job fails, history calls its other tasks failed as well, whose attempts were killed.
+    """
     until = time.monotonic() + HISTORY_S
     job = f"{history}/ws/v1/history/mapreduce/jobs/{app.id.replace('application', 'job', 1)}"
     while True:
         try:
             # maps first: in uber mode the reduce task fails with its map
-            tasks = sorted(_rows(f"{job}/tasks", "tasks", "task"), key=lambda t: t["type"] != "MAP")
-            failed = next(t["id"] for t in tasks if t["state"] == "FAILED")
-            attempts = _rows(f"{job}/tasks/{failed}/attempts", "taskAttempts", "taskAttempt")
-            ended = [a for a in attempts if a["state"] == "FAILED"]
-            last = max(ended, key=lambda a: str(a["id"]))  # none is listed yet: ValueError, and another look
-        except (OSError, ValueError, KeyError, StopIteration):
+            tasks = sorted(_rows(f"{job}/tasks", "tasks", "task"), key=lambda t: str(t["type"]) != "MAP")
+            failed = (t["id"] for t in tasks if t["state"] == "FAILED")
+            attempts = (_rows(f"{job}/tasks/{name}/attempts", "taskAttempts", "taskAttempt") for name in failed)
+            ended = next(some for rows in attempts if (some := [a for a in rows if a["state"] == "FAILED"]))
+            last = max(ended, key=lambda a: str(a["id"]))
+        except (OSError, ValueError, KeyError, StopIteration):  # not all is written yet: another look
             if time.monotonic() > until:
                 return None
             time.sleep(0.5)

@@ -50,6 +50,8 @@ import numpy
 told["numpy"] = numpy.__version__
 from mrml.kernels.fingerprint import fingerprint
 told["fingerprint"] = fingerprint()
+import shutil
+told["free"] = shutil.disk_usage(".").free
 print(json.dumps(told))
 """
 SCRIPT = """\
@@ -61,7 +63,7 @@ printf '%s\\t%s\\t%s\\n' "${{NM_HOST:-$(uname -n)}}:$NM_PORT" "$code" "$(printf 
 
 
 class Told(NamedTuple):
-    """What one task told: its node, and versions and the digest of mrml's source, or the last line of the error."""
+    """What a task told: its node, versions, the digest of mrml's source, free bytes; or the last line of the error."""
 
     node: str
     version: str = ""
@@ -70,6 +72,7 @@ class Told(NamedTuple):
     source: str = ""
     numpy: str = ""
     fingerprint: str = ""
+    free: int = -1
     error: str = ""
 
 

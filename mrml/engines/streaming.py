@@ -91,7 +91,8 @@ class StreamingEngine(Engine):
         number = self._number(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
-        path.write_bytes(wire.dumps({**task, "store": self._store_path(number), "heads": self._heads(number, dataset)}))
+        task |= {"store": self._store_path(number), "kept": self._kept_path(number)}
+        path.write_bytes(wire.dumps({**task, "heads": self._heads(number, dataset)}))
         return str(path)
 
     def _heads(self, number: int, dataset: Dataset) -> list[Any]:
@@ -101,6 +102,10 @@ class StreamingEngine(Engine):
     def _store_path(self, number: int) -> str | None:
         """Where the tasks keep decoded blocks of dataset ``number``; None: nowhere."""
         return str(self._folder / str(number))
+
+    def _kept_path(self, number: int) -> str | None:
+        """Where tasks that share no disk keep what blocks of dataset ``number`` have computed; None: nowhere."""
+        return None
 
     def _job(self, args: list[str], n_splits: int) -> Iterator[tuple[str, Fields]]:
         """Run the job; its records.  What went wrong in a task is raised here."""

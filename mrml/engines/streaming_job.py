@@ -26,6 +26,7 @@ from mrml import pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
+from mrml.data.kept import KeptBlocks  # noqa: E402
 from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
 from mrml.engines.feed import fed_split  # noqa: E402
@@ -41,6 +42,7 @@ from mrml.engines.protocol import (  # noqa: E402
 )
 from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
 from mrml.engines.worker import end_with  # noqa: E402
+from mrml.folder import Folder  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
 #: of standard input at a time
@@ -118,6 +120,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         self.dataset = Dataset.from_json(task["dataset"])
         self.splits = self.dataset.splits(task["split_bytes"])
         self.store = DirectoryStore(Path(task["store"])) if task["store"] else None
+        self.kept = task["kept"]
         self.heads = task["heads"]
         if not self.options.scoring:
             self.algorithm = from_spec(task["algorithm"])
@@ -130,7 +133,15 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def map_split(self, number: int) -> Iterator[tuple[str, Fields]]:
         """Read a split and map it."""
-        yield from self.mapped(lambda: blocks(self.dataset, self.splits[number], self.store), f"split {number}")
+        yield from self.mapped(lambda: self.blocks(number), f"split {number}")
+
+    def blocks(self, number: int) -> Iterator[Block]:
+        """The blocks of a split, with what earlier jobs have computed of them where the algorithm asks for that."""
+        names = self.algorithm.keeps(self.state) if self.kept else ()
+        if not names:
+            return blocks(self.dataset, self.splits[number], self.store)
+        kept = KeptBlocks(Folder(self.kept), number, Path("kept-blocks"), names)  # the working directory is the task's
+        return kept.blocks(self.dataset, self.splits[number])
 
     def map_fed(self) -> Iterator[tuple[str, Fields]]:
         """Map the rows on standard input, to its end: Hadoop fails a task that leaves some."""

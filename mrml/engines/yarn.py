@@ -22,6 +22,8 @@ from mrml.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0
 CONNECT_S = 5.0
+#: what the tag of a run begins with
+RUN_TAG = "mrml-"
 #: states after which an application changes no more
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -46,6 +48,18 @@ class Application(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def run(self) -> str:
+        """The id of its run, which the shortest of its tags is; empty where it is none of mrml's."""
+        own = sorted((t for t in self.tags if t.startswith(RUN_TAG)), key=len)
+        return own[0].removeprefix(RUN_TAG) if own else ""
+
+    @property
+    def round(self) -> str:
+        """The round that it is: ``RUN-ROUND-HASH`` among its tags."""
+        own = sorted((t for t in self.tags if t.startswith(RUN_TAG)), key=len)
+        return own[1].removeprefix(own[0]).split("-")[1] if len(own) > 1 else ""
 
     @property
     def succeeded(self) -> bool:
@@ -103,6 +117,12 @@ class ResourceManager:
         apps = (self._get(f"/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or []
         return sorted(map(_application, apps), key=lambda a: -a.started_ms)
 
+    def of_user(self, user: str) -> list[Application]:
+        """Applications of a user that mrml submitted, the newest first, as far as the ResourceManager remembers."""
+        query = urllib.parse.urlencode({"user": user, "applicationTypes": "MAPREDUCE"})
+        apps = map(_application, (self._get(f"/ws/v1/cluster/apps?{query}").get("apps") or {}).get("app") or [])
+        return sorted((a for a in apps if a.run), key=lambda a: -a.started_ms)
+
     def kill(self, application: str) -> None:
         """Ask for the end of an application; one that ended is left alone."""
         body = json.dumps({"state": "KILLED"}).encode()
@@ -135,19 +155,45 @@ class ResourceManager:
 
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
-    """What a daemon's web address answers; never through a proxy."""
+    """What a daemon's web address answers; never through a proxy.
+
+    EngineError when it asks for Kerberos and what that takes is not installed.
+    """
     headers = {"Accept": "application/json, text/plain", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=timeout_s) as answer:
-        text: bytes = answer.read()
+    try:
+        with opener.open(request, timeout=timeout_s) as answer:
+            text: bytes = answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code != 401 or "Negotiate" not in (error.headers.get("WWW-Authenticate") or ""):
+            raise
+        return _negotiated(url, method, body, headers, timeout_s)
     return text
+
+
+def _negotiated(url: str, method: str, body: bytes | None, headers: dict[str, str], timeout_s: float) -> bytes:
+    """The same with the Kerberos ticket (SPNEGO), by requests-kerberos; OSError where it does not answer."""
+    try:
+        import requests
+        from requests_kerberos import OPTIONAL, HTTPKerberosAuth
+    except ImportError as error:
+        remedy = "pip install 'mrml[kerberos]', and get a ticket with kinit or --keytab"
+        raise EngineError(url.split("?")[0], f"asks for Kerberos ({error})", remedy) from error
+    auth = HTTPKerberosAuth(mutual_authentication=OPTIONAL)
+    session = requests.Session()
+    session.trust_env = False
+    answer = session.request(method, url, data=body, headers=headers, auth=auth, timeout=timeout_s)
+    answer.raise_for_status()  # a RequestException is an OSError
+    return bytes(answer.content)
 
 
 def _web_address(keys: dict[str, str], suffix: str) -> str:
     host = keys.get(f"yarn.resourcemanager.hostname{suffix}", "localhost")
-    address = keys.get(f"yarn.resourcemanager.webapp.address{suffix}", f"{host}:8088")
-    return "http://" + address.replace("${yarn.resourcemanager.hostname}", host)
+    secure = keys.get("yarn.http.policy") == "HTTPS_ONLY"
+    key, port = ("webapp.https.address", 8090) if secure else ("webapp.address", 8088)
+    address = keys.get(f"yarn.resourcemanager.{key}{suffix}", f"{host}:{port}")
+    return f"http{'s' * secure}://" + address.replace("${yarn.resourcemanager.hostname}", host)
 
 
 def _expect_listener(address: str, what: str, remedy: str) -> None:

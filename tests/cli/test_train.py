@@ -10,6 +10,7 @@ import pytest
 
 from mrml import logs
 from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.errors import ConfigError
 
 from .conftest import Below, Done
 
@@ -88,6 +89,19 @@ def test_sections_are_options(train: Callable[..., RunConfig]) -> None:
     )  # fmt: skip
     assert config.engine == EngineConfig(engine="streaming", runner="inline", workers=3)
     assert (config.max_rounds, config.overwrite, config.strict, config.resume) == (9, True, True, False)
+
+
+def test_what_a_job_asks_of_yarn_has_names_and_any_property_wins(train: Callable[..., RunConfig]) -> None:
+    asked = ("--memory-mb", "2048", "--vcores", "2", "--priority", "high")
+    wins = ("-Dmapreduce.map.cpu.vcores=3", "-D", "mapreduce.map.env=A=1,B=2", "--jobconf", "a.b=")
+    assert train(*asked, *wins).engine.properties() == {
+        "mapreduce.map.memory.mb": "2048", "mapreduce.reduce.memory.mb": "2048", "mapreduce.map.cpu.vcores": "3",
+        "mapreduce.reduce.cpu.vcores": "2", "mapreduce.job.priority": "HIGH", "mapreduce.map.env": "A=1,B=2", "a.b": "",
+    }  # fmt: skip
+    assert train("--priority", "7").engine.properties() == {"mapreduce.job.priority": "7"}
+    for wrong, said in ((("--priority", "urgent"), "'urgent' is unknown"), (("-D", "a.b"), "'a.b' has no value")):
+        with pytest.raises(ConfigError, match=said):
+            train(*wrong).engine.properties()
 
 
 def test_a_bare_boolean_takes_no_word_after_it(mrml: Cli, own: Own, below: Below) -> None:

@@ -33,7 +33,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError
 from mrml.model import Model, load
-from mrml.params import check
+from mrml.params import check, meant
 from mrml.schema import Schema
 from tests.rounds import run_round
 
@@ -200,7 +200,7 @@ def test_bounds_and_choices_of_hyperparameters_are_enforced(name: str) -> None:
         wrong += [] if high is None else [high + 1]
         wrong += ["no such choice"] if choices else []
         wrong += [float("nan")] if isinstance(f.default, float) else []
-        for value in wrong:
+        for value in (v for v in wrong if meant(f, v) == v or v != v):  # 256 bins are XGBoost's word for 255
             with pytest.raises(ConfigError, match=f"algorithm, {f.name}"):
                 build(cls, {f.name: value})
         for value in [v for v in (low, high) if v is not None] + list(choices):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import threading
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +64,15 @@ class FileSystemContract:
     def test_a_file_written_again_is_the_new_one(self, place: Place) -> None:
         place.write("file", b"a long one")
         assert place.fs.cat_file(place.write("file", b"new")) == b"new"
+
+    def test_it_tells_when_a_file_or_a_directory_changed(self, place: Place) -> None:
+        before = time.time()
+        place.fs.makedirs(place("sub"))
+        path = place.write("sub/file", b"x")
+        for changed in (path, place("sub")):
+            assert abs(place.fs.modified(changed) - before) < 60
+        with pytest.raises(FileNotFoundError):
+            place.fs.modified(place("absent"))
 
     def test_ls_is_sorted_tells_sizes_and_marks_directories(self, tree: Place) -> None:
         assert [(i.name, i.size, i.is_dir) for i in tree.fs.ls(tree.root)] == [

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrml.engines import postmortem
 from mrml.engines.lease import Lease
 from mrml.engines.postmortem import Attempt, explained
 from mrml.engines.protocol import FieldsProtocol, grouped, read_raw, write_raw
+from mrml.engines.yarn import Application, ResourceManager
 from mrml.errors import EngineError, TaskFailed
 
 RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
@@ -85,3 +90,54 @@ def test_a_failed_attempt_is_explained(diagnostics: str, stderr: str, kind: type
     error = explained(ATTEMPT._replace(diagnostics=diagnostics), stderr, "yarn logs ...")
     assert type(error) is kind
     assert said in str(error)
+
+
+def test_the_attempt_that_failed_is_told_and_not_those_that_were_killed_with_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the history server of Hadoop 3.5.0 answers: a single attempt is no list."""
+    app = Application(
+        "application_1_0002", "FINISHED", "FAILED", "Task failed task_1_0002_m_000001", "", 0, "", (), True
+    )
+    failed = {"id": "attempt_1_0002_m_000001_0", "state": "FAILED", "diagnostics": 'Cannot run program "/p"'}
+    tasks = [{"id": f"task_1_0002_m_00000{i}", "state": "FAILED", "type": "MAP"} for i in (0, 1)]
+    answers = {
+        "tasks": {"tasks": {"task": tasks}},
+        "task_1_0002_m_000000/attempts": {"taskAttempts": {"taskAttempt": {"id": "x", "state": "KILLED"}}},
+        "task_1_0002_m_000001/attempts": {"taskAttempts": {"taskAttempt": failed}},
+    }  # fmt: skip
+
+    def fetch(url: str, **_: float) -> bytes:
+        if not url.startswith("http://history/ws/v1/history/mapreduce/jobs/job_1_0002/"):
+            raise OSError("no such log")
+        return json.dumps(next(v for k, v in answers.items() if url.endswith(f"/{k}"))).encode()
+
+    monkeypatch.setattr(postmortem, "fetch", fetch)
+    assert "map task 1, attempt 0 on ?" in str(error := postmortem.why(app, "http://history")), error
+    assert "the node has no program /p" in str(error)
+
+
+def test_the_resourcemanager_is_asked_where_its_configuration_says() -> None:
+    keys = {"yarn.resourcemanager.hostname": "rm"}
+    assert ResourceManager.of(keys).url == "http://rm:8088"
+    assert ResourceManager.of({**keys, "yarn.http.policy": "HTTPS_ONLY"}).url == "https://rm:8090"
+    two = {"yarn.resourcemanager.ha.rm-ids": "a, b", "yarn.resourcemanager.hostname.a": "one",
+           "yarn.resourcemanager.webapp.address.b": "two:1"}  # fmt: skip
+    assert ResourceManager.of(two) == ResourceManager("http://one:8088", ("http://two:1",))
+
+
+def test_one_that_asks_for_kerberos_names_what_it_takes() -> None:
+    class Negotiates(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Negotiate")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with HTTPServer(("127.0.0.1", 0), Negotiates) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(EngineError, match=r"Kerberos|401"):
+            ResourceManager(f"http://127.0.0.1:{server.server_port}").metrics()
+        server.shutdown()

@@ -18,10 +18,13 @@ import pytest
 
 from mrml.cluster import Cluster
 from mrml.cluster.cluster import delete
+from mrml.engines.yarn import ResourceManager
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("MRML_HADOOP_CACHE") or ROOT / ".cache" / "hadoop")
 JOB_LIMIT_S = 300
+#: a job takes 5 to 30 s here: the Hadoop part of the tests is to stay below 13 minutes
+MOST_JOBS = 90
 Run = Callable[..., str]
 
 
@@ -54,6 +57,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     failed = request.session.testsfailed
     with Cluster.up(2, folder, cache=CACHE, java_home=os.environ.get("JAVA_HOME", "")) as cluster:
         yield cluster
+        metrics = ResourceManager(cluster.resourcemanager_url).metrics()
+        assert metrics["appsSubmitted"] <= MOST_JOBS, f"{metrics['appsSubmitted']} jobs, the limit is {MOST_JOBS}"
+        print(f"\n{metrics['appsSubmitted']} YARN jobs")
     assert not [d.name for d in cluster.daemons if d.alive] and not cluster.containers()
     if request.session.testsfailed == failed:  # else its logs may tell why
         delete(folder)

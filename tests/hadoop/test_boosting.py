@@ -13,6 +13,7 @@ from mrml.config import DataConfig, RunConfig
 from mrml.driver import Checkpoint, fit
 from mrml.engines.hadoop import HadoopEngine
 from mrml.engines.inline import InlineEngine
+from mrml.folder import Folder
 from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
 
 pytestmark = pytest.mark.hadoop
@@ -32,9 +33,10 @@ def test_two_trees_of_depth_three_are_those_of_the_inline_engine(client: Cluster
     killer.start()
     with HadoopEngine(2, 200_000) as engine:
         found, state = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "rounds"))
+        kept = {name.split(".")[1].partition("-")[0] for name in Folder(f"{engine.staging}/kept-0").names()}
     killed = not killer.is_alive()
     stop.set()
     killer.join()
-    assert killed
+    assert killed and kept == {"rows", "raw"}, "bins and raw predictions wait on HDFS for the next job"
     assert state.round == 7
     assert model_bytes(found, tmp_path / "model") == model_bytes(inline, tmp_path / "expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import pytest
 
 from mrml.cluster import Cluster
+from mrml.config import EngineConfig
 from mrml.driver import Checkpoint, fit
 from mrml.engines.hadoop import HadoopEngine
 from mrml.engines.inline import InlineEngine
+from mrml.engines.yarn import fetch
 from mrml.errors import EngineError, InputError, TaskFailed
 from tests.exercise import Exercise, make_dataset
+from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes
 
 pytestmark = pytest.mark.hadoop
+#: the first failure of a task is the job's
+ONCE = {"mapreduce.map.maxattempts": "1"}
 
 
 def train(tmp_path: Path, algorithm: Exercise, **options: Any) -> bytes:
@@ -38,20 +44,41 @@ def test_rounds_give_the_bytes_of_the_inline_engine_with_one_client_each(
     wrapper.chmod(0o755)
     monkeypatch.setattr("mrml.engines.hadoop.find_hadoop", lambda: str(wrapper))
     began = time.monotonic()
-    found = train(tmp_path, algorithm, n_reducers=2)
+    asked = EngineConfig(memory_mb=700, vcores=2, priority="high", jobconf=("mapreduce.map.env=A=1,B=2",)).properties()
+    found = train(tmp_path, algorithm, n_reducers=2, jobconf=asked)
     print(f"{(time.monotonic() - began) / 2:.1f} s a round, staging and the end of the last client included")
     assert found == model_bytes(inline, tmp_path / "expected")
     assert calls.read_text().split() == ["jar", "jar"]
+    assert asked.items() <= last_job(client).items()
+
+
+def last_job(cluster: Cluster) -> dict[str, str]:
+    """The properties of the job that was submitted last, as the history server has them a moment after its end."""
+    apps = json.loads(fetch(f"{cluster.resourcemanager_url}/ws/v1/cluster/apps"))["apps"]["app"]
+    name = max(apps, key=lambda a: int(a["startedTime"]))["id"].replace("application", "job")
+    until = time.monotonic() + 60
+    while True:
+        try:
+            found = json.loads(fetch(f"{cluster.history_url}/ws/v1/history/mapreduce/jobs/{name}/conf"))
+        except OSError:
+            assert time.monotonic() < until, f"no history of {name}"
+            time.sleep(0.2)
+        else:
+            return {p["name"]: str(p["value"]) for p in found["conf"]["property"]}
 
 
 @pytest.mark.parametrize(
     ("fail", "options", "kind", "said"),
     [
-        ("ours", {}, InputError, "'n/a' is not a number ☃"),
         ("unexpected", {}, TaskFailed, "ZeroDivisionError: a value"),
         ("reduce ours", {}, InputError, "cannot be reduced"),
         ("", {"queue": "nowhere"}, EngineError, "unknown queue: nowhere"),
-        ("", {"task_python": "/nowhere/python"}, EngineError, "the node has no program /nowhere/python"),
+        (
+            "",
+            {"task_python": "/nowhere/python", "jobconf": ONCE},
+            EngineError,
+            "the node has no program /nowhere/python",
+        ),
         ("", {"jobconf": {"mapreduce.map.memory.mb": "99999"}}, EngineError, "asks for more than a node has"),
         ("", {"round_timeout_s": 2.0}, EngineError, "took longer than 2 s"),
     ],
@@ -64,12 +91,19 @@ def test_what_fails_is_told_in_its_own_words(
     assert said in str(found.value)
 
 
-def test_a_task_that_is_killed_again_and_again_is_named_with_its_host_and_log(client: Cluster, tmp_path: Path) -> None:
-    with pytest.raises(
-        EngineError, match=r"map task \d+, attempt \d on .*container_.*code 137.*yarn logs -application"
-    ):
-        train(tmp_path, Exercise(n_rounds=1, fail="kill"), jobconf={"mapreduce.map.maxattempts": "2"})
-    assert client.containers() is not None
+def test_a_task_that_is_killed_is_named_with_its_host_and_log(client: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"map task \d+, attempt 0 on .*container_.*code 137.*yarn logs -application"):
+        train(tmp_path, Exercise(n_rounds=1, fail="kill"), jobconf=ONCE)
+
+
+def test_a_container_that_grows_beyond_its_memory_is_told_with_the_limit(client: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "meet").mkdir()
+    grows = Faulty(n_rounds=1, folder=str(tmp_path / "meet"), deed="grow")
+    said = (
+        r"map task \d, attempt 0 on .* was killed for memory, above the physical limit: [\d.]+ GB of 768 MB .* used; "
+    )
+    with pytest.raises(EngineError, match=said + r"give more: --memory-mb"):
+        train(tmp_path, grows, jobconf=ONCE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,234 @@
+"""Runs that are, or were: found by their directories and by the tags of their jobs, followed, ended, swept.
+
+Floor 4.  The directory (`mrml.rundir`) says what a run is, how far it came and who drives it; the ResourceManager says
+which of its jobs run.  Either is enough to tell of a run what it knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from mrml.driver import Checkpoint
+from mrml.engines.client import end_clients
+from mrml.engines.lease import fence, holder, runs_here
+from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, home
+from mrml.errors import ConfigError, EngineError
+from mrml.folder import ASIDE, Folder
+from mrml.rundir import SUCCESS
+
+log = logging.getLogger(__name__)
+
+RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
+#: of a run whose directory is not known: none of its jobs runs now
+ENDED = "ended"
+#: directories below a root in which runs are looked for
+DEPTH = 3
+POLL_S = 1.0
+#: how long a driver may take to end its job and itself before it is killed
+GRACE_S = 30.0
+#: what an attempt leaves that was killed: ``_NAME.HEX.tmp``, ``.NAME.HEX.tmp``, ``_NAME.HEX.old``
+_ASIDE = re.compile(rf"[_.].+\.[0-9a-f]{{12}}({re.escape(ASIDE)}|\.old)")
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+class Run(NamedTuple):
+    """What is known of a run; ``output`` is empty where only its jobs are, ``driver`` where nobody drives it."""
+
+    id: str
+    output: str
+    state: str
+    algorithm: str
+    round: int
+    driver: dict[str, Any]
+    jobs: tuple[Application, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values."""
+        keys = ("pid", "host", "since")
+        jobs = [
+            {"id": a.id, "round": a.round, "state": a.state, "final": a.final, "url": a.tracking_url} for a in self.jobs
+        ]
+        driver = {k: self.driver.get(k) for k in keys} if self.driver else None
+        return {**self._asdict(), "driver": driver, "jobs": jobs}
+
+
+def manager() -> ResourceManager | None:
+    """The ResourceManager of the configuration; None where none is configured, or it does not answer."""
+    try:
+        found = ResourceManager.of(configuration())
+        found.metrics()
+    except ConfigError:
+        return None
+    except EngineError as error:
+        log.warning("%s; the jobs of runs are not known", error)
+        return None
+    return found
+
+
+def look(output: str, jobs: ResourceManager | None) -> Run:
+    """The run of an output directory; ConfigError where there is none."""
+    folder = Folder(output)
+    own = folder / "_run"
+    if not own.exists("run_id.json"):
+        raise ConfigError(output, "holds no run", "give the --output of a training")
+    run_id = str(json.loads(own.read("run_id.json"))["run"])
+    driver = holder(own)
+    state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
+    identity = json.loads(own.read("identity.json")) if own.exists("identity.json") else {}
+    name = str(identity.get("algorithm", {}).get("class", "")).rpartition(":")[2]
+    round_ = max(Checkpoint((own / "checkpoint").path).rounds(), default=0)
+    found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
+    return Run(run_id, output, state, name, round_, driver, tuple(found))
+
+
+def find(root: str, jobs: ResourceManager | None) -> list[Run]:
+    """The runs whose directories lie below a root, which may be one itself."""
+    return [look(path, jobs) for path in _outputs(Folder(root), DEPTH)]
+
+
+def known(jobs: ResourceManager) -> list[Run]:
+    """The runs of this user whose jobs the ResourceManager remembers, the newest first."""
+    by_run: dict[str, list[Application]] = {}
+    for app in jobs.of_user(getpass.getuser()):
+        by_run.setdefault(app.run, []).append(app)
+    return [_by_jobs(run_id, apps) for run_id, apps in by_run.items()]
+
+
+def named(name: str, jobs: ResourceManager | None) -> Run:
+    """A run by its output directory, or by its id where jobs of it are known."""
+    if (Folder(name) / "_run").exists():
+        return look(name, jobs)
+    apps = jobs.by_tag(f"{RUN_TAG}{name.removeprefix(RUN_TAG)}") if jobs and "/" not in name else []
+    if not apps:
+        raise ConfigError(name, "is neither the output of a run nor the id of one", "`mrml runs list` tells ids")
+    return _by_jobs(apps[0].run, apps)
+
+
+def follow(output: str, jobs: ResourceManager | None, tell: Callable[[str], None]) -> Run:
+    """Tell of rounds and jobs until nobody drives the run any more."""
+    told: set[str] = set()
+    while True:
+        run = look(output, jobs)
+        lines = [f"round {run.round} is done"] if run.round else []
+        lines += [f"{a.id}, round {a.round}: {a.state}" for a in reversed(run.jobs) if not a.ended]
+        for line in lines:
+            if line not in told:
+                told.add(line)
+                tell(line)
+        if run.state != RUNNING:
+            return run
+        time.sleep(POLL_S)
+
+
+def end(run: Run, jobs: ResourceManager | None) -> dict[str, Any]:
+    """End a run in order: its driver, which ends its job; then whatever of its jobs is left.
+
+    EngineError where the driver is on another host and no lease reaches it.
+    """
+    driver = _end_driver(run)
+    end_clients(RUN_TAG + run.id)
+    left = [a.id for a in (jobs.by_tag(RUN_TAG + run.id) if jobs else []) if not a.ended]
+    for app in left:
+        assert jobs is not None
+        jobs.kill(app)
+    if driver == "elsewhere":
+        who = f"process {run.driver.get('pid')} on {run.driver.get('host')}"
+        raise EngineError(run.output, f"is driven by {who}, which cannot be ended from here", "kill it there")
+    return {"run": run.id, "driver": driver, "jobs": left}
+
+
+class Leftover(NamedTuple):
+    """Something that a run left behind: where, how old in seconds, and what it was."""
+
+    path: str
+    age_s: float
+    what: str
+
+
+def leftovers(root: str, keep_s: float, jobs: ResourceManager | None) -> Iterator[Leftover]:
+    """What no run needs that was last touched more than ``keep_s`` ago: staging folders, and files written aside.
+
+    Of a run whose jobs go on, nothing.
+    """
+    if jobs is not None:
+        folder = Folder(home(configuration()))
+        for name in folder.names():
+            age = _age(folder / name) if name.startswith(RUN_TAG) else 0.0
+            if age > keep_s and all(a.ended for a in jobs.by_tag(name)):
+                yield Leftover(folder.join(name), age, "staging of a run")
+    for output in [root, *_outputs(Folder(root), DEPTH)] if root else []:
+        folder = Folder(output)
+        for name in folder.names():
+            if _ASIDE.fullmatch(name) and (age := _age(folder / name)) > keep_s:
+                yield Leftover(folder.join(name), age, "written aside, and never finished")
+
+
+def remove(left: Leftover) -> None:
+    """Remove one; another who was quicker is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        Folder(left.path).remove()
+
+
+def seconds_of(text: str) -> float:
+    """``7d`` in seconds; ConfigError for what is no time."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text.strip())
+    if found is None:
+        raise ConfigError("runs, keep", f"{text!r} is no time", "write 30m, 12h, 7d or 2w")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _outputs(folder: Folder, depth: int) -> Iterator[str]:
+    """Directories of runs, by name."""
+    if (folder / "_run").exists("run_id.json"):
+        yield folder.path
+    elif depth and folder.isdir():
+        for name in folder.names():
+            if not name.startswith((".", "_")) and folder.fs.isdir(folder.join(name)):
+                yield from _outputs(folder / name, depth - 1)
+
+
+def _by_jobs(run_id: str, apps: list[Application]) -> Run:
+    rounds = [int(a.round) for a in apps if a.round.isdigit()]
+    state = RUNNING if any(not a.ended for a in apps) else ENDED
+    return Run(run_id, "", state, "", max(rounds, default=-1) + 1, {}, tuple(apps))
+
+
+def _end_driver(run: Run) -> str:
+    """What became of the driver: ended, killed, fenced, elsewhere or none."""
+    if not run.driver:
+        return "none"
+    if not runs_here(run.driver):
+        folder = Folder(run.output) / "_run"
+        if folder.is_local:
+            return "elsewhere"
+        fence(folder)
+        return "fenced"
+    pid, until = int(run.driver["pid"]), time.monotonic() + GRACE_S
+    for number, word in ((signal.SIGTERM, "ended"), (signal.SIGKILL, "killed")):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        while runs_here(run.driver) and time.monotonic() < until:
+            time.sleep(0.1)
+        if not runs_here(run.driver):
+            return word
+        until = time.monotonic() + GRACE_S
+    return "killed"
+
+
+def _age(folder: Folder) -> float:
+    """Seconds since a folder, or an entry of it, was last changed."""
+    paths = [folder.path, *(folder.join(name) for name in (folder.names() if folder.isdir() else []))]
+    newest = 0.0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            newest = max(newest, folder.fs.modified(path))
+    return time.time() - newest

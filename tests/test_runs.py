@@ -1,0 +1,202 @@
+"""``mrml runs`` without a cluster: directories, leases and a ResourceManager that is a list."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrml import runs
+from mrml.cli.main import main
+from mrml.driver import Checkpoint
+from mrml.engines.lease import fence, holder, lease_on
+from mrml.engines.yarn import Application
+from mrml.errors import ConfigError, EngineError
+from mrml.folder import Folder
+
+ID = "0123456789ab"
+OLD_S = 10 * 86400
+DRIVE = """
+import signal, sys, time
+from mrml.engines.lease import lease_on
+from mrml.folder import Folder
+if sys.argv[2] == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lease = lease_on(Folder(sys.argv[1]))
+print("drives", flush=True)
+time.sleep(600)
+"""
+
+
+def app(number: int, state: str, final: str = "UNDEFINED", run: str = ID, round_: str = "3") -> Application:
+    tags = (f"mrml-{run}-{round_}-cafe.12", f"mrml-{run}", f"mrml-{run}-{round_}-cafe")
+    return Application(f"application_1_{number:04d}", state, final, "", "default", number, "http://page", tags, "")
+
+
+class Manager:
+    """A ResourceManager that knows some applications and notes whom it was told to kill."""
+
+    def __init__(self, *apps: Application) -> None:
+        self.apps, self.killed = apps, list[str]()
+
+    def by_tag(self, tag: str) -> list[Application]:
+        return [a for a in reversed(self.apps) if tag in a.tags]
+
+    def of_user(self, user: str) -> list[Application]:
+        return list(reversed(self.apps))
+
+    def kill(self, name: str) -> None:
+        self.killed.append(name)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """The directory of a run that came to round 5."""
+    own = tmp_path / "models" / "a" / "_run"
+    (own / "checkpoint").mkdir(parents=True)
+    (own / "run_id.json").write_text(json.dumps({"run": ID}))
+    (own / "identity.json").write_text(json.dumps({"algorithm": {"class": "mrml.algorithms.glm:Logistic"}}))
+    (own / "checkpoint" / "000005.state").write_bytes(b"")
+    assert Checkpoint(own / "checkpoint").rounds() == [5]
+    return own.parent
+
+
+@contextmanager
+def driven(output: Path, how: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lease."""
+    words = [sys.executable, "-c", DRIVE, str(output / "_run"), how]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None and driver.stdout.readline() == "drives\n"
+        yield driver
+        driver.kill()
+
+
+def test_a_run_is_stopped_running_or_finished(output: Path) -> None:
+    assert runs.look(str(output), None)[:5] == (ID, str(output), "stopped", "Logistic", 5)
+    with driven(output) as driver:
+        run = runs.look(str(output), None)
+        assert run.state == "running" and run.driver["pid"] == driver.pid
+        driver.kill()
+        driver.wait()
+        assert runs.look(str(output), None).state == "stopped"
+    (output / "_SUCCESS").touch()
+    assert runs.look(str(output), None).state == "finished"
+
+
+@pytest.mark.parametrize(("how", "word"), [("", "ended"), ("stubborn", "killed")])
+def test_kill_ends_the_driver_and_the_jobs_that_are_left(
+    output: Path, how: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "GRACE_S", 1.0)
+    manager: Any = Manager(app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING"), app(3, "RUNNING", run="ba9876543210"))
+    with driven(output, how) as driver:
+        done = runs.end(runs.look(str(output), manager), manager)
+        assert done == {"run": ID, "driver": word, "jobs": ["application_1_0002"]} == {**done, "jobs": manager.killed}
+        assert driver.wait(10) < 0
+    assert runs.look(str(output), manager).state == "stopped"
+
+
+def test_a_driver_on_another_host_is_fenced_off_on_hdfs_and_else_named(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = {"pid": 7, "host": "far", "since": "then", "space": "another", "started": "1"}
+    (output / "_run" / "lease").write_text(json.dumps(far))
+    with pytest.raises(EngineError, match="driven by process 7 on far, which cannot be ended from here; kill it there"):
+        runs.end(runs.look(str(output), None), None)
+    past = time.time() - 3600
+    os.utime(output / "_run" / "lease", (past, past))
+    assert runs.look(str(output), None).state == "stopped"  # it renews no more
+
+    monkeypatch.setattr(Folder, "is_local", False)
+    own = Folder(output / "_run")
+    (output / "_run" / "lease-4").write_text(json.dumps({**far, "renewals": 3}))
+    assert runs.look(str(output), None).state == "running"
+    assert runs.end(runs.look(str(output), None), None)["driver"] == "fenced"
+    assert holder(own) == {}
+    with lease_on(own) as lease:
+        lease.check()
+        assert holder(own)["pid"] == os.getpid()
+        fence(own)
+        with pytest.raises(EngineError, match="another driver"):
+            lease.check()
+
+
+def test_runs_are_found_below_a_root_and_by_the_jobs_that_are_remembered(output: Path) -> None:
+    root = str(output.parents[1])
+    manager: Any = Manager(
+        app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING"), app(4, "FINISHED", "FAILED", "ba9876543210")
+    )
+    (found,) = runs.find(root, manager)
+    assert [a.id for a in found.jobs] == ["application_1_0002", "application_1_0001"]
+    assert runs.find(str(output), manager) == [found] and runs.find(str(output / "_run"), manager) == []
+    assert [(r.id, r.state, r.round) for r in runs.known(manager)] == [
+        ("ba9876543210", "ended", 4),
+        (ID, "running", 4),
+    ]
+    assert runs.named(ID, manager).state == runs.named(f"mrml-{ID}", manager).state == "running"
+    with pytest.raises(ConfigError, match="neither the output of a run nor the id of one"):
+        runs.named("elsewhere", manager)
+
+
+def test_attach_tells_rounds_until_nobody_drives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "POLL_S", 0.05)
+    told: list[str] = []
+    with driven(output) as driver:
+
+        def tell(line: str) -> None:
+            told.append(line)
+            if line == "round 5 is done":
+                (output / "_run" / "checkpoint" / "000006.state").write_bytes(b"")
+            if line == "round 6 is done":
+                driver.kill()
+                driver.wait()
+
+        manager: Any = Manager(app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING"))
+        run = runs.follow(str(output), manager, tell)
+    assert told == ["round 5 is done", "application_1_0002, round 3: RUNNING", "round 6 is done"]
+    assert (run.state, run.round) == ("stopped", 6)
+
+
+def aged(path: Path) -> Path:
+    past = time.time() - OLD_S
+    os.utime(path, (past, past))
+    return path
+
+
+def test_clean_removes_what_was_written_aside_and_only_when_told(output: Path, capsys: Callable[..., Any]) -> None:
+    root = output.parents[1]
+    scores = root / "_scores.0123456789ab.tmp"
+    scores.mkdir()
+    (scores / "part-0").touch()
+    for path in (scores / "part-0", scores):
+        aged(path)
+    young = output / ".model.json.0123456789ab.tmp"
+    young.touch()
+    (root / "_mine.tmp").touch()
+    aged(root / "_mine.tmp")
+    assert [left.path for left in runs.leftovers(str(root), 7 * 86400, None)] == [str(scores)]
+    assert main(["runs", "clean", str(root)]) == 0 and scores.exists()
+    assert main(["runs", "clean", str(root), "--delete"]) == 0 and not scores.exists()
+    assert young.exists() and (root / "_mine.tmp").exists() and output.exists()
+    assert main(["runs", "clean", str(root), "--keep", "0m", "--delete"]) == 0 and not young.exists()
+    with pytest.raises(ConfigError, match="'soon' is no time"):
+        runs.seconds_of("soon")
+
+
+def test_the_command_tells_a_run_in_words_and_in_json(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "list", str(output.parents[1]), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["runs"]
+    assert found["id"] == ID and found["round"] == 5 and found["driver"] is None
+    assert main(["runs", "show", str(output)]) == 0 and "Logistic" in capsys.readouterr().out
+    assert main(["runs", "attach", str(output)]) == EngineError.exit_code
+    assert "it came to round 5; give its command again" in capsys.readouterr().err
+    for wrong in (["shwo"], ["show"], ["show", "nowhere"]):
+        assert main(["runs", *wrong]) == ConfigError.exit_code
