@@ -12,6 +12,7 @@ from mrml import conf
 from mrml.algorithm import build, hyperparameters
 from mrml.algorithms import tree_names
 from mrml.algorithms.boosting import Boosting
+from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.cli import main as cli
 from mrml.cli.parser import flags
 from mrml.errors import ConfigError
@@ -92,8 +93,8 @@ def test_parameters_without_a_counterpart_are_refused_with_what_to_do(tmp_path: 
         build(Boosting, {"booster": "dart"})
     with pytest.raises(ConfigError, match="did you mean 'eta'"):
         build(Boosting, {"etta": 0.1})
-    with pytest.raises(ConfigError, match="'reg:pseudohuber' is unknown"):
-        build(Boosting, {"objective": "reg:pseudohuber"})
+    with pytest.raises(ConfigError, match="'reg:squareerror' is unknown; did you mean 'reg:squarederror'"):
+        objective_of("reg:squareerror")
 
 
 def test_every_other_name_is_one_parameters_alone_and_stands_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +112,4 @@ def test_every_word_for_a_value_means_one_that_is_allowed() -> None:
     for f in dataclasses.fields(Boosting):
         for value in f.metadata["values"].values() if "values" in f.metadata else ():
             assert not f.metadata["choices"] or value in f.metadata["choices"]
+            assert f.name != "objective" or value in OBJECTIVES

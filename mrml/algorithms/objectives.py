@@ -19,6 +19,7 @@ from mrml import losses
 from mrml.algorithms.custom import CustomObjective
 from mrml.algorithms.lambdarank import LambdarankObjective
 from mrml.algorithms.objective import MIN_HESSIAN, Bounds, Objective, Range
+from mrml.algorithms.tree_names import FAMILIES, VALUES
 from mrml.data.block import Array
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.losses import Loss
@@ -315,12 +316,13 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 def objective_of(name: str, params: Mapping[str, Any] | None = None) -> Objective:
     """The objective of a name with what it takes of hyperparameters; ConfigError with the nearest one otherwise."""
-    if ":" in name:
+    if ":" in name and name.partition(":")[0] not in FAMILIES:
         return CustomObjective(name)
     if name == GiniObjective.name:
         return GiniObjective()
     if name not in OBJECTIVES:
-        remedy = f"{nearest(name, OBJECTIVES)} (your own is my_module:my_function)"
+        known = [*OBJECTIVES, *(VALUES["objective"] if ":" in name else ())]
+        remedy = f"{nearest(name, known)} (your own is my_module:my_function)"
         raise ConfigError("algorithm, objective", f"{name!r} is unknown", remedy)
     cls = OBJECTIVES[name]
     return cls(**{k: (params or {})[k] for k in cls.takes if k in (params or {})})

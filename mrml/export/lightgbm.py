@@ -40,9 +40,9 @@ _CATEGORICAL, _DEFAULT_LEFT, _NAN_IS_MISSING = 1, 2, 8
 def last_left(threshold: Array) -> Array:
     """(n,) float64: the largest that rounds to a float32 below each float32 threshold."""
     threshold = np.asarray(threshold, np.float32)
-    below = np.nextafter(threshold, np.float32(-np.inf))
-    middle = (below.astype(np.float64) + threshold.astype(np.float64)) / 2
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # of -FLT_MAX, which only an infinity is below
+        below = np.nextafter(threshold, np.float32(-np.inf))
+        middle = (below.astype(np.float64) + threshold.astype(np.float64)) / 2
         ties_left = middle.astype(np.float32) < threshold
     return np.asarray(np.where(ties_left, middle, np.nextafter(middle, -np.inf)))
 
