@@ -49,6 +49,7 @@ MIXED = {"data": "numbers", "target": "label", "exclude": ("count", "number", "k
 KINDS = {"data": "numbers", "target": "kind", "exclude": ("count", "label", "number", "w", "city")}
 COUNTS = {"data": "numbers", "target": "count", "offset": "w", "exclude": ("label", "kind", "number", "city")}
 SPARSE = {"data": "sparse.libsvm", "format": "libsvm"}
+RANKS = {"data": "ranks.csv", "target": "relevance", "group": "query", "weight": "w"}
 POINTS = {"data": "packed.csv.gz", "exclude": ("count", "label", "kind", "city", "number", "w")}
 
 CASES = (
@@ -67,6 +68,13 @@ CASES = (
          KINDS, 5),
     Case("boosting-sparse", "boosting", {"objective": "logistic", "rounds": 1,
          "max_bin": 20, "max_depth": 3}, SPARSE, 4),
+    Case("boosting-quantile", "boosting", {"objective": "quantile", "quantile_alpha": 0.8, "rounds": 2, "max_depth": 2,
+                                           "monotone": {"a": 1}, "growth": "leafwise"}, NUMBERS, 7),
+    Case("boosting-lambdarank", "boosting", {"objective": "lambdarank", "rounds": 2, "max_depth": 2}, RANKS, 5),
+    Case("boosting-custom", "boosting", {"objective": "tests.algorithms.my_losses:squared", "rounds": 2, "max_depth": 2,
+                                         "metric": "rmse"}, NUMBERS, 6),
+    Case("forest", "forest", {"trees": 5, "trees_per_round": 3, "max_depth": 3}, NUMBERS, 7),
+    Case("forest-classes", "forest", {"objective": "gini", "trees": 3, "max_depth": 3}, KINDS, 4),
     Case("kmeans", "kmeans", {"k": 4, "seed": 3, "seeding_rounds": 1}, POINTS, 5),
     Case("kmeans-random", "kmeans", {"k": 3, "seeding": "random", "standardise": True}, POINTS, 5),
     Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),
@@ -97,6 +105,10 @@ def make_data(folder: Path) -> None:
     plain = np.char.mod("%.9g", x)
     rows = [",".join(p) + "," + line.split(",", 4)[4] for p, line in zip(plain, lines, strict=True)]
     (folder / "packed.csv.gz").write_bytes(gzip.compress("\n".join([header, *rows]).encode(), mtime=0))
+    relevance, query = np.clip(np.round(score), 0, 3).astype(int), np.arange(ROWS) // 7
+    ranks = [f"{a},{b},{r},{q},{w:.17g}"
+             for (a, b, *_), r, q, w in zip(texts, relevance, query, weight, strict=True)]  # fmt: skip
+    (folder / "ranks.csv").write_text("\n".join(["a,b,relevance,query,w", *ranks]) + "\n")
     svm = [f"{int(y == 'yes')} " + " ".join(f"{j + 1}:{v:.6g}" for j, v in enumerate(r) if (i + j) % 3)
            for i, (y, r) in enumerate(zip(label, np.repeat(x, 3, axis=1), strict=True))]  # fmt: skip
     (folder / "sparse.libsvm").write_text("\n".join(svm) + "\n")

@@ -24,6 +24,7 @@ TABLE: dict[str, Entry] = {
     "softmax": Entry("mrml.algorithms.glm:Softmax", "multinomial logistic regression: one of several classes"),
     "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
     "boosting": Entry("mrml.algorithms.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
+    "forest": Entry("mrml.algorithms.forest:Forest", "random forest: numbers or classes by the mean of many trees"),
     "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
 }
 

@@ -353,8 +353,22 @@ class BinnedPipeline(Pipeline):
         if tf.TARGET in values:
             levels: Levels = values[tf.TARGET]
             params["classes"] = tf.label_order(list(levels.counts))
-            params["class_weight_sums"] = [summary.labels[label] for label in params["classes"]]
+        params |= self._going_on(params)
+        if tf.TARGET in values:
+            params["class_weight_sums"] = [summary.labels.get(label, 0.0) for label in params["classes"]]
         return params
+
+    def _going_on(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The bins and classes of the model that training goes on from, where it does."""
+        start = getattr(self.algorithm, "start", None)
+        if start is None:
+            return {}
+        old, new = start[0], Binned(self.schema, params)
+        if not self.schema.sparse and old.names != new.names:
+            different = sorted({*old.names} ^ {*new.names}) or list(new.names)
+            finding = f"the model to go on from has other columns: {', '.join(different[:5])}"
+            raise InputError("data", finding, "give the columns that it was trained on, in their order")
+        return {name: old.params[name] for name in ("absent", "cuts", "levels", "classes")}
 
     def keeps(self, state: State) -> tuple[str, ...]:
         if state["fitted"] is None:

@@ -36,6 +36,7 @@ from mrml.algorithms.objective import METRICS, Objective, Range, metric_rows
 from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
+from mrml.algorithms.warm import extremes, nodes_of, starting_point
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels import trees as kernel
@@ -43,7 +44,7 @@ from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
 from mrml.params import also_known, param
-from mrml.schema import Design, Schema
+from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic, Sums
 
 #: rows whose gradients are computed at a time
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: nodes of a growing tree: rows remember theirs in 16 bits
 MAX_NODES = 1 << 16
-_DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
+DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
 
 
 class Extremes(Statistic):
@@ -139,8 +140,11 @@ class Boosting(Algorithm):
     lambdarank_norm: bool = param(True, "lambdarank: groups count alike whatever their sizes")
     ndcg_at: int = param(10, "lambdarank: places that NDCG looks at, 0 for all", low=0)
     metric: str = param("loss", "what is told and stops early: the loss, or another figure", choices=METRICS)
+    init_model: str | None = param(None, "directory of a boosted model to go on from: rounds are added to its own")
     base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
-    early_stopping: int = param(0, "stop when the validation loss did not fall for this many iterations", low=0)
+    early_stopping: int = param(
+        0, "stop when the metric of the rows of all --valid did not fall for this many iterations", low=0
+    )
     seed: int = param(0, "of the random draws")
     kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
 
@@ -158,6 +162,11 @@ class Boosting(Algorithm):
     def loss(self) -> Objective:
         """The objective itself."""
         return objective_of(self.objective, vars(self))
+
+    @cached_property
+    def start(self) -> tuple[Any, TreesModel] | None:
+        """The bins and the trees of the model to go on from; the driver alone asks."""
+        return starting_point(self.init_model, self.objective) if self.init_model else None
 
     @property
     def leafwise(self) -> bool:
@@ -184,12 +193,38 @@ class Boosting(Algorithm):
             float(self.cat_smooth), float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
         )  # fmt: skip
 
+    @property
+    def iterations(self) -> int:
+        """How often trees are grown, and added to those before."""
+        return self.rounds
+
+    @property
+    def rate(self) -> float:
+        """What the values of leaves are multiplied with."""
+        return self.learning_rate
+
+    def node_share(self, n_features: int) -> float:
+        """The share of the columns that a node may use."""
+        return self.colsample_bynode
+
+    def growing(self, params: Mapping[str, Any]) -> int:
+        """How many trees an iteration grows."""
+        return len(params["base"])
+
+    def first_number(self, state: State) -> int:
+        """The number of the iteration's first tree."""
+        return int(state["iteration"] * len(state["base"]))
+
+    def widened(self, range_: list[Array], leaves: Array) -> list[Array]:
+        """The extremes of raw predictions and gaps after a tree of such leaves."""
+        return [range_[0] + leaves.min(), range_[1] + leaves.max()]
+
     def wants_scale(self) -> bool:
         return False
 
     def expected_rounds(self) -> int:
         levels = self.depth_limit if not self.leafwise else min(self.depth_limit, 10)
-        return self.rounds * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
+        return self.iterations * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
 
     def progress(self, state: State) -> dict[str, float]:
         told = {"tree": float(state["iteration"])}
@@ -212,6 +247,8 @@ class Boosting(Algorithm):
         base = objective.base(design, bins.target)
         if self.base_score is not None:
             base = np.full_like(base, self.base_score)
+        if self.start is not None:
+            base = self.start[1].base
         kernels = _kernels(self.kernels)
         n_bins = np.array(bins.n_bins, np.int32)
         base = base.astype(np.float32).astype(np.float64)
@@ -229,6 +266,8 @@ class Boosting(Algorithm):
                 "range": self._first_range(base, bins.target),
                 "bound": np.ones(2),
                 "iteration": 0,
+                "first": 0,
+                "repeated": 0,
                 "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
                 "sizes": np.zeros(0, np.int32),
                 "last": None,
@@ -238,7 +277,26 @@ class Boosting(Algorithm):
                 "best": 0,
             }
         )
-        return self._begin(state.params, 0)
+        return self._begin(self._warm(state.params, bins) if self.start else state.params, 0)
+
+    def _warm(self, params: Mapping[str, Any], bins: Bins) -> dict[str, Any]:
+        """The parameters with the trees of the model to go on from."""
+        assert self.start is not None
+        trees = self.start[1].trees
+        nodes = growth.to_wire(nodes_of(trees, bins.cuts))
+        done = len(trees.sizes) // len(params["base"])
+        low, high = params["range"]
+        least, most = extremes(trees)
+        memo = zlib.crc32(params["memo"].encode() + trees.value.tobytes())
+        return {
+            **params,
+            "memo": f"{memo:08x}",
+            "iteration": done,
+            "first": done,
+            "trees": nodes,
+            "sizes": trees.sizes,
+            "range": [low + least, high + most],
+        }
 
     def _first_range(self, base: Array, facts: Mapping[str, Any]) -> list[Array]:
         """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
@@ -248,7 +306,7 @@ class Boosting(Algorithm):
 
     def _begin(self, params: Mapping[str, Any], round_: int) -> State:
         """The State from which the next iteration's first round starts."""
-        n_outputs = len(params["base"])
+        n_outputs = self.growing(params)
         fresh = {
             "step": 0,
             "renewing": False,
@@ -296,9 +354,9 @@ class Boosting(Algorithm):
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
             return
-        rows = _Rows(self, self._round(state), block)
+        rows = self.rows(state, block)
         if state["step"] == 0:
-            self._measure(rows, into)
+            self.measure(rows, into)
         if block.part == "train" and state["renewing"]:
             self._residuals(rows, into)
         if block.part != "train" or not rows.round.plan.n_slots:
@@ -312,7 +370,11 @@ class Boosting(Algorithm):
                 part = tuple(a[tree] for a in q)
                 statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
 
-    def _round(self, state: State) -> _Round:
+    def rows(self, state: State, block: Block) -> Rows:
+        """A block on its way through the round."""
+        return Rows(self, self.round_of(state), block)
+
+    def round_of(self, state: State) -> _Round:
         """What all blocks of a round share; the last one is kept."""
         kept = self.__dict__.get("_kept")
         if kept is None or kept.state.params is not state.params:
@@ -320,7 +382,7 @@ class Boosting(Algorithm):
         found: _Round = kept
         return found
 
-    def _measure(self, rows: _Rows, into: Into) -> None:
+    def measure(self, rows: Rows, into: Into) -> None:
         block = rows.block
         sums = into["train" if block.part == "train" else "valid"]
         assert isinstance(sums, Sums)
@@ -334,7 +396,7 @@ class Boosting(Algorithm):
             both = raw, self.loss.gap(block.y, raw)
             into["range"].merge(Extremes([a.min() for a in both], [a.max() for a in both]))
 
-    def _residuals(self, rows: _Rows, into: Into) -> None:
+    def _residuals(self, rows: Rows, into: Into) -> None:
         raw, y, weight = rows.raw(), rows.block.y, rows.weight()
         statistic = into["residuals"]
         assert isinstance(y, np.ndarray) and isinstance(statistic, Residuals)
@@ -388,17 +450,18 @@ class Boosting(Algorithm):
 
     def _allowed(self, state: State, plan: hist.Plan) -> Array:
         """(n_nodes, n_features) uint8: the columns that each node may use."""
-        n_features, iteration = len(state["n_bins"]), state["iteration"]
+        n_features = len(state["n_bins"])
         allowed = np.ones((len(plan.tree), n_features), np.uint8)
-        if self.colsample_bytree == self.colsample_bylevel == self.colsample_bynode == 1.0:
+        node_share = self.node_share(n_features)
+        if self.colsample_bytree == self.colsample_bylevel == node_share == 1.0:
             return allowed
         for row, (tree, node) in zip(allowed, zip(plan.tree.tolist(), plan.node.tolist(), strict=True), strict=True):
-            number = iteration * len(state["base"]) + tree
+            number = self.first_number(state) + tree
             some = np.arange(n_features)
             for share, step in (
                 (self.colsample_bytree, _DRAW_TREE + number),
                 (self.colsample_bylevel, _DRAW_LEVEL + number * MAX_NODES + state["step"]),
-                (self.colsample_bynode, _DRAW_NODE + number * MAX_NODES + node),
+                (node_share, _DRAW_NODE + number * MAX_NODES + node),
             ):
                 some = _sample(some, share, self.seed, step)
             row[:] = 0
@@ -414,7 +477,7 @@ class Boosting(Algorithm):
         if state["step"] == 0:
             if "extent" in values and not self._within(params, values["extent"].high):
                 return State(params, state.round + 1)
-            stop = self._told(params, values)
+            stop = self.told(params, values)
             if stop is not None:
                 return State(params, state.round + 1, stop)
         if not any(key.startswith(hist.PREFIX) for key in values):
@@ -434,10 +497,10 @@ class Boosting(Algorithm):
             return True
         told = "tree %d: gradients of %s reach %.3g and hessians %.3g; the round is repeated with room for twice that"
         log.info(told, done + 1, self.objective, *extent.tolist())
-        params["quant"] = list(self._quant(params))
+        params["quant"], params["repeated"] = list(self._quant(params)), params["repeated"] + 1
         return False
 
-    def _told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
+    def told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
         """Take in the losses of the iteration before; why to stop, if there is a reason."""
         params["loss"] = self._mean(values.get("train"))
         params["valid_loss"] = self._mean(values.get("valid"))
@@ -446,20 +509,21 @@ class Boosting(Algorithm):
         done = params["iteration"]
         if not math.isfinite(params["loss"] or 0.0):
             raise InputError("boosting", f"the loss after {done} iterations is not finite", "lower the learning rate")
-        if not done:
+        if done == params["first"]:
             return None
+        last = params["first"] + self.iterations
         params["history"] = [*params["history"], [params["loss"], params["valid_loss"]]]
         if not self.early_stopping:
-            return f"all {done} iterations are done" if done >= self.rounds else None
+            return f"all {done} iterations are done" if done >= last else None
         if params["valid_loss"] is None:
             raise ConfigError("algorithm, early_stopping", "there are no validation rows", "name some with --valid")
         losses = [valid for _, valid in params["history"]]
-        params["best"] = 1 + losses.index(min(losses))
+        params["best"] = params["first"] + 1 + losses.index(min(losses))
         if done - params["best"] >= self.early_stopping:
             return (
                 f"the validation loss did not fall for {self.early_stopping} iterations; the best is {params['best']}"
             )
-        return f"all {done} iterations are done; the best is {params['best']}" if done >= self.rounds else None
+        return f"all {done} iterations are done; the best is {params['best']}" if done >= last else None
 
     def _mean(self, sums: Any) -> float | None:
         if sums is None or not sums["weight"]:
@@ -529,7 +593,7 @@ class Boosting(Algorithm):
             if residuals is not None and self.loss.renews is not None:
                 weights = residuals.quantiles(number, len(nodes), self.loss.renews)
                 weights = np.clip(weights, nodes["lower"], nodes["upper"])
-            weights = weights * self.learning_rate
+            weights = weights * self.rate
             # float32, which is what XGBoost's files hold
             values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
             last.append({"values": values, "nodes": _routes(tree)})
@@ -539,30 +603,28 @@ class Boosting(Algorithm):
         params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
         params["sizes"] = np.concatenate([params["sizes"], [len(t) for t in done]]).astype(np.int32)
         leaves = np.concatenate([t["value"][t["feature"] < 0] for t in done])
-        low, high = params["range"]
-        params["range"] = [low + leaves.min(), high + leaves.max()]
+        params["range"] = self.widened(params["range"], leaves)
         params["iteration"] += 1
         state = self._begin(params, round_)
-        if params["iteration"] < self.rounds:
+        if params["iteration"] < params["first"] + self.iterations:
             return state
         if self.early_stopping:  # one more round: the validation loss of the last tree
             return State({**state.params, "plan": hist.nothing().to_wire()}, round_)
-        return State(state.params, round_, f"all {self.rounds} iterations are done")
+        return State(state.params, round_, f"all {params['iteration']} iterations are done")
 
     # ---- the end
 
     def model(self, state: State, schema: Schema) -> TreesModel:
         design = schema.design or Design()
         assert design.bins is not None
-        n_outputs = len(state["base"])
         n_iterations = state["best"] if self.early_stopping and state["best"] else state["iteration"]
         ends = np.cumsum(state["sizes"])
-        n_trees = n_iterations * n_outputs
+        n_trees = min(n_iterations * self.growing({**state.params, "iteration": 0}), len(state["sizes"]))
         nodes = growth.from_wire(state["trees"], TREE_NODE)[: int(ends[n_trees - 1]) if n_trees else 0]
         trees = Trees.of(nodes, state["sizes"][:n_trees], design.bins)
         cls = TreesClassifier if design.classes else TreesModel
         facts = {"iterations": state["iteration"], "best_iteration": n_iterations, "stop": state.stop}
-        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels",)}
+        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels", "init_model")}
         return cls(self.objective, trees, state["base"], design.names, design.classes, params, facts, state["history"])
 
 
@@ -671,7 +733,7 @@ class _Round:
         return {}
 
 
-class _Rows:
+class Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
     def __init__(self, algorithm: Boosting, round_: _Round, block: Block) -> None:
@@ -714,14 +776,14 @@ class _Rows:
         def compute(older: Any) -> dict[str, Array]:
             return self._evaluated()[1]
 
-        kept = self.block.memo(self._gradients, self.iteration, compute, volatile=True)
+        kept = self.block.memo(self._gradients, self._version, compute, volatile=True)
         return tuple(kept[name] for name in sorted(kept))
 
     def evaluate(self) -> tuple[float, Array | None]:
         """The weighted sum of the losses, and extremes of gradients without bounds; gradients are kept."""
         loss, gradients, extent = self._evaluated()
         if self.block.part == "train":
-            self.block.store.put(self._gradients, self.iteration, gradients, volatile=True)
+            self.block.store.put(self._gradients, self._version, gradients, volatile=True)
         return loss, extent
 
     def sum_weight(self) -> float:
@@ -745,7 +807,12 @@ class _Rows:
 
     @property
     def _gradients(self) -> str:
-        return f"gradients.{self.name}.{'.'.join(str(int(b)) for b in self.state['quant'])}"
+        return f"gradients.{self.name}"
+
+    @property
+    def _version(self) -> int:
+        """Of gradients: rises with every iteration, and where the first round of one is repeated."""
+        return int(self.iteration + self.state["repeated"])
 
     def _evaluated(self) -> tuple[float, dict[str, Array], Array | None]:
         """Loss, integers and extremes, by runs of rows that stay in cache: 25 ns a row where blocks take 50."""
@@ -787,7 +854,7 @@ class _Rows:
             scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
             weight = scale if weight is None else weight * scale
         if algorithm.subsample < 1.0:
-            drawn = rng(algorithm.seed, _DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
+            drawn = rng(algorithm.seed, DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
             weight = drawn.astype(np.float64) if weight is None else weight * drawn
         return weight
 

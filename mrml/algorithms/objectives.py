@@ -253,6 +253,35 @@ class TweedieObjective(_LogLink):
         return Bounds(max(share, mean), one * share + two * mean, False)
 
 
+class GiniObjective(SoftmaxObjective):
+    """Squared error of the classes' indicators, as forests split by: raw predictions are shares, of two classes that of
+    the second."""
+
+    name = "gini"
+    threshold = 0.5
+
+    def n_outputs(self, design: Design) -> int:
+        return len(design.classes) if len(design.classes) > 2 else 1
+
+    def base(self, design: Design, facts: Mapping[str, Any]) -> Array:
+        shares = _shares(design)
+        return shares if len(shares) > 2 else shares[1:]
+
+    def gradients(self, y: Array, raw: Array) -> tuple[Array, Array]:
+        codes = np.arange(len(raw))[:, None] if len(raw) > 1 else np.ones((1, 1))
+        return raw - (codes == y), np.ones_like(raw)
+
+    def bounds(self, known: Range) -> Bounds:
+        return Bounds(1.0, 1.0, False)
+
+    def inverse_link(self, raw: Array) -> Array:
+        shares: Array = np.clip(raw, 0.0, 1.0)
+        if len(raw) == 1:
+            only: Array = shares[0]
+            return only
+        return np.ascontiguousarray((shares / np.maximum(shares.sum(axis=0), 1e-300)).T)
+
+
 def _exp(raw: float) -> float:
     return float(np.exp(np.clip(raw, -700.0, 700.0)))
 
@@ -289,6 +318,8 @@ def objective_of(name: str, params: Mapping[str, Any] | None = None) -> Objectiv
     """The objective of a name with what it takes of hyperparameters; ConfigError with the nearest one otherwise."""
     if ":" in name and name.partition(":")[0] not in FAMILIES:
         return CustomObjective(name)
+    if name == GiniObjective.name:
+        return GiniObjective()
     if name not in OBJECTIVES:
         known = [*OBJECTIVES, *(VALUES["objective"] if ":" in name else ())]
         remedy = f"{nearest(name, known)} (your own is my_module:my_function)"

@@ -28,7 +28,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "colsample_bynode": ("feature_fraction_bynode", "sub_feature_bynode"),
     "huber_delta": ("huber_slope",),
     "monotone": ("monotone_constraints", "monotone_constraint", "mc", "monotonic_cst"),
-    "metric": ("eval_metric", "metrics"),
+    "lambdarank_truncation": ("lambdarank_truncation_level",),
+    "metric": ("eval_metric", "metrics", "metric_types"),
+    "init_model": ("xgb_model", "input_model", "model_input", "model_in"),
     "early_stopping": ("early_stopping_rounds", "early_stopping_round", "n_iter_no_change"),
     "seed": ("random_state", "random_seed"),
 }  # fmt: skip
@@ -46,19 +48,32 @@ VALUES: dict[str, dict[Any, Any]] = {
         "reg:tweedie": "tweedie",
         "reg:quantileerror": "quantile",
     },
-    "growth": {"lossguide": "leafwise", "depth-wise": "depthwise", "leaf-wise": "leafwise"},
     "metric": {
-        **dict.fromkeys(("logloss", "mlogloss", "binary_logloss", "multi_logloss", "cross_entropy"), "loss"),
-        **dict.fromkeys(("merror", "binary_error", "multi_error"), "error"),
+        **dict.fromkeys(("logloss", "mlogloss", "binary_logloss", "multi_logloss", "cross_entropy", "ndcg"),
+                        "loss"),
+        **dict.fromkeys(("l1", "mean_absolute_error"), "mae"),
         **dict.fromkeys(("l2_root", "root_mean_squared_error"), "rmse"),
-        **dict.fromkeys(("l1", "mean_absolute_error", "regression_l1"), "mae"),
+        **dict.fromkeys(("merror", "binary_error", "multi_error"), "error"),
     },
+    "growth": {"lossguide": "leafwise", "depth-wise": "depthwise", "leaf-wise": "leafwise"},
     "max_depth": {-1: 0},
     # XGBoost counts no bin for what is missing: 255 and that one are its 256
     "max_bin": {256: 255},
 }  # fmt: skip
 #: how XGBoost's objectives begin, which an import path of one's own cannot
 FAMILIES = ("reg", "binary", "multi", "count", "rank", "survival")
+#: the same for a random forest, where scikit-learn's names come first
+FOREST_ALIASES: dict[str, tuple[str, ...]] = {
+    **ALIASES,
+    "rounds": (),
+    "trees": ALIASES["rounds"],
+    "objective": (*ALIASES["objective"], "criterion"),
+    "colsample_bynode": (*ALIASES["colsample_bynode"], "max_features"),
+}
+FOREST_VALUES: dict[str, dict[Any, Any]] = {
+    **VALUES,
+    "objective": {**VALUES["objective"], "squared_error": "squared", **dict.fromkeys(("binary", "multiclass"), "gini")},
+}
 _SEEDS = ("bagging_seed", "feature_fraction_seed", "data_random_seed", "extra_seed", "drop_seed")
 _DROPPING = ("rate_drop", "skip_drop", "drop_rate", "max_drop", "one_drop", "sample_type", "normalize_type")
 _DEVICES = ("device", "device_type", "gpu_id", "gpu_platform_id", "gpu_device_id", "predictor")
@@ -73,7 +88,7 @@ ABSENT: dict[str, str] = {
     **dict.fromkeys(("bagging_freq", "subsample_freq"), "every tree draws its own rows: leave it out"),
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), "say --scale-pos-weight"),
     **dict.fromkeys(("categorical_feature", "cat_feature", "categorical_column", "enable_categorical"),
-                    "kinds of columns are in the schema: mrml schema"),
+                    "say --categorical; columns of texts are categories anyway"),
     **dict.fromkeys(("deterministic", "force_row_wise", "force_col_wise"), "models always are: leave it out"),
     **dict.fromkeys(_SEEDS, "one seed draws all: say --seed"),
     **dict.fromkeys(_DROPPING, "trees are not dropped (dart)"),

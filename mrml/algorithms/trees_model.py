@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mrml.algorithms.objective import Objective
 from mrml.algorithms.objectives import objective_of
 from mrml.data.block import Array, Block
 from mrml.errors import InputError
@@ -111,7 +112,12 @@ class TreesModel(Model):
     @property
     def loss(self) -> str:
         """The name of the loss whose deviance suits the model."""
-        return objective_of(self.objective, self.params).deviance
+        return self.link.deviance
+
+    @property
+    def link(self) -> Objective:
+        """What the model descended."""
+        return objective_of(self.objective, self.params)
 
     def raw_prediction(self, block: Block) -> Array:
         """(n_outputs, n_rows) float64 in link space, offset included."""
@@ -123,7 +129,7 @@ class TreesModel(Model):
 
     def means(self, raw: Array) -> Array:
         """(n_rows,) means, or (n_rows, n_outputs) probabilities, of raw predictions (n_outputs, n_rows)."""
-        return objective_of(self.objective, self.params).inverse_link(raw)
+        return self.link.inverse_link(raw)
 
     def predict(self, block: Block) -> Prediction:
         raw = self.raw_prediction(block)
@@ -182,5 +188,5 @@ class TreesClassifier(TreesModel):
         raw = self.raw_prediction(block)
         p = self.means(raw)
         if len(self.base) == 1:
-            return Prediction((raw[0] > 0).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
+            return Prediction((raw[0] > self.link.threshold).astype(np.float64), np.stack([1.0 - p, p], axis=1), raw[0])
         return Prediction(np.argmax(p, axis=1).astype(np.float64), p, np.ascontiguousarray(raw.T))

@@ -156,6 +156,77 @@ def test_an_offset_widens_the_bounds_of_the_first_gradients(tmp_path: Path, obje
         assert value == pytest.approx(-g[0, at].sum() / h[0, at].sum(), rel=1e-3)
 
 
+@pytest.mark.parametrize("objective", ["logistic", "softmax"])
+def test_going_on_from_a_model_makes_the_trees_of_one_run(tmp_path: Path, objective: str) -> None:
+    rows = {"data": (str(made(tmp_path)),), "target": "label" if objective == "logistic" else "city"}
+    params = {"objective": objective, "max_depth": 3, "subsample": 0.8}
+    models = {}
+    for name, told in (("first", {"rounds": 2}), ("whole", {"rounds": 5})):
+        models[name], _ = trained(tmp_path / name, {**params, **told}, **rows)
+    models["second"], facts = trained(
+        tmp_path / "second", {**params, "rounds": 3, "init_model": models["first"]}, **rows
+    )
+    found, expected = (run.load_model(models[k]).inner.arrays() for k in ("second", "whole"))
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert facts["stop"] == "all 5 iterations are done"
+    assert "first" not in (Path(models["second"]) / "model.json").read_text()  # it holds nothing of where
+
+
+def test_going_on_with_other_rows_and_early_stopping(tmp_path: Path) -> None:
+    """The old trees stay as they are, bins too, and predictions go on from theirs."""
+    first, _ = trained(tmp_path / "a", {"rounds": 5, "max_depth": 2}, data=(str(numbers(tmp_path)),), target="y",
+                       exclude=("o", "w"))  # fmt: skip
+    (tmp_path / "b").mkdir()
+    other = numbers(tmp_path / "b", 500)
+    params = {"rounds": 40, "max_depth": 2, "init_model": first, "early_stopping": 3, "learning_rate": 0.5}
+    second, facts = trained(tmp_path / "c", params, data=(str(other),), valid=(str(numbers(tmp_path)),), target="y",
+                            exclude=("o", "w"))  # fmt: skip
+    old, new = (run.load_model(m).inner for m in (first, second))
+    n = len(old.trees.value)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(new.trees.value[:n], old.trees.value)  # type: ignore[attr-defined]
+    assert new.header()["facts"]["best_iteration"] > 5
+    assert facts["valid"]["rmse"] < scored(first, data=(str(numbers(tmp_path)),))["rmse"]
+
+
+def test_a_model_that_cannot_be_gone_on_from_is_told(tmp_path: Path) -> None:
+    rows = str(made(tmp_path))
+    model, _ = trained(tmp_path, {"objective": "logistic", "rounds": 1}, data=(rows,), target="label")
+    with pytest.raises(ConfigError, match="has the objective logistic, and this run squared"):
+        trained(tmp_path / "x", {"rounds": 1, "init_model": model}, data=(rows,), target="a", exclude=("label",))
+    with pytest.raises(InputError, match="has other columns: b"):
+        told = {"objective": "logistic", "rounds": 1, "init_model": model}
+        trained(tmp_path / "x", told, data=(rows,), target="label", exclude=("b",))
+
+
+@pytest.mark.parametrize(
+    ("params", "metric"), [({"objective": "logistic", "metric": "error"}, "accuracy"), ({"metric": "mae"}, "mae"),
+                           ({"metric": "rmse"}, "rmse"), ({"objective": "softmax", "metric": "error"}, "accuracy")],
+)  # fmt: skip
+def test_what_stops_early_is_the_metric_of_all_validation_rows(
+    tmp_path: Path, params: dict[str, Any], metric: str
+) -> None:
+    """Of two validation files, exactly as evaluation finds it for the best iteration."""
+    (tmp_path / "v").mkdir()
+    (tmp_path / "w").mkdir()
+    valid = (str(numbers(tmp_path / "v", 300)), str(numbers(tmp_path / "w", 200)))
+    target = "label" if "objective" in params else "y"
+    told = {"rounds": 30, "max_depth": 3, "early_stopping": 2, "learning_rate": 0.5, **params}
+    rest = ("w", "y") if target == "label" else ("w", "label")
+    model, facts = trained(tmp_path, told, data=(str(numbers(tmp_path)),), valid=valid, target=target, exclude=rest)
+    header = run.load_model(model).inner.header()
+    found = header["history"][header["facts"]["best_iteration"] - 1][1]
+    expected = facts["valid"][metric]
+    assert found == pytest.approx(1 - expected if metric == "accuracy" else expected, rel=1e-9)
+    assert facts["valid"]["n_rows"] == 500
+
+
+def test_a_metric_of_the_other_kind_of_target_is_refused(tmp_path: Path) -> None:
+    for params, target in (({"metric": "error"}, "a"), ({"objective": "logistic", "metric": "mae"}, "label")):
+        with pytest.raises(ConfigError, match=r"and (squared|logistic) is not"):
+            trained(tmp_path, {"rounds": 1, **params}, data=(str(made(tmp_path)),), target=target)
+
+
 @pytest.mark.parametrize("growth", ["depthwise", "leafwise"])
 @pytest.mark.parametrize("objective", ["squared", "absolute", "poisson"])
 def test_predictions_are_monotone_where_columns_are(tmp_path: Path, growth: str, objective: str) -> None:

@@ -45,6 +45,7 @@ SMALL = {
     "kmeans": {"k": 3, "max_iterations": 4},
     "softmax": {"solver": "lbfgs", "max_iterations": 6},
     "boosting": {"rounds": 2, "max_depth": 3},
+    "forest": {"trees": 5, "trees_per_round": 2, "max_depth": 3},
 }
 TARGETS = {"numeric": "count", "binary": "label", "classes": "kind", "none": None}
 ENTRIES = (*LEARNERS, *TRANSFORMS)
