@@ -49,8 +49,9 @@ VALUES: dict[str, dict[Any, Any]] = {
         "reg:quantileerror": "quantile",
     },
     "metric": {
-        **dict.fromkeys(("logloss", "mlogloss", "binary_logloss", "multi_logloss", "cross_entropy", "ndcg"), "loss"),
-        **dict.fromkeys(("l1", "mean_absolute_error", "regression_l1"), "mae"),
+        **dict.fromkeys(("logloss", "mlogloss", "binary_logloss", "multi_logloss", "cross_entropy", "ndcg"),
+                        "loss"),
+        **dict.fromkeys(("l1", "mean_absolute_error"), "mae"),
         **dict.fromkeys(("l2_root", "root_mean_squared_error"), "rmse"),
         **dict.fromkeys(("merror", "binary_error", "multi_error"), "error"),
     },
@@ -59,6 +60,8 @@ VALUES: dict[str, dict[Any, Any]] = {
     # XGBoost counts no bin for what is missing: 255 and that one are its 256
     "max_bin": {256: 255},
 }  # fmt: skip
+#: how XGBoost's objectives begin, which an import path of one's own cannot
+FAMILIES = ("reg", "binary", "multi", "count", "rank", "survival")
 #: the same for a random forest, where scikit-learn's names come first
 FOREST_ALIASES: dict[str, tuple[str, ...]] = {
     **ALIASES,
@@ -71,8 +74,6 @@ FOREST_VALUES: dict[str, dict[Any, Any]] = {
     **VALUES,
     "objective": {**VALUES["objective"], "squared_error": "squared", **dict.fromkeys(("binary", "multiclass"), "gini")},
 }
-#: how XGBoost's objectives begin, which an import path of one's own cannot
-FAMILIES = ("reg", "binary", "multi", "count", "rank", "survival")
 _SEEDS = ("bagging_seed", "feature_fraction_seed", "data_random_seed", "extra_seed", "drop_seed")
 _DROPPING = ("rate_drop", "skip_drop", "drop_rate", "max_drop", "one_drop", "sample_type", "normalize_type")
 _DEVICES = ("device", "device_type", "gpu_id", "gpu_platform_id", "gpu_device_id", "predictor")
