@@ -22,38 +22,32 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms import growth, tree_names
 from mrml.algorithms import histogram as hist
-from mrml.algorithms.custom import CustomObjective
+from mrml.algorithms.boosting_rows import MAX_NODES, Quant, Round, Rows, exponent, module_of, raw_name
 from mrml.algorithms.growth import NODE, TREE_NODE
-from mrml.algorithms.lambdarank import group_starts
-from mrml.algorithms.objective import METRICS, Objective, Range, metric_rows
+from mrml.algorithms.objective import METRICS, Objective, Range
 from mrml.algorithms.objectives import OBJECTIVES, objective_of
 from mrml.algorithms.renewal import Residuals
 from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
 from mrml.algorithms.warm import extremes, nodes_of, starting_point
 from mrml.data.block import Array, Block
 from mrml.errors import ConfigError, InputError, nearest
-from mrml.kernels import trees as kernel
-from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
-from mrml.kernels.trees import Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees import Columns, Nodes, Rules, Splits
 from mrml.params import also_known, param
 from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic, Sums
 
-#: rows whose gradients are computed at a time
-_CHUNK_ROWS = 8192
 log = logging.getLogger(__name__)
 
-#: nodes of a growing tree: rows remember theirs in 16 bits
-MAX_NODES = 1 << 16
-DRAW_ROWS, _DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 0, 1 << 40, 2 << 40, 3 << 40
+#: steps of the draws of columns; those of rows begin at 0
+_DRAW_TREE, _DRAW_LEVEL, _DRAW_NODE = 1 << 40, 2 << 40, 3 << 40
 
 
 class Extremes(Statistic):
@@ -73,26 +67,6 @@ class Extremes(Statistic):
     @classmethod
     def from_wire(cls, tree: Any) -> Extremes:
         return cls(*tree)
-
-
-class Quant(NamedTuple):
-    """How gradients become integers: ``rint(g * 2**g_bits)``, packed into one or as two."""
-
-    packed: bool
-    g_bits: int
-    h_bits: int
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """What one is worth."""
-        return 2.0**-self.g_bits, 2.0**-self.h_bits
-
-    def integers(self, g: Array, h: Array, module: Any) -> tuple[Array, ...]:
-        """(packed,) int64 or (g, h) int32 of gradients and hessians (n_outputs, n_rows)."""
-        scales = 2.0**self.g_bits, 2.0**self.h_bits
-        if self.packed:
-            return (np.stack([module.pack_scaled(*pair, *scales) for pair in zip(g, h, strict=True)]),)
-        return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
 
 
 @also_known(tree_names.ALIASES, tree_names.VALUES)
@@ -325,17 +299,17 @@ class Boosting(Algorithm):
         known = Range(facts.get("min", 0.0), facts.get("max", 0.0), raw_min, raw_max, gap_min, gap_max, most_rows)
         bounds = self.loss.bounds(known)
         if bounds is None:
-            return Quant(False, *(24 - _exponent(float(b)) for b in params["bound"]))
+            return Quant(False, *(24 - exponent(float(b)) for b in params["bound"]))
         most = facts["max_weight"] * max(self.scale_pos_weight, 1.0)
         packed = bounds.tight and most <= 4 * params["mean_weight"]
         bits = (15, 16) if packed else (24, 24)
-        return Quant(packed, bits[0] - _exponent(bounds.gradient * most), bits[1] - _exponent(bounds.hessian * most))
+        return Quant(packed, bits[0] - exponent(bounds.gradient * most), bits[1] - exponent(bounds.hessian * most))
 
     # ---- up
 
     def keeps(self, state: State) -> tuple[str, ...]:
         """Raw predictions: without them a job would replay every tree."""
-        return (_raw_name(state),)
+        return (raw_name(state),)
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no histograms."""
@@ -374,12 +348,12 @@ class Boosting(Algorithm):
         """A block on its way through the round."""
         return Rows(self, self.round_of(state), block)
 
-    def round_of(self, state: State) -> _Round:
+    def round_of(self, state: State) -> Round:
         """What all blocks of a round share; the last one is kept."""
         kept = self.__dict__.get("_kept")
         if kept is None or kept.state.params is not state.params:
-            kept = self.__dict__["_kept"] = _Round(state)
-        found: _Round = kept
+            kept = self.__dict__["_kept"] = Round(state)
+        found: Round = kept
         return found
 
     def measure(self, rows: Rows, into: Into) -> None:
@@ -423,7 +397,7 @@ class Boosting(Algorithm):
         columns = Columns(features.offsets, state["n_bins"][inside], state["categorical"][inside],
                           state["monotone"][inside])  # fmt: skip
         units = Quant(*state["quant"]).units
-        best = _module(state["kernels"]).best_splits(g, h, columns, nodes, self.rules, *units)
+        best = module_of(state["kernels"]).best_splits(g, h, columns, nodes, self.rules, *units)
         found = best._replace(feature=np.where(best.feature >= 0, best.feature + features.first, -1).astype(np.int32))
         sums = {"g": nodes.g, "h": nodes.h, "rows": rows}
         kept = {"g": g, "h": h, "rows": rows} if self._keeps(state, plan) else None
@@ -655,26 +629,12 @@ def _routes(tree: Mapping[str, Array]) -> dict[str, Array]:
     return {k: tree[k] for k in ("feature", "bin", "missing_left", "categories", "split", "left")}
 
 
-def _exponent(bound: float) -> int:
-    """The least e with ``bound <= 2**e``."""
-    fraction, exponent = math.frexp(max(bound, 2.0**-900))
-    return exponent - 1 if fraction == 0.5 else exponent
-
-
 def _sample(some: Array, share: float, seed: int, step: int) -> Array:
     """A share of the columns, at least one, in order."""
     if share >= 1.0:
         return some
     n = max(1, round(share * len(some)))
     return np.sort(some[np.argsort(rng(seed, step, some.astype(np.uint64)), kind="stable")[:n]])
-
-
-def _module(kernels: str) -> Any:
-    if kernels == "fast":
-        from mrml.kernels import trees_fast
-
-        return trees_fast
-    return kernel
 
 
 def _kernels(wanted: str) -> str:
@@ -684,197 +644,5 @@ def _kernels(wanted: str) -> str:
         raise ConfigError("algorithm, kernels", "fast needs numba", "install mrml[fast] or use kernels: numpy")
     if not there or wanted == "numpy":
         return "numpy"
-    _module("fast").prewarm()
+    module_of("fast").prewarm()
     return "fast"
-
-
-def _raw_name(state: State) -> str:
-    return f"raw.{state['memo']}"
-
-
-class _Round:
-    """What all blocks of a round share: how rows move, and which nodes are looked at."""
-
-    def __init__(self, state: State) -> None:
-        self.state, self.growing = state, state["growing"]
-        self.kernel = _module(state["kernels"])
-        self.iteration: int = state["iteration"]
-        self.blocks = hist.feature_blocks(state["n_bins"])
-        self.plan = hist.Plan.from_wire(state["plan"])
-        self.slots = [self.plan.slots(k, len(tree["feature"])) for k, tree in enumerate(self.growing)]
-
-    @cached_property
-    def grown(self) -> list[Array]:
-        """The nodes of the growing trees."""
-        return [growth.from_wire(tree, NODE) for tree in self.growing]
-
-    @cached_property
-    def steps(self) -> list[Step]:
-        """How rows move through the growing trees."""
-        return [_step(tree, self.state["n_bins"]) for tree in self.growing]
-
-    @cached_property
-    def last_steps(self) -> list[Step]:
-        """The same of the last iteration's trees as they were when they grew."""
-        return [_step(tree["nodes"], self.state["n_bins"]) for tree in self.state["last"]]
-
-    def finished(self, number: int) -> tuple[Step, Array]:
-        """How rows move through a finished tree, and the values of its nodes."""
-        if number not in self._finished:
-            sizes = self.state["sizes"]
-            start = int(sizes[:number].sum())
-            nodes = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
-            tree = growth.from_wire(nodes, TREE_NODE)
-            self._finished[number] = growth.step_of(tree, self.state["n_bins"]), tree["value"]
-        return self._finished[number]
-
-    @cached_property
-    def _finished(self) -> dict[int, tuple[Step, Array]]:
-        return {}
-
-
-class Rows:
-    """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
-
-    def __init__(self, algorithm: Boosting, round_: _Round, block: Block) -> None:
-        self.algorithm, self.round, self.state, self.block = algorithm, round_, round_.state, block
-        self.iteration, self.name = round_.iteration, round_.state["memo"]
-
-    def raw(self) -> Array:
-        """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
-        return self.block.memo(_raw_name(self.state), self.iteration, self._raw)["raw"]
-
-    def _raw(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-        base = self.state["base"]
-        if older is None:
-            raw = np.repeat(base[:, None], self.block.n_rows, axis=1)
-            if self.block.offset is not None:
-                raw += self.block.offset
-            done = 0
-        else:
-            raw, done = older[1]["raw"].copy(), older[0]
-        for iteration in range(done, self.iteration):
-            for output in range(len(base)):
-                self._add(iteration, output, raw[output])
-        return {"raw": raw}
-
-    def _add(self, iteration: int, output: int, raw: Array) -> None:
-        """Add one tree; of the last one, rows may still know their nodes."""
-        if iteration == self.iteration - 1:
-            found = self.block.store.get(f"nodes.{self.name}")
-            if found is not None and found[0] // MAX_NODES == iteration:
-                nodes = found[1]["nodes"][output].copy()
-                self.round.kernel.route(self.block.X, nodes, self.round.last_steps[output])
-                raw += self.state["last"][output]["values"][nodes]
-                return
-        step, values = self.round.finished(iteration * len(self.state["base"]) + output)
-        self.round.kernel.add_values(self.block.X, step, values, raw)
-
-    def gradients(self) -> tuple[Array, ...]:
-        """Integers (n_outputs, n_rows): packed, or gradients and hessians."""
-
-        def compute(older: Any) -> dict[str, Array]:
-            return self._evaluated()[1]
-
-        kept = self.block.memo(self._gradients, self._version, compute, volatile=True)
-        return tuple(kept[name] for name in sorted(kept))
-
-    def evaluate(self) -> tuple[float, Array | None]:
-        """The weighted sum of the losses, and extremes of gradients without bounds; gradients are kept."""
-        loss, gradients, extent = self._evaluated()
-        if self.block.part == "train":
-            self.block.store.put(self._gradients, self._version, gradients, volatile=True)
-        return loss, extent
-
-    def sum_weight(self) -> float:
-        """What the loss is divided by: rows or their weights; of groups, each by the mean of its rows."""
-        weight = self.block.weight
-        if self.starts is None:
-            return float(self.block.n_rows) if weight is None else float(weight.sum())
-        return float((self.share if weight is None else weight * self.share).sum())
-
-    @cached_property
-    def starts(self) -> Array | None:
-        """(n_groups,) int64: first rows of groups, where the objective ranks."""
-        return group_starts(self.block) if self.algorithm.loss.grouped else None
-
-    @property
-    def share(self) -> Array:
-        """(n_rows,) float64: 1 over the rows of the group."""
-        assert self.starts is not None
-        sizes = sizes_of(self.starts, self.block.n_rows)
-        return np.repeat(1.0 / sizes, sizes)
-
-    @property
-    def _gradients(self) -> str:
-        return f"gradients.{self.name}"
-
-    @property
-    def _version(self) -> int:
-        """Of gradients: rises with every iteration, and where the first round of one is repeated."""
-        return int(self.iteration + self.state["repeated"])
-
-    def _evaluated(self) -> tuple[float, dict[str, Array], Array | None]:
-        """Loss, integers and extremes, by runs of rows that stay in cache: 25 ns a row where blocks take 50."""
-        quant, block, raw, loss = Quant(*self.state["quant"]), self.block, self.raw(), self.algorithm.loss
-        assert isinstance(block.y, np.ndarray)
-        whole = self.starts is not None or isinstance(loss, CustomObjective)
-        total, parts, extent = 0.0, [], None
-        weights = self.weight()
-        for start in range(0, block.n_rows, block.n_rows if whole else _CHUNK_ROWS):
-            rows = slice(start, start + (block.n_rows if whole else _CHUNK_ROWS))
-            values, g, h = self._rows_of(block.y[rows], raw[:, rows])
-            total += float(values.sum() if block.weight is None else (values * block.weight[rows]).sum())
-            if weights is not None:
-                g, h = g * weights[rows], h * weights[rows]
-            if isinstance(loss, CustomObjective):
-                extent = np.array([np.abs(g).max(), h.max()])
-                g, h = (np.clip(a, -b, b) for a, b in zip((g, h), self.state["bound"] * 2, strict=True))
-            parts.append(quant.integers(g, h, self.round.kernel))
-        arrays = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
-        return total, {f"q{i}": a for i, a in enumerate(arrays)}, extent
-
-    def _rows_of(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
-        """Losses (or what the metric counts), gradients and hessians of a run of rows."""
-        loss, metric = self.algorithm.loss, self.algorithm.metric
-        if self.starts is not None:
-            values, g, h = loss.evaluate_groups(y, raw, self.starts)
-            values = values * self.share
-        elif isinstance(loss, CustomObjective):
-            values, (g, h) = loss.values(y, raw), loss.weighted(y, raw, self.block.weight)
-        else:
-            values, g, h = loss.evaluate(y, raw)
-        return values if metric == "loss" else metric_rows(metric, loss, y, raw), g, h
-
-    def weight(self) -> Array | None:
-        """(n_rows,) float64, or None: what gradients are multiplied with, 0 where the tree does not see a row."""
-        block, algorithm = self.block, self.algorithm
-        weight = None if isinstance(algorithm.loss, CustomObjective) else block.weight
-        if algorithm.scale_pos_weight != 1.0 and algorithm.objective == "logistic":
-            scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
-            weight = scale if weight is None else weight * scale
-        if algorithm.subsample < 1.0:
-            drawn = rng(algorithm.seed, DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
-            weight = drawn.astype(np.float64) if weight is None else weight * drawn
-        return weight
-
-    def nodes(self) -> Array:
-        """(n_outputs, n_rows) uint16: the node of every growing tree that each row is in."""
-        version = self.iteration * MAX_NODES + self.state["step"]
-
-        def compute(older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-            if older is not None and older[0] // MAX_NODES == self.iteration:
-                nodes = older[1]["nodes"].copy()
-            else:
-                nodes = np.zeros((len(self.round.growing), self.block.n_rows), np.uint16)
-            for at, step in zip(nodes, self.round.steps, strict=True):
-                if step.feature[0] >= 0:
-                    self.round.kernel.route(self.block.X, at, step)
-            return {"nodes": nodes}
-
-        return self.block.memo(f"nodes.{self.name}", version, compute, volatile=True)["nodes"]
-
-
-def _step(tree: Mapping[str, Array], n_bins: Array) -> Step:
-    feature = np.where(tree["split"] == 1, tree["feature"], -1)
-    return kernel.step_of(feature, tree["left"], tree["bin"], tree["missing_left"], tree["categories"], n_bins)

@@ -17,7 +17,8 @@ import numpy as np
 
 from mrml.algorithm import State, Value
 from mrml.algorithms import growth, tree_names
-from mrml.algorithms.boosting import DRAW_ROWS, Boosting, Quant, Rows
+from mrml.algorithms.boosting import Boosting
+from mrml.algorithms.boosting_rows import DRAW_ROWS, Quant, Rows
 from mrml.algorithms.growth import TREE_NODE
 from mrml.data.block import Array, Block
 from mrml.kernels.random import rng
