@@ -1,6 +1,6 @@
 """Speed beside the peers, in the same run: each measurement is a process of its own, ours and theirs in turns.
 
-    MRML_BENCH_DATA=DIR python benchmarks/peers.py [newton] [lbfgs] [kmeans] [kmeans-numpy] [streaming] [--repeat 3]
+    MRML_BENCH_DATA=DIR python benchmarks/peers.py [newton] [lbfgs] [kmeans] ... [--repeat 3]
 
 DIR holds ``d1`` (2,000,000 x 28 float32, binary) and ``d3`` (1,000,000 x 64, k = 50) as Parquet parts.  Start of the
 process and imports are left out on both sides; ours includes starting the workers and writing checkpoints.
@@ -29,6 +29,10 @@ BARS: dict[str, tuple[str, str, float]] = {
     "kmeans": ("mrml_kmeans_fast", "sklearn_kmeans", 0.9),
     "kmeans-numpy": ("mrml_kmeans_numpy", "sklearn_kmeans", 1.6),
     "streaming": ("mrml_streaming", "mrjob_by_hand", 1.2),
+    "boosting": ("mrml_boosting", "xgboost_hist", 1.2),
+    "leafwise": ("mrml_leafwise", "lightgbm_leaves", 1.2),
+    "forest": ("mrml_forest", "sklearn_forest", 0.3),
+    "scoring": ("mrml_scoring", "xgboost_scoring", 1.5),
 }
 
 
@@ -147,8 +151,10 @@ def main() -> None:
     parser.add_argument("--one")
     args = parser.parse_args()
     if args.one:
-        function: Callable[[], dict[str, Any]] = globals()[args.one]
-        print(json.dumps(function()))
+        from benchmarks import trees
+
+        here: Callable[[], dict[str, Any]] | None = globals().get(args.one)
+        print(json.dumps(here() if here else getattr(trees, args.one)(DATA)))
         return
     summary = {}
     for bar in args.bars:
