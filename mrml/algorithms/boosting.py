@@ -143,6 +143,11 @@ class Boosting(Algorithm):
         return starting_point(self.init_model, self.objective) if self.init_model else None
 
     @property
+    def loss_is_logistic(self) -> bool:
+        """Whether what is descended and what is told are both the logistic loss."""
+        return self.objective == "logistic" and self.metric == "loss"
+
+    @property
     def leafwise(self) -> bool:
         """Whether leaves are split best first."""
         return self.growth == "leafwise"
@@ -312,8 +317,11 @@ class Boosting(Algorithm):
         return (raw_name(state),)
 
     def broadcast(self, state: State) -> State:
-        """Map tasks need no histograms."""
-        return State({**state.params, "parents": {}}, state.round, state.stop, state.converged)
+        """Map tasks need no histograms, and of finished trees only how rows move through them."""
+        trees = {k: v for k, v in state["trees"].items() if k not in ("gain", "cover", "rows")}
+        if not trees["categories"].any():
+            del trees["categories"]
+        return State({**state.params, "parents": {}, "trees": trees}, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:
         if key in ("train", "valid"):
@@ -364,7 +372,7 @@ class Boosting(Algorithm):
         sums.add(loss=loss, weight=rows.sum_weight())
         if extent is not None and block.part == "train":
             into["extent"].merge(Extremes([0.0, 0.0], extent))
-        if block.part == "train":
+        if block.part == "train" and not Quant(*rows.state["quant"]).packed:  # else the loss bounds its gradients
             raw = rows.raw()
             assert isinstance(block.y, np.ndarray)
             both = raw, self.loss.gap(block.y, raw)

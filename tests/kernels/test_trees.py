@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrml.algorithms.objectives import OBJECTIVES
 from mrml.kernels import trees
 
 fast = pytest.importorskip("mrml.kernels.trees_fast", reason="the extra `fast` is not installed")
@@ -180,3 +181,16 @@ def test_both_kernels_bin_alike_and_a_value_goes_right_of_the_edge_it_equals(see
     np.testing.assert_array_equal(one, other)
     for value, code in zip(x[:, 0], one[:, 0], strict=True):
         assert code == (n_edges + 1 if np.isnan(value) else (edges[0, :n_edges] <= value).sum())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 9000), st.booleans())
+def test_the_fused_logistic_pass_gives_the_integers_of_the_loss(seed: int, n: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    raw, y = rng.normal(0, 6, n), rng.integers(0, 2, n).astype(float)
+    weights = rng.uniform(0.1, 1.0, n) if weighted else np.empty(0)
+    w = weights if weighted else np.ones(n)
+    values, g, h = OBJECTIVES["logistic"]().evaluate(y, raw[None])
+    loss, packed = fast.logistic(y, raw, weights, weights, 2.0**15, 2.0**18)
+    np.testing.assert_array_equal(packed, trees.pack_scaled(g[0] * w, h[0] * w, 2.0**15, 2.0**18))
+    assert loss == pytest.approx((values * w).sum(), rel=1e-12)
