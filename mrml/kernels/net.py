@@ -190,12 +190,12 @@ class Net:
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """Where every parameter lies: dense slots first, empty ones left out."""
+        """Where every parameter lies: dense slots first, empty ones but for weights left out."""
         slots: list[Slot] = []
         offset = 0
         for sparse, shapes in ((False, self._dense()), (True, self._sparse())):
             for name, shape in shapes:
-                if math.prod(shape):
+                if math.prod(shape) or name.endswith("weight"):
                     slots.append(Slot(name, shape, offset, sparse))
                     offset += slots[-1].size
         return tuple(slots)
@@ -303,7 +303,7 @@ def _uniform(seed: int, slot: Slot, step: int) -> Array:
     starts = range(slot.offset, slot.offset + slot.size, _DRAWS)
     stop = slot.offset + slot.size
     draws = [rng(seed, step, np.arange(at, min(at + _DRAWS, stop), dtype=np.uint64)) for at in starts]
-    return np.concatenate(draws)
+    return np.concatenate([np.empty(0), *draws])
 
 
 def _normal(seed: int, slot: Slot) -> Array:

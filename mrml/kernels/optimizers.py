@@ -27,6 +27,8 @@ import numpy as np
 from mrml.errors import ConfigError
 from mrml.kernels.net import Array, Gradient
 
+#: parameters moved at a time: what a step reads and writes stays in a core's L2
+PIECE = 1 << 14
 #: optimizer -> vectors of the length of the parameters that it keeps
 STATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "adagrad": 1, "adam": 2, "adamw": 2}
 
@@ -70,16 +72,18 @@ class Optimizer:
         The gradient's arrays are overwritten.
         """
         self._clip(gradient)
-        n_dense = len(gradient.dense)
-        self._move(params[:n_dense], gradient.dense, state[:, :n_dense], t, learning_rate)
-        for slot, rows, values in gradient.sparse:
-            table = slot.view(params)
-            own = [slot.view(vector) for vector in state]
-            part, kept = table[rows], np.stack([s[rows] for s in own]) if own else state[:, :0]
-            self._move(part, values, kept, t, learning_rate)
-            table[rows] = part
-            for s, changed in zip(own, kept, strict=True):
-                s[rows] = changed
+        for at in range(0, len(gradient.dense), PIECE):
+            part = slice(at, min(at + PIECE, len(gradient.dense)))
+            self._move(params[part], gradient.dense[part], state[:, part], t, learning_rate)
+        for slot, every, values in gradient.sparse:
+            table, kept = slot.view(params), state[:, slot.offset : slot.offset + slot.size]
+            kept = kept.reshape(len(state), *slot.shape)
+            some = max(1, PIECE // slot.shape[1])
+            for at in range(0, len(every), some):
+                rows = every[at : at + some]
+                p, s = table[rows], kept[:, rows]
+                self._move(p, values[at : at + some], s, t, learning_rate)
+                table[rows], kept[:, rows] = p, s
 
     def _clip(self, gradient: Gradient) -> None:
         """Scale a gradient down to ``clip_norm`` as torch.nn.utils.clip_grad_norm_ does."""
