@@ -25,6 +25,10 @@ TABLE: dict[str, Entry] = {
     "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
     "boosting": Entry("mrml.algorithms.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
     "forest": Entry("mrml.algorithms.forest:Forest", "random forest: numbers or classes by the mean of many trees"),
+    "mlp": Entry("mrml.algorithms.mlp:MLP", "neural network by SGD: local steps and averaged rounds"),
+    "factorization-machine": Entry(
+        "mrml.algorithms.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
+    ),
     "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
 }
 
