@@ -44,8 +44,6 @@ EPSILON = 1e-5
 MOMENTUM = 0.1
 #: standard deviation of embeddings and of factors at the start: small beside standardised columns
 EMBEDDING_SCALE, FACTOR_SCALE = 0.05, 0.01
-#: Glorot-like gain of an output layer and of tanh, He's of the rectifiers
-_RECTIFIERS = ("relu", "gelu")
 #: the ``step`` of the initial draws; batches count theirs from 0
 _UNIFORM, _ANGLE = -1, -2
 _DRAWS = 1 << 20
@@ -261,10 +259,9 @@ class Net:
     def init(self, seed: int, bias: Sequence[float] = ()) -> Array:
         """The first parameters (n_params,) float32; a parameter's draw depends on seed and its index alone.
 
-        Weights are uniform within +-sqrt(6 / n_in) before relu and gelu (He et al., "Delving Deep into Rectifiers",
-        2015, eq. 10, as a uniform of that variance), +-sqrt(6 / (n_in + n_out)) before tanh and in the output
-        (Glorot and Bengio, 2010, eq. 16); embeddings and factors normal with a deviation of EMBEDDING_SCALE and
-        FACTOR_SCALE; scales 1; the wide part, biases and shifts 0, but for ``bias`` (n_outputs,), the output's.
+        Weights are uniform within +-sqrt(6 / (n_in + n_out)) (Glorot and Bengio, 2010, eq. 16), as scikit-learn's and
+        Keras' are; embeddings and factors normal with a deviation of EMBEDDING_SCALE and FACTOR_SCALE; scales 1; the
+        wide part, biases and shifts 0, but for ``bias`` (n_outputs,), the output's.
         """
         params = np.zeros(self.n_params, np.float32)
         for slot in self.slots:
@@ -285,8 +282,7 @@ class Net:
         n_in, n_out = slot.shape
         if slot.name.startswith("hidden.0."):
             n_in = self.n_inputs + (0 if self.sparse_dim else self.n_sparse)
-        rectified = slot.name.startswith("hidden") and self.activation in _RECTIFIERS
-        return math.sqrt(6.0 / (n_in if rectified else n_in + n_out))
+        return math.sqrt(6.0 / (n_in + n_out))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
