@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from mrml.kernels.net import MOMENTUM, Inputs, Net, SparseRows, update_buffers
 from mrml.kernels.net_layers import Draws, Work, kept_units
 from mrml.kernels.net_numpy import chunk_rows, gradient, predict, standardised
+from mrml.kernels.random import GOLDEN, bits, mix
 from mrml.losses import LOSSES, half_squared_error, logistic, softmax
 from tests.kernels.nets import Array, compute, csr_rows, differences, make_batch, perturbed, whole
 
@@ -229,6 +230,16 @@ def test_what_dropout_keeps_of_a_row_does_not_depend_on_its_batch(
     every = kept_units(Draws(1, step, keys), layer, 13, 0.3)
     assert np.array_equal(kept_units(Draws(1, step, keys[take]), layer, 13, 0.3), every[take])
     assert np.array_equal(kept_units(Draws(1, step, keys[take]), layer, 5, 0.3), every[take, :5])
+
+
+def test_what_dropout_keeps_is_the_formula_in_python_integers() -> None:
+    keys = np.array([3, 2**63 + 1], np.uint64)
+    found = kept_units(Draws(11, 5, keys), 2, 7, 0.4)
+    for row, key in enumerate(keys.tolist()):
+        state = int(bits(11, 5, np.array([key], np.uint64))[0])
+        for unit in range(7):
+            word = mix(state + (2 * 2**24 + unit // 4 + 1) * GOLDEN)
+            assert found[row, unit] == ((word >> 16 * (unit % 4)) % 2**16 >= round(0.4 * 2**16))
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
