@@ -69,21 +69,25 @@ class Optimizer:
     def step(self, params: Array, gradient: Gradient, state: Array, t: int, learning_rate: float) -> None:
         """Move ``params`` (n_params,) and ``state`` (k, n_params) in place, by the mean gradient of step t >= 1.
 
-        The gradient's arrays are overwritten.
+        The gradient's arrays are overwritten.  What overflows is inf or NaN, and no warning.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._step(params, gradient, state, t, learning_rate)
+
+    def _step(self, params: Array, gradient: Gradient, state: Array, t: int, learning_rate: float) -> None:
         self._clip(gradient)
         for at in range(0, len(gradient.dense), PIECE):
             part = slice(at, min(at + PIECE, len(gradient.dense)))
             self._move(params[part], gradient.dense[part], state[:, part], t, learning_rate)
         for slot, every, values in gradient.sparse:
-            table, kept = slot.view(params), state[:, slot.offset : slot.offset + slot.size]
-            kept = kept.reshape(len(state), *slot.shape)
+            tables = [slot.view(vector) for vector in (params, *state)]
             some = max(1, PIECE // slot.shape[1])
             for at in range(0, len(every), some):
                 rows = every[at : at + some]
-                p, s = table[rows], kept[:, rows]
-                self._move(p, values[at : at + some], s, t, learning_rate)
-                table[rows], kept[:, rows] = p, s
+                own = np.stack([np.take(table, rows, axis=0) for table in tables])
+                self._move(own[0], values[at : at + some], own[1:], t, learning_rate)
+                for table, moved in zip(tables, own, strict=True):
+                    table[rows] = moved
 
     def _clip(self, gradient: Gradient) -> None:
         """Scale a gradient down to ``clip_norm`` as torch.nn.utils.clip_grad_norm_ does."""
