@@ -25,7 +25,7 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
     expected = pipeline.expected_rounds()
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
-    on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
+    on_yarn = config.engine.on_yarn
     return {
         "config": dataclasses.asdict(config),
         "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import mrml
+from mrml import runs
 from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
@@ -145,9 +146,10 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
-        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
-        if directory.replaced:
-            engine.discard(directory.replaced)
+        directory = RunDirectory(config.output, identity, config.resume, config.overwrite, runs.abandon)
+        held.enter_context(directory)
+        if directory.resumed and not config.engine.on_yarn:
+            runs.abandon(directory.id)
         engine.attach(directory.id)
         progress.start(plan_of(config, dataset, pipeline, engine))
         watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)

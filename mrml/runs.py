@@ -146,6 +146,29 @@ def end(run: Run, jobs: ResourceManager | None) -> dict[str, Any]:
     return {"run": run.id, "driver": driver, "jobs": left}
 
 
+def abandon(run_id: str) -> None:
+    """End the jobs of a run that goes on without them or not at all, and remove what they staged.
+
+    Nothing happens where no cluster is configured.  EngineError when a job does not end.
+    """
+    jobs, tag = manager(), RUN_TAG + run_id
+    if jobs is None:
+        return
+    if end_clients(tag):
+        time.sleep(POLL_S)  # what a client asked for with its last breath appears a moment later
+    known, until = jobs.by_tag(tag), time.monotonic() + GRACE_S
+    while left := [a for a in jobs.by_tag(tag) if not a.ended]:
+        if time.monotonic() > until:
+            finding = f"a job of the run before this one, did not end within {GRACE_S:.0f} s"
+            raise EngineError(left[0].id, finding, f"end it: yarn application -kill {left[0].id}")
+        for app in left:
+            log.info("%s, round %s of the run before this one, is ended", app.id, app.round)
+            jobs.kill(app.id)
+        time.sleep(POLL_S)
+    if known:
+        Folder(f"{home(configuration())}/{tag}").remove()
+
+
 class Leftover(NamedTuple):
     """Something that a run left behind: where, how old in seconds, and what it was."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mrml.engines.client import Client
 from mrml.engines.streaming import JobFailed
-from mrml.engines.yarn import Application
+from mrml.engines.yarn import WAITING, Application
 from mrml.errors import EngineError
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ SUBMIT_S, APPEAR_S = 180.0, 3.0
 PATIENCE_S = 120.0
 #: how often a waiting round says what it waits for
 TELL_S = 30.0
+#: YARN's own word on why it waits
+_REASON = re.compile(r"not yet activated\. (.*?)\.?\s+Details")
+_REMEDY = (
+    "wait for others to end, ask less (--memory-mb; -D yarn.app.mapreduce.am.resource.mb=N), or take another --queue"
+)
 
 
 class Following:
@@ -71,19 +78,22 @@ class Following:
 
     def _check(self, now: float) -> None:
         """Raise when there is nothing to wait for any more."""
-        waits = self.app is None or self.app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED")
+        launched = self.app is not None and self.app.state not in WAITING
         queue = f"queue {self.app.queue}" if self.app else "the queue"
         if self.app is None and self.client is not None:
             self._check_client(self.client, now)
         if now - self.began > self.engine.round_timeout_s:
             finding = f"took longer than {self.engine.round_timeout_s:.0f} s"
             raise EngineError(self.app.id if self.app else "the job", finding, "raise --round-timeout-s")
-        if waits and now - self.began > self.engine.max_wait_s:
+        if not launched and now - self.began > self.engine.max_wait_s:
             finding = f"waited {self.engine.max_wait_s:.0f} s and got no room"
             raise EngineError(queue, finding, "raise --max-wait-s, or take another queue")
-        if self.app is not None and waits and now - self.told > TELL_S:
+        if self.app is None or not self.app.waits:
             self.told = now
-            self._tell(self.app)
+        elif now - self.told > TELL_S:
+            self.told = now
+            with suppress(EngineError):  # it may be away for a moment
+                self._tell(self.app)
 
     def _check_client(self, client: Client, now: float) -> None:
         """A client that ended without a job, or does not come to submit one."""
@@ -95,6 +105,9 @@ class Following:
             raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
 
     def _tell(self, app: Application) -> None:
-        m = self.engine.resource_manager.metrics()
-        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores free"
-        log.info("%s waits in queue %s; %s; ask for less memory, or take another queue", app.id, app.queue, free)
+        m, a = self.engine.resource_manager.metrics(), app.asked
+        asked = f"{a.containers} container{'s' * (a.containers != 1)} of {a.memory_mb} MB and {a.cores} cores together"
+        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores are free in the cluster"
+        reason = _REASON.search(app.diagnostics)
+        why = f" ({reason[1]})" if reason else ""
+        log.info("%s waits in queue %s: it asks %s, and %s%s; %s", app.id, app.queue, asked, free, why, _REMEDY)

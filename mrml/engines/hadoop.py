@@ -38,7 +38,7 @@ from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
 from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import RUN_TAG, ResourceManager, configuration, expect_namenode, home
+from mrml.engines.yarn import RUN_TAG, ResourceManager, configuration, expect_namenode, expect_resourcemanager, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
 from mrml.fs import filesystem
@@ -51,8 +51,6 @@ CLIENT_GRACE_S = 8.0
 
 #: survive a lost node in seconds rather than minutes; speculation pays where nodes differ, and is harmless if forced on
 JOBCONF = {
-    "stream.map.input.ignoreKey": "true",
-    "mapreduce.input.lineinputformat.linespermap": "1",
     "mapreduce.map.speculative": "false",
     "mapreduce.reduce.speculative": "false",
     "yarn.client.nodemanager-connect.max-wait-ms": "5000",
@@ -108,6 +106,7 @@ class HadoopEngine(StreamingEngine):
         self._home = home(self.keys)
         expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
         self.resource_manager.metrics()  # says at once when it is not there
+        expect_resourcemanager(self.keys)
         self.environment = shipped(environment, self._home) if environment else None
         self.fs = filesystem(self._home)[0]
         self._staged: dict[str, str] = {}
@@ -125,13 +124,6 @@ class HadoopEngine(StreamingEngine):
         """Take the jobs and the staging folder of a run, whoever began it."""
         self.run_id, self._alone = RUN_TAG + run_id, False
         self.staging = f"{self._home}/{self.run_id}"
-
-    def discard(self, run_id: str) -> None:
-        """Its jobs end, its staging folder goes; a driver that ended in order left neither."""
-        staging = f"{self._home}/mrml-{run_id}"
-        if self.fs.exists(staging):
-            self.kill(RUN_TAG + run_id)
-            self.fs.rm(staging, recursive=True)
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self._round, self._fed = str(state.round), self._feed(dataset)
@@ -326,7 +318,7 @@ class HadoopEngine(StreamingEngine):
                 raise JobFailed(f"{app.id}, in uber mode: {app.diagnostics[:300].strip()}")
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
-            raise why(app, self.history)
+            raise why(app, self.history, self.keys.get("yarn.log-aggregation-enable") == "true")
 
     def kill(self, tag: str) -> None:
         """End whatever runs under a tag: the client here and the application there."""

@@ -129,10 +129,22 @@ def merged_hosts(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -
     return {p: sorted({*one.get(p, ()), *other.get(p, ())})[:MOST_HOSTS] for p in prints}
 
 
+@contextlib.contextmanager
+def working_on(block: Block) -> Iterator[None]:
+    """An exception remembers the block that it came of, for :func:`task_error`."""
+    try:
+        yield
+    except Exception as error:
+        error.mrml_block = f"file {block.file}, block {block.index}"  # type: ignore[attr-defined]
+        raise
+
+
 def task_error(error: Exception, place: str) -> MrmlError:
     """What the driver raises for an error in a task: ours as it is, any other as TaskFailed with its traceback."""
     if isinstance(error, MrmlError):
         return error
+    if block := getattr(error, "mrml_block", ""):
+        place = f"{place}, {block}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     finding = f"{said}, at {os.path.basename(last.filename)} line {last.lineno}"
@@ -218,7 +230,8 @@ def _map_blocks(algorithm: Algorithm, state: State, source: Iterable[Block], sin
             file, first, held = block.file, block.index, 0
         report.see(block)
         into = Into(lambda key: algorithm.statistic(state, key), kept)
-        algorithm.map(state, block, into)
+        with working_on(block):
+            algorithm.map(state, block, into)
         for key, statistic in into.fresh.items():
             partials.setdefault(key, Partial(file, first)).push(block.index, statistic)
         held = sum(s.n_bytes() for s in kept.values())
