@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,20 +18,6 @@ from .conftest import CACHE, JOB_LIMIT_S, Run, fresh
 
 pytestmark = pytest.mark.hadoop
 N_LINES = 200_000
-
-COUNT = """
-from mrjob.job import MRJob
-
-class Count(MRJob):
-    def mapper(self, _, line):
-        yield len(line), 1
-
-    def reducer(self, key, values):
-        yield key, sum(values)
-
-if __name__ == "__main__":
-    Count.run()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +73,6 @@ def test_a_streaming_job_runs_over_it(run: Run, numbers: str) -> None:
     run("mapred", "streaming", *options, "-input", numbers, "-output", "/lines", "-mapper", "cat", "-reducer", "wc -l")
     assert run("hadoop", "fs", "-cat", "/lines/part-*").strip() == str(N_LINES)
     run("hadoop", "fs", "-rm", "-r", "/lines")
-
-
-def test_mrjob_runs_over_it_knowing_the_environment_only(run: Run, numbers: str, tmp_path: Path) -> None:
-    (tmp_path / "count.py").write_text(COUNT)
-    job = [sys.executable, str(tmp_path / "count.py"), "-r", "hadoop", "--no-conf", "--no-bootstrap-mrjob"]
-    out = run(*job, "--python-bin", sys.executable, f"hdfs://{numbers}")
-    assert sorted(out.split()) == sorted(["1", "10", "2", "90", "3", "900", "4", "9000", "5", "90000", "6", "100000"])
 
 
 def test_what_is_on_a_lost_node_is_read_from_the_other_and_the_node_comes_back(
