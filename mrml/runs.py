@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from mrml.driver import Checkpoint
 from mrml.engines.client import end_clients
 from mrml.engines.lease import fence, holder, runs_here
+from mrml.engines.probe import PROBE
 from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import ASIDE, Folder
@@ -99,6 +100,8 @@ def known(jobs: ResourceManager) -> list[Run]:
     """The runs of this user whose jobs the ResourceManager remembers, the newest first."""
     by_run: dict[str, list[Application]] = {}
     for app in jobs.of_user(getpass.getuser()):
+        if app.run.startswith(PROBE):
+            continue
         by_run.setdefault(app.run, []).append(app)
     return [_by_jobs(run_id, apps) for run_id, apps in by_run.items()]
 

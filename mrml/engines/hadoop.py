@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import logging
 import shutil
 import sys
@@ -259,13 +258,10 @@ class HadoopEngine(StreamingEngine):
                 self.resource_manager.kill(app.id)
 
     def _submitted(self, tag: str, args: list[str]) -> str:
-        from mrml.engines.streaming_job import RoundJob
-
         attempt = f"{tag}.{uuid.uuid4().hex[:6]}"
         output = f"{self.staging}/out-{attempt}"
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
-        with job.make_runner() as runner:
+        words = [*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args]
+        with self._runner(words) as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
             client = Client(runner, attempt)
             self._clients.append(client)

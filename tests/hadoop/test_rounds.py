@@ -107,7 +107,7 @@ def last_job(cluster: Cluster) -> dict[str, str]:
             r"split \d+, p1.csv, block 3 on \S+:\d+ \(container_\w+\): ZeroDivisionError: a value, at exercise.py line "
             r"\d+; the whole log: curl http\S+/stderr",
         ),
-        ("reduce ours", {}, InputError, "cannot be reduced"),
+        ("reduce ours", {"uber": "always"}, InputError, "cannot be reduced"),
         ("", {"queue": "nowhere"}, EngineError, "unknown queue: nowhere"),
         (
             "",
