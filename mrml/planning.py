@@ -13,8 +13,8 @@ from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
 
-#: of a job of nothing on a YARN of this machine, submission to the end; uber mode saves 3 of them
-JOB_SECONDS = 9.5
+#: of a job of nothing on a YARN of this machine, submission to the end: in containers, and in uber mode
+JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
 
 
 def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engine | None = None) -> dict[str, Any]:
@@ -39,15 +39,17 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
-        **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
-        **(_jobs_plan(expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
+        **(_yarn_plan(config, dataset, workers, expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
 
 
-def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
-    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults."""
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int, n_jobs: int, advice: str) -> dict[str, Any]:
+    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults.
+
+    And what it costs that every round is a job, before anything is computed.
+    """
     from mrml.engines.feed import Feed
     from mrml.engines.uber import decide
     from mrml.engines.yarn import configuration
@@ -58,11 +60,11 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, A
     feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
     n_splits = feed.n_splits if feed else 1
     uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
-    return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
-
-
-def _jobs_plan(n_jobs: int, advice: str) -> dict[str, Any]:
-    """What it costs that every round is a job, before anything is computed."""
-    minutes = n_jobs * JOB_SECONDS / 60
-    told = f"at most {n_jobs:,} jobs at about {JOB_SECONDS} s each: {minutes:,.0f} minutes before any computing"
-    return {"jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}
+    seconds = UBER_SECONDS if uber else JOB_SECONDS
+    minutes = n_jobs * seconds / 60
+    return {
+        "feed": str(feed) if feed else "tasks read their blocks from HDFS",
+        "a round runs": uber.reason,
+        "jobs": f"at most {n_jobs:,} jobs at about {seconds} s each: {minutes:,.0f} minutes before any computing",
+        **({"fewer jobs": advice} if advice and minutes > 10 else {}),
+    }
