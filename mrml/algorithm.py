@@ -5,6 +5,7 @@ key is reduced where it lands; the driver folds the values into the next State::
 
     init(schema) -> State
     map(state, block, into)                 into[key] is the Statistic to fill
+    map_shard(state, shard, into)           the same, of a run of Blocks whole, where ``reads`` asks for that
     reduce(state, key, statistic) -> value  default: the statistic
     update(state, values) -> State
     model(state, schema) -> Model
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mrml.data.block import Block
+from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError
 from mrml.model import Model
 from mrml.params import by_name, check, check_type, meant, once, unknown
@@ -64,12 +66,14 @@ class State:
 class Algorithm(ABC):
     """A frozen dataclass of hyperparameters with ``init``, ``map``, ``update``, ``model``."""
 
-    #: what the target must be: "none", "numeric", "binary", "classes"
+    #: what the target must be: "none", "numeric", "binary", "classes", or "auto", which design "codes" looks up
     target: ClassVar[str] = "none"
     #: True when ``map`` standardises by itself (``block.standardised()``); otherwise ``block.X``
     #: already is standardised where the configuration asks for it
     lazy: ClassVar[bool] = False
-    #: what ``block.X`` holds: "matrix", numbers; or "bins", uint8 codes of at most ``max_bin`` bins a column
+    #: what ``block.X`` holds: "matrix", numbers; "columns", the same, with facts of the target in the design; "bins",
+    #: uint8 codes of at most ``max_bin`` bins a column; or "codes", the numeric columns, with the codes of the
+    #: categorical ones in ``block.coded`` and the facts
     design: ClassVar[str] = "matrix"
     #: whether rows are judged within the groups of the group column
     grouped: bool = False
@@ -91,6 +95,14 @@ class Algorithm(ABC):
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
+
+    def reads(self, state: State) -> Reads:
+        """What the next round needs: by default every Block, one by one."""
+        return Reads()
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        """Fill the statistics of a whole shard, in the rounds that read shards."""
+        raise NotImplementedError
 
     def keeps(self, state: State) -> tuple[str, ...]:
         """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
@@ -119,6 +131,10 @@ class Algorithm(ABC):
     def expected_rounds(self) -> int:
         """The most rounds it takes, for the plan and the ETA."""
         return 1
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        """The most rounds once more is known: the training rows, or a State."""
+        return self.expected_rounds()
 
     def progress(self, state: State) -> dict[str, float]:
         """Figures for the line a round, ``loss`` and ``step`` first."""

@@ -16,7 +16,7 @@ from mrml.errors import ConfigError, EngineError
 
 T = TypeVar("T")
 CONNECT_LIMIT_S = 8.0
-#: for the first answer: a NameNode that collects garbage may take seconds
+#: for the first answer, by each NameNode there is: one that collects garbage may take seconds
 FIRST_ANSWER_S = 20.0
 _RPC_PORT, _HTTP_PORT, _HTTPS_PORT = 8020, 9870, 9871
 _REMEDY = "check the address in the path and in HADOOP_CONF_DIR, and that the NameNode runs"
@@ -117,10 +117,11 @@ def await_any(connection: Connection) -> None:
 
 def await_answer(connection: Connection, ask: Callable[[], object]) -> None:
     """EngineError when whatever takes the connection says nothing; an answer of any kind is fine."""
+    limit_s = FIRST_ANSWER_S * len(connection.addresses)
     try:
-        limited(ask, limit_s=FIRST_ANSWER_S)
+        limited(ask, limit_s=limit_s)
     except TimeoutError as error:
-        said = f"it takes a connection and gives no answer for {FIRST_ANSWER_S:g} s"
+        said = f"it takes a connection and gives no answer for {limit_s:g} s"
         raise unreachable(connection, said) from error
     except OSError:
         return

@@ -22,7 +22,8 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.expected_rounds()
+    known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
+    expected = pipeline.rounds_in_all(None, known)
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
     on_yarn = config.engine.on_yarn

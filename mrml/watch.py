@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
 from mrml.config import DataConfig
+from mrml.data.shards import Reads
 from mrml.engines.base import Engine
 from mrml.engines.task import merged_hosts
 from mrml.errors import BadRows, EngineError
@@ -55,6 +56,7 @@ class Watch:
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
         self.rounds = self.n_bad = self.n_bytes_up = 0
+        self.reads = Reads()
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
 
@@ -62,16 +64,18 @@ class Watch:
         now = time.monotonic()
         report = self.engine.report
         seconds, self.last = now - self.last, now
-        self.rounds += 1
         self.n_bad = report.n_bad
-        self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
-                       "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                  "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
+            self.counts = counts
+        self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
         self.n_bytes_up += report.n_bytes_out
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
-        expected = self.algorithm.expected_rounds()
+        expected = self.algorithm.rounds_in_all(state, None)
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
         facts["seconds_in"] = rounded(phases)

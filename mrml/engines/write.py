@@ -92,7 +92,7 @@ def _write_blocks(model: Model, blocks: Iterator[Block], scoring: Scoring, numbe
     ):
         for block in itertools.chain([first], blocks):
             report.see(block)
-            with working_on(block):
+            with working_on(f"file {block.file}, block {block.index}"):
                 writer.write(_table(model, block, scoring))
 
 

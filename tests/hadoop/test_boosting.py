@@ -20,14 +20,14 @@ pytestmark = pytest.mark.hadoop
 
 
 @pytest.mark.parametrize(
-    ("growth", "depth", "uber", "kills"), [("depthwise", 3, "never", 1), ("leafwise", 2, "always", 0)]
+    ("growth", "trees", "uber", "kills"), [("depthwise", 2, "never", 1), ("leafwise", 1, "always", 0)]
 )
-def test_two_trees_are_those_of_the_inline_engine(
-    client: Cluster, tmp_path: Path, growth: str, depth: int, uber: str, kills: int
+def test_trees_of_depth_two_are_those_of_the_inline_engine(
+    client: Cluster, tmp_path: Path, growth: str, trees: int, uber: str, kills: int
 ) -> None:
     make_data(tmp_path)
     data = DataConfig(window_bytes=60_000, **{**MIXED, "data": (str(tmp_path / "numbers"),)})
-    params = {"objective": "logistic", "rounds": 2, "max_depth": depth, "growth": growth, "max_leaves": 2 * depth}
+    params = {"objective": "logistic", "rounds": trees, "max_depth": 2, "growth": growth, "max_leaves": 4}
     config = RunConfig("boosting", params, data, output="unused")
     dataset, pipeline = run.open_training(config, run.algorithm_of(config))
     with InlineEngine() as engine:
@@ -44,5 +44,5 @@ def test_two_trees_are_those_of_the_inline_engine(
     for killer in killers:
         killer.join()
     assert killed and kept == {"rows", "raw"}, "bins and raw predictions wait on HDFS for the next job"
-    assert state.round == 1 + 2 * depth
+    assert state.round == 1 + 2 * trees
     assert model_bytes(found, tmp_path / "model") == model_bytes(inline, tmp_path / "expected")

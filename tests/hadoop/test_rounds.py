@@ -103,7 +103,7 @@ def last_job(cluster: Cluster) -> dict[str, str]:
     ("fail", "options", "kind", "said"),
     [
         (
-            *("unexpected", {}, TaskFailed),
+            *("unexpected", {"uber": "always"}, TaskFailed),
             r"split \d+, p1.csv, block 3 on \S+:\d+ \(container_\w+\): ZeroDivisionError: a value, at exercise.py line "
             r"\d+; the whole log: curl http\S+/stderr",
         ),
@@ -138,8 +138,6 @@ def test_a_task_that_is_killed_is_named_with_its_host_and_log(client: Cluster, t
 def test_a_container_that_grows_beyond_its_memory_is_told_with_the_limit(client: Cluster, tmp_path: Path) -> None:
     (tmp_path / "meet").mkdir()
     grows = Faulty(n_rounds=1, folder=str(tmp_path / "meet"), deed="grow")
-    said = (
-        r"map task \d, attempt 0 on .* was killed for memory, above the physical limit: [\d.]+ GB of 768 MB .* used; "
-    )
+    said = r"map task \d, attempt 0 on .* was killed for memory, above the physical limit: .* of 768 MB .* used; "
     with pytest.raises(EngineError, match=said + r"give more: --memory-mb"):
         train(tmp_path, grows, jobconf=ONCE)
