@@ -80,11 +80,16 @@ class EngineConfig:
     vcores: int | None = param(None, "hadoop: cores of a task's container", low=1)
     priority: str | None = param(None, "hadoop: VERY_LOW, LOW, NORMAL, HIGH, VERY_HIGH or a whole number")
     jobconf: tuple[str, ...] = param((), "hadoop: a property of the jobs, KEY=VALUE; may be repeated (-D)", whole=True)
-    max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0)
+    max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0, aliases=("max_wait",))
     round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
     keytab: str | None = param(None, "Kerberos: keytab from which tickets are fetched while the run goes on")
     principal: str | None = param(None, "Kerberos: whose tickets, NAME@REALM")
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
+
+    @property
+    def on_yarn(self) -> bool:
+        """Whether rounds are jobs of a cluster."""
+        return self.engine == "streaming" and self.runner == "hadoop"
 
     def properties(self) -> dict[str, str]:
         """The properties of a job: what options have a name for, and ``jobconf``, which wins."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import queue
 import socket
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mrml import pin
 from mrml.errors import ConfigError, EngineError
 
+T = TypeVar("T")
 CONNECT_LIMIT_S = 8.0
+#: for the first answer, by each NameNode there is: one that collects garbage may take seconds
+FIRST_ANSWER_S = 20.0
 _RPC_PORT, _HTTP_PORT, _HTTPS_PORT = 8020, 9870, 9871
 _REMEDY = "check the address in the path and in HADOOP_CONF_DIR, and that the NameNode runs"
 
@@ -109,6 +115,39 @@ def await_any(connection: Connection) -> None:
     raise unreachable(connection, said)
 
 
+def await_answer(connection: Connection, ask: Callable[[], object]) -> None:
+    """EngineError when whatever takes the connection says nothing; an answer of any kind is fine."""
+    limit_s = FIRST_ANSWER_S * len(connection.addresses)
+    try:
+        limited(ask, limit_s=limit_s)
+    except TimeoutError as error:
+        said = f"it takes a connection and gives no answer for {limit_s:g} s"
+        raise unreachable(connection, said) from error
+    except OSError:
+        return
+
+
 def unreachable(connection: Connection, said: str) -> EngineError:
     """The NameNodes do not answer, or no more."""
     return EngineError(", ".join(connection.addresses), f"the NameNode cannot be reached: {said}", _REMEDY)
+
+
+def limited(call: Callable[..., T], *arguments: Any, limit_s: float) -> T:
+    """The result of a call; TimeoutError when it takes longer, and nobody waits for it any more."""
+    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((True, call(*arguments)))
+        except BaseException as error:  # also the library's panics
+            results.put((False, error))
+
+    threading.Thread(target=run, daemon=True, name="hdfs").start()
+    try:
+        done, value = results.get(timeout=limit_s)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {limit_s} s") from None
+    if done:
+        result: T = value
+        return result
+    raise value

@@ -16,8 +16,8 @@ only (package requests-kerberos), so tasks on a secure cluster want hdfs-native.
 ``--keytab FILE --principal NAME`` (:mod:`mrml.engines.ticket`), which holds one by kinit for the Java client too.
 
 **Time-outs.**  Before the first call, one of the NameNodes must take a TCP connection within CONNECT_LIMIT_S, because
-hdfs-native would try a refused port again for 175 s (measured, 0.14.7).  Each call then has CALL_LIMIT_S, enough for a
-failover.
+hdfs-native would try a refused port again for 175 s (measured, 0.14.7), and then answer a first question within
+FIRST_ANSWER_S.  Each call after that has CALL_LIMIT_S, enough for a failover.
 
 **Names** may hold any character but ``/``: nothing is unquoted, as in Hadoop's shell.
 """
@@ -38,7 +38,15 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 from mrml import pin
 from mrml.errors import ConfigError, EngineError
 from mrml.fs import Info
-from mrml.fs_address import Connection, await_any, conf_folder, configuration, rpc_addresses, web_addresses
+from mrml.fs_address import (
+    Connection,
+    await_answer,
+    await_any,
+    conf_folder,
+    configuration,
+    rpc_addresses,
+    web_addresses,
+)
 
 SCHEMES = ("hdfs", "viewfs", "webhdfs", "swebhdfs")
 CALL_LIMIT_S = 120.0
@@ -297,6 +305,8 @@ def _client(scheme: str, authority: str, pid: int, surroundings: tuple[str | Non
         connection = Connection(scheme, authority, web_addresses(scheme, authority, keys), keys, conf)
         await_any(connection)
         fs = _web()(connection)
+    if scheme != "viewfs":
+        await_answer(connection, lambda: fs.status("/"))
     log.info("%s is read and written through %s", connection, fs)
     return fs
 

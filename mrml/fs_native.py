@@ -9,16 +9,14 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import itertools
-import queue
 import re
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import hdfs_native
 
 from mrml.errors import EngineError
-from mrml.fs_address import Connection, unreachable
+from mrml.fs_address import Connection, limited, unreachable
 from mrml.fs_hdfs import CALL_LIMIT_S, Entry, HdfsFileSystem, remote_error
 
 T = TypeVar("T")
@@ -70,7 +68,7 @@ class NativeFileSystem(HdfsFileSystem):
     def _call(self, call: Callable[..., T], *arguments: Any) -> T:
         """A call with its limit and with our errors."""
         try:
-            return limited(call, *arguments)
+            return limited(call, *arguments, limit_s=CALL_LIMIT_S)
         except (FileNotFoundError, FileExistsError, IsADirectoryError) as error:
             raise remote_error(self.connection, _NAMES[type(error)], str(error)) from None
         except TimeoutError as error:
@@ -123,24 +121,3 @@ class NativeWriter(io.RawIOBase):
         if not self.closed:
             super().close()
             self._fs._call(self._file.close)
-
-
-def limited(call: Callable[..., T], *arguments: Any, limit_s: float = CALL_LIMIT_S) -> T:
-    """The result of a call; TimeoutError when it takes longer, and nobody waits for it any more."""
-    results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((True, call(*arguments)))
-        except BaseException as error:  # also the library's panics
-            results.put((False, error))
-
-    threading.Thread(target=run, daemon=True, name="hdfs").start()
-    try:
-        done, value = results.get(timeout=limit_s)
-    except queue.Empty:
-        raise TimeoutError(f"no answer in {limit_s} s") from None
-    if done:
-        result: T = value
-        return result
-    raise value

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
-import os
 import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from typing import Any, Protocol
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 
 import mrml
+from mrml import runs
 from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.counting import CountRecords
@@ -24,43 +23,16 @@ from mrml.algorithms.pipeline import Pipeline, PipelineModel
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
-from mrml.data.shards import Reads
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
-from mrml.engines.task import merged_hosts
 from mrml.engines.write import Scoring, sweep, write_nothing
-from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
+from mrml.errors import ConfigError, InputError, NotConverged, OutputExists
 from mrml.folder import Folder
 from mrml.model import Model, describe, load
+from mrml.planning import plan_of
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.schema import Schema
-
-log = logging.getLogger(__name__)
-#: of a job of nothing on a YARN of this machine, submission to the end; uber mode saves 3 of them
-JOB_SECONDS = 9.5
-
-
-class Progress(Protocol):
-    """Told of a run while it goes on."""
-
-    def start(self, plan: dict[str, Any]) -> None: ...
-
-    def round(self, facts: dict[str, Any]) -> None: ...
-
-    def done(self, facts: dict[str, Any]) -> None: ...
-
-
-class Silent:
-    """Tells nobody."""
-
-    def start(self, plan: dict[str, Any]) -> None:
-        return None
-
-    def round(self, facts: dict[str, Any]) -> None:
-        return None
-
-    def done(self, facts: dict[str, Any]) -> None:
-        return None
+from mrml.watch import Progress, Silent, Watch, rounded
 
 
 def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
@@ -166,75 +138,6 @@ def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-class _Watch:
-    """Turns rounds into facts for the Progress, and counts bad rows against their limit."""
-
-    def __init__(
-        self, engine: Engine, algorithm: Algorithm, config: DataConfig, strict: bool, progress: Progress
-    ) -> None:
-        self.engine, self.algorithm, self.config, self.strict, self.progress = (
-            engine,
-            algorithm,
-            config,
-            strict,
-            progress,
-        )
-        self.began = self.last = time.monotonic()
-        self.fingerprints: dict[str, list[str]] = {}
-        self.rounds = self.n_bad = self.n_bytes_up = 0
-        self.reads = Reads()
-        self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
-        self.seconds_in: dict[str, float] = {}
-
-    def __call__(self, state: State) -> None:
-        now = time.monotonic()
-        report = self.engine.report
-        seconds, self.last = now - self.last, now
-        self.n_bad = report.n_bad
-        counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
-                  "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
-        if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
-            self.counts = counts
-        self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
-        self.n_bytes_up += report.n_bytes_out
-        phases = report.phases()
-        phases["driver"] = max(seconds - sum(phases.values()), 0.0)
-        self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
-        self._check(report.fingerprints)
-        expected = self.algorithm.rounds_in_all(state, None)
-        facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
-        facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
-        facts["seconds_in"] = rounded(phases)
-        facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
-        self.progress.round(facts)
-
-    def where_it_went(self, seconds: float) -> dict[str, float]:
-        """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""
-        tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
-        return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
-
-    def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
-        if self.n_bad > self.config.max_bad_rows:
-            finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
-            problems = self.counts["problems"]
-            first = f"; the first: {problems[0]}" if problems else ""
-            raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
-        new = set(fingerprints) - set(self.fingerprints)
-        self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
-        if len(self.fingerprints) > 1 and new:
-            by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
-            finding = f"processes compute with different kernels: {by}"
-            remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
-            if self.strict:
-                raise EngineError("round", finding, remedy)
-            log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
-
-
-def rounded(phases: Mapping[str, float]) -> dict[str, float]:
-    """To milliseconds."""
-    return {name: round(seconds, 3) for name, seconds in phases.items()}
-
-
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
     progress = progress or Silent()
@@ -247,12 +150,13 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
-        directory = held.enter_context(RunDirectory(config.output, identity, config.resume, config.overwrite))
-        if directory.replaced:
-            engine.discard(directory.replaced)
+        directory = RunDirectory(config.output, identity, config.resume, config.overwrite, runs.abandon)
+        held.enter_context(directory)
+        if directory.resumed and not config.engine.on_yarn:
+            runs.abandon(directory.id)
         engine.attach(directory.id)
-        progress.start(_plan(config, dataset, pipeline, engine))
-        watch = _Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
+        progress.start(plan_of(config, dataset, pipeline, engine))
+        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
             model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
@@ -316,7 +220,7 @@ def _record(
     facts: Mapping[str, Any],
     config: RunConfig,
     engine: Engine,
-    watch: _Watch,
+    watch: Watch,
     began: float,
 ) -> None:
     told = {
@@ -337,7 +241,7 @@ def _metrics(
     """Exact metrics of a model over a Dataset."""
     algorithm = Evaluate(scorer=model)
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
-        watch = _Watch(engine, algorithm, data, False, progress or Silent())
+        watch = Watch(engine, algorithm, data, False, progress or Silent())
         metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
     return found
@@ -347,58 +251,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
     dataset, pipeline = open_training(config, algorithm)
-    return _plan(config, dataset, pipeline, None)
-
-
-def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engine | None) -> dict[str, Any]:
-    blocks = [f.n_blocks for f in dataset.files]
-    rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
-    workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
-    expected = pipeline.rounds_in_all(None, known)
-    expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
-    columns = dataset.schema.columns
-    on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
-    return {
-        "config": dataclasses.asdict(config),
-        "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],
-        "n_files": len(dataset.files),
-        "n_blocks": None if None in blocks else sum(b or 0 for b in blocks),
-        "n_splits": len(dataset.splits(config.data.split_bytes)),
-        "n_bytes": dataset.n_bytes,
-        "n_rows": None if None in rows else sum(r or 0 for r in rows),
-        "rounds_expected": expected,
-        # a block's text and its decoded arrays, a chunk in float64, NumPy and pyarrow themselves
-        "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
-        "workers": 1 if config.engine.engine == "inline" else workers,
-        "engine": config.engine.engine,
-        **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
-        **(_jobs_plan(expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
-        "features": [c.name for c in columns if c.role == "feature"],
-        "ignored": [c.name for c in columns if c.role == "ignore"],
-    }
-
-
-def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
-    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults."""
-    from mrml.engines.feed import Feed
-    from mrml.engines.uber import decide
-    from mrml.engines.yarn import configuration
-
-    engine, keys = config.engine, dict[str, str]()
-    with suppress(ConfigError):
-        keys = configuration()
-    feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
-    n_splits = feed.n_splits if feed else 1
-    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
-    return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
-
-
-def _jobs_plan(n_jobs: int, advice: str) -> dict[str, Any]:
-    """What it costs that every round is a job, before anything is computed."""
-    minutes = n_jobs * JOB_SECONDS / 60
-    told = f"at most {n_jobs:,} jobs at about {JOB_SECONDS} s each: {minutes:,.0f} minutes before any computing"
-    return {"jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}
+    return plan_of(config, dataset, pipeline)
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
@@ -472,7 +325,7 @@ def predict(
         scoring = _scoring(dataset, running, data, aside.path, format)
         with dataset.naming(), running.timed():
             report = running.write(model, dataset, scoring)
-        _Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
+        Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
         sweep(aside.path)
         if not aside.names():
             write_nothing(model, dataset, scoring)

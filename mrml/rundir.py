@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from types import TracebackType
@@ -49,13 +49,20 @@ class LeasedCheckpoint(Checkpoint):
 class RunDirectory:
     """``OUTPUT/_run``: who may write the output, what it was begun with, its checkpoints.
 
-    ``replaced`` is the id of the run that ``overwrite`` took the place of, or nothing.
+    ``abandon`` is told the id of a run that ``overwrite`` takes the place of, while all of that run is still there.
     """
 
-    def __init__(self, output: str, identity: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self,
+        output: str,
+        identity: Mapping[str, Any],
+        resume: bool,
+        overwrite: bool,
+        abandon: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.resumed, self.replaced = resume, ""
+        self.resumed, self._abandon = resume, abandon
         if resume and not self.folder.exists():
             raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
         if not (overwrite or self.folder.exists()):
@@ -74,7 +81,8 @@ class RunDirectory:
         if resume:
             self._same(identity)
         elif overwrite:
-            self.replaced = self._run_id()
+            if before := self._run_id():
+                self._abandon(before)
             self._clear()
         elif self.output.exists(SUCCESS):
             raise OutputExists(self.name, "is there already", "say --overwrite to replace it")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from mrml.driver import Checkpoint
 from mrml.engines.client import end_clients
 from mrml.engines.lease import fence, holder, runs_here
+from mrml.engines.probe import PROBE
 from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import ASIDE, Folder
@@ -99,6 +100,8 @@ def known(jobs: ResourceManager) -> list[Run]:
     """The runs of this user whose jobs the ResourceManager remembers, the newest first."""
     by_run: dict[str, list[Application]] = {}
     for app in jobs.of_user(getpass.getuser()):
+        if app.run.startswith(PROBE):
+            continue
         by_run.setdefault(app.run, []).append(app)
     return [_by_jobs(run_id, apps) for run_id, apps in by_run.items()]
 
@@ -144,6 +147,29 @@ def end(run: Run, jobs: ResourceManager | None) -> dict[str, Any]:
         who = f"process {run.driver.get('pid')} on {run.driver.get('host')}"
         raise EngineError(run.output, f"is driven by {who}, which cannot be ended from here", "kill it there")
     return {"run": run.id, "driver": driver, "jobs": left}
+
+
+def abandon(run_id: str) -> None:
+    """End the jobs of a run that goes on without them or not at all, and remove what they staged.
+
+    Nothing happens where no cluster is configured.  EngineError when a job does not end.
+    """
+    jobs, tag = manager(), RUN_TAG + run_id
+    if jobs is None:
+        return
+    if end_clients(tag):
+        time.sleep(POLL_S)  # what a client asked for with its last breath appears a moment later
+    known, until = jobs.by_tag(tag), time.monotonic() + GRACE_S
+    while left := [a for a in jobs.by_tag(tag) if not a.ended]:
+        if time.monotonic() > until:
+            finding = f"a job of the run before this one, did not end within {GRACE_S:.0f} s"
+            raise EngineError(left[0].id, finding, f"end it: yarn application -kill {left[0].id}")
+        for app in left:
+            log.info("%s, round %s of the run before this one, is ended", app.id, app.round)
+            jobs.kill(app.id)
+        time.sleep(POLL_S)
+    if known:
+        Folder(f"{home(configuration())}/{tag}").remove()
 
 
 class Leftover(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from mrml import runs
+from mrml import run, runs
 from mrml.cli.main import main
+from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.driver import Checkpoint
+from mrml.engines.inline import InlineEngine
 from mrml.engines.lease import fence, holder, lease_on
 from mrml.engines.yarn import Application
 from mrml.errors import ConfigError, EngineError
@@ -42,10 +46,10 @@ def app(number: int, state: str, final: str = "UNDEFINED", run: str = ID, round_
 
 
 class Manager:
-    """A ResourceManager that knows some applications and notes whom it was told to kill."""
+    """A ResourceManager that knows some applications and notes whom it was told to kill; they die at once, or never."""
 
-    def __init__(self, *apps: Application) -> None:
-        self.apps, self.killed = apps, list[str]()
+    def __init__(self, *apps: Application, stubborn: bool = False) -> None:
+        self.apps, self.killed, self.stubborn = apps, list[str](), stubborn
 
     def by_tag(self, tag: str) -> list[Application]:
         return [a for a in reversed(self.apps) if tag in a.tags]
@@ -55,6 +59,8 @@ class Manager:
 
     def kill(self, name: str) -> None:
         self.killed.append(name)
+        if not self.stubborn:
+            self.apps = tuple(a._replace(state="KILLED") if a.id == name else a for a in self.apps)
 
 
 @pytest.fixture
@@ -102,6 +108,57 @@ def test_kill_ends_the_driver_and_the_jobs_that_are_left(
         assert done == {"run": ID, "driver": word, "jobs": ["application_1_0002"]} == {**done, "jobs": manager.killed}
         assert driver.wait(10) < 0
     assert runs.look(str(output), manager).state == "stopped"
+
+
+@pytest.mark.parametrize("more", [{"overwrite": True}, {}], ids=["overwritten", "gone on with"])
+def test_a_run_that_goes_on_without_its_jobs_ends_them_first(
+    output: Path, more: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local engine takes the place of a driver on YARN that was killed while its job ran."""
+    left = Manager(app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING"), app(3, "RUNNING", run="ba9876543210"))
+    config = killed(output, monkeypatch)
+    monkeypatch.setattr(runs, "manager", lambda: left)
+    monkeypatch.setattr(runs, "configuration", lambda: {"fs.defaultFS": "hdfs://nowhere"})
+    monkeypatch.setattr(runs, "home", lambda keys: str(output.parent / "staging"))
+    staging = output.parent / "staging" / f"mrml-{ID}"
+    staging.mkdir(parents=True)
+    run.train(dataclasses.replace(config, **more))
+    assert left.killed == ["application_1_0002"] and not staging.exists()
+    assert (output / "_SUCCESS").exists() and (runs.look(str(output), None).id == ID) is not bool(more)
+
+
+def test_a_run_whose_job_does_not_end_is_not_replaced(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = killed(output, monkeypatch)
+    monkeypatch.setattr(runs, "GRACE_S", 0.1)
+    monkeypatch.setattr(runs, "POLL_S", 0.05)
+    monkeypatch.setattr(runs, "manager", lambda: Manager(app(2, "RUNNING"), stubborn=True))
+    before = runs.look(str(output), None)
+    with pytest.raises(EngineError, match="application_1_0002: a job of the run before this one, did not end within"):
+        run.train(dataclasses.replace(config, overwrite=True))
+    assert runs.look(str(output), None) == before and before.algorithm == "Linear", "its record is still there"
+
+
+def killed(output: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """A run that was killed after its first round; how it goes on."""
+    shutil.rmtree(output)
+    (output.parent / "rows.csv").write_text("x,y\n" + "".join(f"{i * 7 % 11},{i % 3}\n" for i in range(50)))
+    data = DataConfig(data=(str(output.parent / "rows.csv"),), target="y")
+    config = RunConfig("linear", {}, data, EngineConfig(engine="inline"), str(output))
+    with monkeypatch.context() as patch:
+        patch.setattr(InlineEngine, "round", dies_in_round_two(InlineEngine.round))
+        with pytest.raises(KeyboardInterrupt):
+            run.train(config)
+    (output / "_run" / "run_id.json").write_text(json.dumps({"run": ID}))
+    return config
+
+
+def dies_in_round_two(round_: Callable[..., Any]) -> Callable[..., Any]:
+    def dies(self: InlineEngine, algorithm: Any, state: Any, dataset: Any) -> Any:
+        if state.round:
+            raise KeyboardInterrupt
+        return round_(self, algorithm, state, dataset)
+
+    return dies
 
 
 def test_a_driver_on_another_host_is_fenced_off_on_hdfs_and_else_named(

@@ -25,7 +25,7 @@ from mrml.data.files import File
 from mrml.data.pieces import Piece, checked, constant
 from mrml.data.records import Records
 from mrml.data.shards import Reads, cut
-from mrml.errors import InputError
+from mrml.errors import InputError, TaskFailed
 from mrml.schema import Column, Schema
 
 _NUMBERED = re.compile(r"file (\d+)(?=, block )")
@@ -170,9 +170,12 @@ class Dataset:
 
     @contextmanager
     def naming(self) -> Iterator[None]:
-        """InputErrors from where only the numbers of files are known name the file."""
+        """Errors from where only the numbers of files are known name the file."""
         try:
             yield
+        except TaskFailed as error:
+            error.place = _NUMBERED.sub(lambda found: self.files[int(found[1])].name, error.place)
+            raise
         except InputError as error:
             found = _NUMBERED.match(error.place)
             if not found:

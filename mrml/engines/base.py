@@ -66,9 +66,6 @@ class Engine(ABC):
     def attach(self, run_id: str) -> None:  # noqa: B027 - an engine that leaves nothing behind needs no name for it
         """Told which run it serves: what an earlier driver of that run left behind is this engine's."""
 
-    def discard(self, run_id: str) -> None:  # noqa: B027 - as above
-        """Told of a run that another one takes the place of: what it left behind goes."""
-
     def workers(self) -> int:
         """How many tasks run side by side."""
         return 1

@@ -116,10 +116,13 @@ class ClientFileSystem:
         self._fs.rm(path, recursive=True)
 
 
-def end_clients(mark: str) -> None:
-    """Kill the clients on this machine that submit under a tag that holds ``mark``."""
+def end_clients(mark: str) -> int:
+    """Kill the clients on this machine that submit under a tag that holds ``mark``; how many there were."""
+    n_ended = 0
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
             if any(w.startswith(b"mapreduce.job.tags=") and mark.encode() in w for w in words):
                 os.kill(int(entry.name), signal.SIGKILL)
+                n_ended += 1
+    return n_ended

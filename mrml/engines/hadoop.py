@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import logging
 import shutil
 import sys
@@ -32,13 +31,14 @@ from mrml.engines import mrjob_compat
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
 from mrml.engines.feed import Feed, heads
+from mrml.engines.following import POLL_S, Following
 from mrml.engines.postmortem import lost, why
 from mrml.engines.protocol import Fields, FieldsProtocol
 from mrml.engines.streaming import JobFailed, StreamingEngine
 from mrml.engines.task import Report
 from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, expect_namenode, home
+from mrml.engines.yarn import RUN_TAG, ResourceManager, configuration, expect_namenode, expect_resourcemanager, home
 from mrml.errors import ConfigError, EngineError
 from mrml.folder import Folder
 from mrml.fs import filesystem
@@ -46,22 +46,11 @@ from mrml.model import Model
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
-#: how often the ResourceManager is asked while HDFS is polled for the end
-ASK_S = 0.5
-#: how long a client may take to submit, or after its end its application to appear
-SUBMIT_S, APPEAR_S = 180.0, 3.0
-#: how long the ResourceManager may be away while a job runs: it restarts
-PATIENCE_S = 120.0
 #: how long clients and applications may take to go when a run is over
 CLIENT_GRACE_S = 8.0
-#: how often a waiting round says what it waits for
-TELL_S = 30.0
 
 #: survive a lost node in seconds rather than minutes; speculation pays where nodes differ, and is harmless if forced on
 JOBCONF = {
-    "stream.map.input.ignoreKey": "true",
-    "mapreduce.input.lineinputformat.linespermap": "1",
     "mapreduce.map.speculative": "false",
     "mapreduce.reduce.speculative": "false",
     "yarn.client.nodemanager-connect.max-wait-ms": "5000",
@@ -117,6 +106,7 @@ class HadoopEngine(StreamingEngine):
         self._home = home(self.keys)
         expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
         self.resource_manager.metrics()  # says at once when it is not there
+        expect_resourcemanager(self.keys)
         self.environment = shipped(environment, self._home) if environment else None
         self.fs = filesystem(self._home)[0]
         self._staged: dict[str, str] = {}
@@ -134,13 +124,6 @@ class HadoopEngine(StreamingEngine):
         """Take the jobs and the staging folder of a run, whoever began it."""
         self.run_id, self._alone = RUN_TAG + run_id, False
         self.staging = f"{self._home}/{self.run_id}"
-
-    def discard(self, run_id: str) -> None:
-        """Its jobs end, its staging folder goes; a driver that ended in order left neither."""
-        staging = f"{self._home}/mrml-{run_id}"
-        if self.fs.exists(staging):
-            self.kill(RUN_TAG + run_id)
-            self.fs.rm(staging, recursive=True)
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self._round, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
@@ -277,13 +260,10 @@ class HadoopEngine(StreamingEngine):
                 self.resource_manager.kill(app.id)
 
     def _submitted(self, tag: str, args: list[str]) -> str:
-        from mrml.engines.streaming_job import RoundJob
-
         attempt = f"{tag}.{uuid.uuid4().hex[:6]}"
         output = f"{self.staging}/out-{attempt}"
-        job = RoundJob(args=[*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=sys.stderr.buffer)
-        with job.make_runner() as runner:
+        words = [*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args]
+        with self._runner(words) as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
             client = Client(runner, attempt)
             self._clients.append(client)
@@ -336,7 +316,7 @@ class HadoopEngine(StreamingEngine):
                 raise JobFailed(f"{app.id}, in uber mode: {app.diagnostics[:300].strip()}")
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
-            raise why(app, self.history)
+            raise why(app, self.history, self.keys.get("yarn.log-aggregation-enable") == "true")
 
     def kill(self, tag: str) -> None:
         """End whatever runs under a tag: the client here and the application there."""
@@ -371,79 +351,6 @@ class HadoopEngine(StreamingEngine):
                     self.kill(self.run_id)
                     return
                 time.sleep(POLL_S)
-
-
-class Following:
-    """Watches one attempt: its ``_SUCCESS`` in HDFS, the ResourceManager's word, the client, the clock."""
-
-    def __init__(self, engine: HadoopEngine, attempt: str, client: Client | None) -> None:
-        self.engine, self.attempt, self.client = engine, attempt, client
-        self.success = f"{engine.staging}/out-{attempt}/_SUCCESS"
-        self.app: Application | None = None
-        self.began = self.heard = self.told = self.asked = time.monotonic()
-
-    def end(self) -> Application | None:
-        """The application when it has ended; None when its output is there before that is said."""
-        while True:
-            if self._written():
-                return None
-            self._ask()
-            if self.app is not None and self.app.ended:
-                return None if self._written() else self.app
-            self._check(time.monotonic())
-            if self.client is None or not self.client.alive:
-                time.sleep(POLL_S)
-            else:
-                self.client.wait(POLL_S)
-
-    def _written(self) -> bool:
-        """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""
-        try:
-            return self.engine.fs.exists(self.success)
-        except (OSError, EngineError):
-            return False
-
-    def _ask(self) -> None:
-        now = time.monotonic()
-        if now - self.asked < ASK_S:
-            return
-        try:
-            self.app = next(iter(self.engine.resource_manager.by_tag(self.attempt)), self.app)
-            self.heard = now
-        except EngineError:
-            if now - self.heard > PATIENCE_S:
-                raise
-        self.asked = time.monotonic()
-
-    def _check(self, now: float) -> None:
-        """Raise when there is nothing to wait for any more."""
-        waits = self.app is None or self.app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED")
-        queue = f"queue {self.app.queue}" if self.app else "the queue"
-        if self.app is None and self.client is not None:
-            self._check_client(self.client, now)
-        if now - self.began > self.engine.round_timeout_s:
-            finding = f"took longer than {self.engine.round_timeout_s:.0f} s"
-            raise EngineError(self.app.id if self.app else "the job", finding, "raise --round-timeout-s")
-        if waits and now - self.began > self.engine.max_wait_s:
-            finding = f"waited {self.engine.max_wait_s:.0f} s and got no room"
-            raise EngineError(queue, finding, "raise --max-wait-s, or take another queue")
-        if self.app is not None and waits and now - self.told > TELL_S:
-            self.told = now
-            self._tell(self.app)
-
-    def _check_client(self, client: Client, now: float) -> None:
-        """A client that ended without a job, or does not come to submit one."""
-        if client.ended_at is not None and now - client.ended_at > APPEAR_S:
-            if client.signalled:
-                raise JobFailed("the client was killed before it submitted")
-            raise EngineError("hadoop jar", client.last_words(), "mend what it says, or see its log with -v")
-        if client.alive and now - self.began > SUBMIT_S:
-            raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
-
-    def _tell(self, app: Application) -> None:
-        m = self.engine.resource_manager.metrics()
-        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores free"
-        log.info("%s waits in queue %s; %s; ask for less memory, or take another queue", app.id, app.queue, free)
 
 
 def hash_of(content: bytes) -> str:

@@ -18,6 +18,7 @@ from mrml.errors import EngineError, MrmlError, TaskFailed
 HISTORY_S = 30.0
 _MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
 _MASTER = re.compile(r"\w+://([^/]+)/.*?(container_\w+)")
+_CONTAINER = re.compile(r"container_(?:e\d+_)?(\d+_\d+)_\d+_\d+")
 _CODE = re.compile(r"subprocess failed with code (\d+)")
 #: an application that ended so fell with its node: it is worth another try
 _LOST = re.compile(r"exitCode: -100\b|lost node|timed out|exitCode: -106\b", re.IGNORECASE)
@@ -46,9 +47,14 @@ def lost(app: Application) -> bool:
     return _LOST.search(app.diagnostics) is not None
 
 
-def why(app: Application, history: str) -> MrmlError:
-    """What the user is told of an application that failed; ``history`` is the history server's web address."""
-    logs = f"the whole log: yarn logs -applicationId {app.id}"
+def why(app: Application, history: str, aggregated: bool) -> MrmlError:
+    """What the user is told of an application that failed.
+
+    Parameters
+    ----------
+    history : the history server's web address.
+    aggregated : whether YARN collects the logs of its nodes (yarn.log-aggregation-enable).
+    """
     if "unknown queue" in app.diagnostics or ("queue" in app.diagnostics and not app.launched):
         finding = f"YARN refused the job: {_short(app.diagnostics)}"
         return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
@@ -59,20 +65,28 @@ def why(app: Application, history: str) -> MrmlError:
         return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
     attempt = _failed_attempt(app, history) if app.launched else None
     if attempt is None:
-        return _of_master(app, history, logs)
-    return explained(attempt, stderr_of(attempt, history), logs + f" -containerId {attempt.container}")
+        return _of_master(app, history, aggregated)
+    return explained(attempt, stderr_of(attempt, history), log_of(attempt.container, attempt.node, aggregated))
 
 
-def _of_master(app: Application, history: str, logs: str) -> MrmlError:
+def log_of(container: str, node: str, aggregated: bool) -> str:
+    """The command that shows what a container wrote; its id names its job, too."""
+    found = _CONTAINER.fullmatch(container)
+    if found is None or not aggregated:
+        return f"the whole log: curl http://{node}/ws/v1/node/containers/{container}/logs/stderr"
+    return f"the whole log: yarn logs -applicationId application_{found[1]} -containerId {container}"
+
+
+def _of_master(app: Application, history: str, aggregated: bool) -> MrmlError:
     """What is known where no history was written: in uber mode a failed map mostly ends the application master too."""
     finding = f"ended {app.final or app.state}: {_short(app.diagnostics)}"
     found = _MASTER.match(app.master_logs)
     if found is None:
-        return EngineError(app.id, finding, logs)
+        return EngineError(app.id, finding, f"the whole log: yarn logs -applicationId {app.id}")
     master = Attempt("", app.diagnostics, found[2], found[1])
-    stderr = stderr_of(master, history)
+    stderr, logs = stderr_of(master, history), log_of(master.container, master.node, aggregated)
     if _traceback(stderr):
-        return explained(master, stderr, f"{logs} -containerId {master.container}")
+        return explained(master, stderr, logs)
     return EngineError(f"{app.id}, {master.place}", finding + _last_line(stderr), logs)
 
 

@@ -18,11 +18,13 @@ from typing import NamedTuple
 
 from mrml import pin
 from mrml.engines.environment import LINK, PYTHON
-from mrml.engines.yarn import ResourceManager
+from mrml.engines.yarn import RUN_TAG, ResourceManager
 from mrml.errors import EngineError
 from mrml.folder import Folder
 
 LIMIT_S = 180.0
+#: what ids of probes begin with, which are no runs
+PROBE = "doctor-"
 
 
 def source_digest(package: str) -> str:
@@ -114,7 +116,7 @@ class Probe(NamedTuple):
 
     def run(self, manager: ResourceManager, home: str, scratch: Path, n_tasks: int) -> list[Told]:
         """Ask ``n_tasks`` tasks; EngineError where the job does not end well."""
-        tag = f"mrml-doctor-{uuid.uuid4().hex[:12]}"
+        tag = f"{RUN_TAG}{PROBE}{uuid.uuid4().hex[:12]}"
         folder = Folder(home) / tag
         script = scratch / "probe.sh"
         script.write_text(self.script(), encoding="utf-8")

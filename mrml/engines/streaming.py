@@ -146,20 +146,24 @@ class StreamingEngine(Engine):
 
     def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         """Run one mrjob job and read its output."""
-        from mrml.engines.streaming_job import RoundJob
-
-        if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
-            logging.getLogger("mrjob").setLevel(logging.ERROR)
-        job = RoundJob(args=[*self._options(), *args])
-        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=getattr(sys.stderr, "buffer", None))
         protocol = FieldsProtocol()
-        with job.make_runner() as runner:
+        with self._runner([*self._options(), *args]) as runner:
             try:
                 runner.run()
             except Exception as error:  # mrjob wraps a task's end in an exception of its runner's own
                 raise JobFailed(str(error)) from error
             output = b"".join(runner.cat_output())
         return [protocol.read(line) for line in output.splitlines()]
+
+    def _runner(self, args: list[str]) -> Any:
+        """mrjob's runner of a job, for a with-block."""
+        from mrml.engines.streaming_job import RoundJob
+
+        if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
+            logging.getLogger("mrjob").setLevel(logging.ERROR)
+        job = RoundJob(args=args)
+        job.sandbox(stdin=io.BytesIO(), stdout=io.BytesIO(), stderr=getattr(sys.stderr, "buffer", None))
+        return job.make_runner()
 
     def _options(self) -> list[str]:
         path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mrml.engines import mrjob_compat
 
@@ -43,6 +43,7 @@ from mrml.engines.protocol import (  # noqa: E402
 )
 from mrml.engines.task import Report, blocks, map_split, reduce_key, source_of, task_error, tell  # noqa: E402
 from mrml.engines.worker import end_with  # noqa: E402
+from mrml.errors import TaskFailed  # noqa: E402
 from mrml.folder import Folder  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
@@ -51,8 +52,15 @@ CHUNK_BYTES = 4 << 20
 
 
 def error_fields(error: Exception, place: str) -> Fields:
-    """What went wrong, as the driver raises it again."""
-    return [json.dumps(tell(task_error(error, place))).encode()]
+    """What went wrong, as the driver raises it again; of what nobody expected also the container and its log."""
+    found, environment = task_error(error, place), pin.environment()
+    if isinstance(found, TaskFailed) and (container := environment.get("CONTAINER_ID")):
+        from mrml.engines.postmortem import log_of
+
+        node = f"{environment.get('NM_HOST', '?')}:{environment.get('NM_HTTP_PORT', '?')}"
+        found.place += f" on {node} ({container})"
+        found.remedy = log_of(container, node, environment.get("yarn_log_aggregation_enable") == "true")
+    return [json.dumps(tell(found)).encode()]
 
 
 def report_field(report: Report) -> bytes:
@@ -66,6 +74,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
     INPUT_PROTOCOL = RawValueProtocol
     INTERNAL_PROTOCOL = FieldsProtocol
     OUTPUT_PROTOCOL = FieldsProtocol
+    #: of Hadoop's runner, unless the command line says otherwise: a line is a map task, and its offset no part of it
+    JOBCONF: ClassVar = {"stream.map.input.ignoreKey": "true", "mapreduce.input.lineinputformat.linespermap": "1"}
 
     def configure_args(self) -> None:
         super().configure_args()

@@ -130,10 +130,22 @@ def merged_hosts(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -
     return {p: sorted({*one.get(p, ()), *other.get(p, ())})[:MOST_HOSTS] for p in prints}
 
 
+@contextlib.contextmanager
+def working_on(part: str) -> Iterator[None]:
+    """An exception remembers the block or shard that it came of, for :func:`task_error`."""
+    try:
+        yield
+    except Exception as error:
+        error.mrml_part = part  # type: ignore[attr-defined]
+        raise
+
+
 def task_error(error: Exception, place: str) -> MrmlError:
     """What the driver raises for an error in a task: ours as it is, any other as TaskFailed with its traceback."""
     if isinstance(error, MrmlError):
         return error
+    if part := getattr(error, "mrml_part", ""):
+        place = f"{place}, {part}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     finding = f"{said}, at {os.path.basename(last.filename)} line {last.lineno}"
@@ -230,7 +242,8 @@ class _Mapping:
                 file, first, held = block.file, block.index, 0
             self.report.see(block)
             into = self.into()
-            self.algorithm.map(self.state, block, into)
+            with working_on(f"file {block.file}, block {block.index}"):
+                self.algorithm.map(self.state, block, into)
             self.push(into, file, first, block.index)
             held = self.n_bytes()
         self.flush()
@@ -244,7 +257,8 @@ class _Mapping:
 
         into = self.into()
         read = Shard(shard.number, shard.n_shards, lambda first: self.report.reading(shard.blocks(first)))
-        self.algorithm.map_shard(self.state, read.through(seen), into)
+        with working_on(f"shard {shard.number}"):
+            self.algorithm.map_shard(self.state, read.through(seen), into)
         self.push(into, 0, shard.number, shard.number)
         self.flush()
 

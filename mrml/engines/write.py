@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mrml.data.block import CSR, Array, Block, Coded
-from mrml.engines.task import Report, kernels_here, prints_to_stderr
+from mrml.engines.task import Report, kernels_here, prints_to_stderr, working_on
 from mrml.errors import ConfigError, nearest
 from mrml.folder import ASIDE, Folder
 from mrml.model import Model, Prediction
@@ -92,7 +92,8 @@ def _write_blocks(model: Model, blocks: Iterator[Block], scoring: Scoring, numbe
     ):
         for block in itertools.chain([first], blocks):
             report.see(block)
-            writer.write(_table(model, block, scoring))
+            with working_on(f"file {block.file}, block {block.index}"):
+                writer.write(_table(model, block, scoring))
 
 
 def write_nothing(model: Model, dataset: Dataset, scoring: Scoring) -> None:

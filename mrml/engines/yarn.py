@@ -24,8 +24,17 @@ TIMEOUT_S = 10.0
 CONNECT_S = 5.0
 #: what the tag of a run begins with
 RUN_TAG = "mrml-"
-#: states after which an application changes no more
+#: states before the application master runs, and states after which an application changes no more
+WAITING = ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED")
 ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+class Asked(NamedTuple):
+    """What an application waits for: containers, and what they take together."""
+
+    containers: int = 0
+    memory_mb: int = 0
+    cores: int = 0
 
 
 class Application(NamedTuple):
@@ -40,6 +49,8 @@ class Application(NamedTuple):
     tracking_url: str
     tags: tuple[str, ...]
     master_logs: str  # http://node:port/node/containerlogs/container_.../user, none before it is launched
+    containers: int = 0
+    asked: Asked = Asked()
 
     @property
     def launched(self) -> bool:
@@ -48,6 +59,11 @@ class Application(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has no room: for its application master, or beside that for any task."""
+        return self.state in WAITING or (self.state == "RUNNING" and self.containers <= 1 and self.asked.containers > 0)
 
     @property
     def run(self) -> str:
@@ -140,7 +156,7 @@ class ResourceManager:
         failed: EngineError | None = None
         for url in (self.url, *self.others):
             try:
-                text = fetch(url + path, method, body)
+                text = fetch(url + path, method, body, TIMEOUT_S)
             except urllib.error.HTTPError as error:
                 finding = f"answers {error.code} to {method} {path}"
                 failed = EngineError(f"ResourceManager {url}", finding, "look at its log")
@@ -212,6 +228,20 @@ def expect_namenode(root: str) -> None:
         _expect_listener(address, "NameNode", "is HDFS up, and fs.defaultFS in HADOOP_CONF_DIR right?")
 
 
+def expect_resourcemanager(keys: dict[str, str]) -> None:
+    """EngineError when nothing listens where jobs are submitted, which a client would try for 15 minutes."""
+    names = [n.strip() for n in keys.get("yarn.resourcemanager.ha.rm-ids", "").split(",")]
+    asked = [keys.get("yarn.resourcemanager.address" + (f".{name}" if name else ""), "") for name in names]
+    failed: EngineError | None = None
+    for address in (a for a in asked if a and "$" not in a):
+        try:
+            return _expect_listener(address, "ResourceManager", "is yarn.resourcemanager.address right?")
+        except EngineError as error:
+            failed = error
+    if failed is not None:
+        raise failed
+
+
 def _application(value: dict[str, Any]) -> Application:
     return Application(
         value["id"],
@@ -223,4 +253,13 @@ def _application(value: dict[str, Any]) -> Application:
         value.get("trackingUrl") or "",
         tuple((value.get("applicationTags") or "").split(",")),
         value.get("amContainerLogs") or "",
+        int(value.get("runningContainers") or 0),
+        _asked(value.get("resourceRequests") or []),
     )
+
+
+def _asked(requests: list[dict[str, Any]]) -> Asked:
+    """The sum of the requests; those for a node or a rack are the same containers once more."""
+    rows = [(int(r.get("numContainers", 0)), r.get("capability") or {}) for r in requests if r["resourceName"] == "*"]
+    memory = sum(n * int(c.get("memory", 0)) for n, c in rows)
+    return Asked(sum(n for n, _ in rows), memory, sum(n * int(c.get("vCores", 0)) for n, c in rows))

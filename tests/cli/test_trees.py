@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -96,6 +97,9 @@ def test_the_plan_of_a_run_on_hadoop_says_what_its_jobs_cost(tmp_path: Path) -> 
     (tmp_path / "rows.csv").write_text("a,y\n1,0\n2,1\n")
     data, engine = DataConfig(data=(str(tmp_path),), target="y"), EngineConfig(engine="streaming", runner="hadoop")
     plan = run.plan(RunConfig("boosting", {"objective": "logistic"}, data, engine))
+    assert plan["jobs"] == "at most 601 jobs at about 6.7 s each: 67 minutes before any computing"
+    apart = dataclasses.replace(engine, uber="never")
+    plan = run.plan(RunConfig("boosting", {"objective": "logistic"}, data, apart))
     assert plan["jobs"] == "at most 601 jobs at about 9.5 s each: 95 minutes before any computing"
     assert "--engine local" in plan["fewer jobs"]
     assert "jobs" not in run.plan(RunConfig("boosting", {"objective": "logistic"}, data))

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,10 +199,11 @@ def test_an_error_of_ours_in_a_task_is_raised_in_the_driver_as_it_is(
 def test_any_other_exception_in_a_task_is_task_failed_with_its_traceback(
     engines: Any, dataset: Dataset, name: str, where: str, line: str
 ) -> None:
-    with pytest.raises(TaskFailed) as caught:
+    with pytest.raises(TaskFailed) as caught, dataset.naming():
         drive(engines(name), Exercise(fail=where), dataset)
     assert "ZeroDivisionError: " in caught.value.finding
-    assert caught.value.place.startswith("split " if where == "unexpected" else "key 'rare'")
+    place = r"split \d+, p1.csv, block 3" if where == "unexpected" else "key 'rare'"
+    assert re.fullmatch(place, caught.value.place)
     assert "Traceback (most recent call last)" in caught.value.traceback and line in caught.value.traceback
 
 
@@ -301,7 +303,7 @@ def test_the_model_that_is_given_is_the_one_that_scores(
 def test_an_exception_in_predict_is_task_failed_with_its_traceback(
     engines: Any, dataset: Dataset, name: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(TaskFailed, match=r"split \d+: ZeroDivisionError: in predict") as caught:
+    with pytest.raises(TaskFailed, match=r"split \d+, file \d, block \d+: ZeroDivisionError: in predict") as caught:
         engines(name).write(Totals(np.zeros(3), fail="unexpected"), dataset, Scoring(str(tmp_path)))
     assert "in predict" in caught.value.traceback
 

@@ -6,15 +6,20 @@ import builtins
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrml import fs_address, fs_hdfs
+from mrml.cli.main import main
+from mrml.engines import yarn
 from mrml.errors import ConfigError, EngineError
 from mrml.fs import filesystem
-from mrml.fs_address import Connection, await_any, rpc_addresses, web_addresses
+from mrml.fs_address import Connection, await_any, limited, rpc_addresses, web_addresses
 from mrml.fs_hdfs import READ_AHEAD, RangeFile, remote_error
 
 HA = {
@@ -189,25 +194,81 @@ def test_a_footer_is_one_fetch_whichever_end_it_is_read_from() -> None:
 
 
 def test_a_call_that_takes_too_long_is_left_behind() -> None:
-    native = pytest.importorskip("mrml.fs_native")
     never = threading.Event()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        native.limited(never.wait, limit_s=0.1)
+        limited(never.wait, limit_s=0.1)
     assert time.monotonic() - begun < 60
     never.set()
-    assert native.limited(lambda a: a + 1, 1) == 2
+    assert limited(lambda a: a + 1, 1, limit_s=60) == 2
     with pytest.raises(KeyError):
-        native.limited({}.__getitem__, "x")
+        limited({}.__getitem__, "x", limit_s=60)
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a host that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "{}:{}".format(*server.getsockname())
+
+
+@pytest.mark.parametrize(("scheme", "library"), [("hdfs", "hdfs_native"), ("webhdfs", "hdfs")])
 def test_a_namenode_that_takes_connections_and_says_nothing_ends_in_an_engine_error(
-    monkeypatch: pytest.MonkeyPatch,
+    silent: str, scheme: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library)
+    assert fs_address.FIRST_ANSWER_S <= 20
+    monkeypatch.setattr(fs_address, "FIRST_ANSWER_S", 0.5)
+    said = rf"{silent}: the NameNode cannot be reached: it takes a connection and gives no answer for 0.5 s; check the"
+    with pytest.raises(EngineError, match=said):
+        filesystem(f"{scheme}://{silent}/x")
+
+
+@pytest.mark.parametrize("daemon", ["namenode", "resourcemanager"])
+def test_training_on_a_cluster_that_says_nothing_ends_with_5_and_leaves_nothing(
+    silent: str, daemon: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("hdfs_native")
-    monkeypatch.setattr("mrml.fs_native.limited.__kwdefaults__", {"limit_s": 0.5})
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = "{}:{}".format(*server.getsockname())
-        fs, path = filesystem(f"hdfs://{address}/x")
-        with pytest.raises(EngineError, match=rf"{address}: the NameNode cannot be reached: no answer"):
-            fs.exists(path)
+    assert yarn.TIMEOUT_S <= 20
+    monkeypatch.setattr(fs_address, "FIRST_ANSWER_S", 0.5)
+    monkeypatch.setattr(yarn, "TIMEOUT_S", 0.5)
+    monkeypatch.setenv("HADOOP_HOME", str(hadoop_home(tmp_path)))
+    (tmp_path / "rows.csv").write_text("x,y\n1,0\n2,1\n3,0\n")
+    with answering() as resourcemanager:
+        web = silent if daemon == "resourcemanager" else resourcemanager
+        keys = {"fs.defaultFS": f"hdfs://{silent}", "yarn.resourcemanager.webapp.address": web}
+        monkeypatch.setenv("HADOOP_CONF_DIR", conf(tmp_path, core=keys))
+        words = ["train", "logistic", "--data", str(tmp_path / "rows.csv"), "--target", "y", "-q"]
+        code = main([*words, "--output", str(tmp_path / "model"), "--engine", "streaming", "-r", "hadoop"])
+    said = capsys.readouterr().err
+    assert code == 5 and said.count("\n") == 1 and f"{silent}: " in said and "cannot be reached: " in said, said
+    assert {"namenode": "NameNode", "resourcemanager": "ResourceManager"}[daemon] in said
+    assert not (tmp_path / "model").exists()
+
+
+def hadoop_home(folder: Path) -> Path:
+    """What the engine looks for before it speaks to a cluster."""
+    command = folder / "bin" / "hadoop"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\nexit 1\n")
+    command.chmod(0o755)
+    return folder
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """A ResourceManager that answers with nothing to everything."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -7,18 +7,21 @@ import json
 import subprocess
 import sys
 import threading
+import types
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrml.engines import postmortem
+from mrml.engines.following import Following
 from mrml.engines.lease import Lease
 from mrml.engines.postmortem import Attempt, explained
 from mrml.engines.protocol import FieldsProtocol, grouped, read_raw, write_raw
-from mrml.engines.yarn import Application, ResourceManager
+from mrml.engines.yarn import Application, ResourceManager, _application
 from mrml.errors import EngineError, TaskFailed
 
 RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
@@ -113,8 +116,73 @@ def test_the_attempt_that_failed_is_told_and_not_those_that_were_killed_with_the
         return json.dumps(next(v for k, v in answers.items() if url.endswith(f"/{k}"))).encode()
 
     monkeypatch.setattr(postmortem, "fetch", fetch)
-    assert "map task 1, attempt 0 on ?" in str(error := postmortem.why(app, "http://history")), error
+    assert "map task 1, attempt 0 on ?" in str(error := postmortem.why(app, "http://history", False)), error
     assert "the node has no program /p" in str(error)
+
+
+@pytest.mark.parametrize(
+    "container", ["container_1410901177871_0042_01_000005", "container_e17_1410901177871_0042_01_000005"]
+)
+def test_the_log_of_a_container_is_where_yarn_keeps_it(container: str) -> None:
+    asked = f"yarn logs -applicationId application_1410901177871_0042 -containerId {container}"
+    assert postmortem.log_of(container, "host:8042", aggregated=True).endswith(asked)
+    asked = f"curl http://host:8042/ws/v1/node/containers/{container}/logs/stderr"
+    assert postmortem.log_of(container, "host:8042", aggregated=False).endswith(asked)
+
+
+class Waits:
+    """What `Following` needs of an engine: a queue that has no room."""
+
+    staging, max_wait_s, round_timeout_s = "", 100.0, 1000.0
+    resource_manager = types.SimpleNamespace(metrics=lambda: {"availableMB": 256, "availableVirtualCores": 6})
+
+
+#: as the ResourceManager of Hadoop 3.5.0 tells of one that has no room for its application master
+ACCEPTED = {
+    "id": "application_1_0003", "state": "ACCEPTED", "finalStatus": "UNDEFINED", "queue": "root.default",
+    "diagnostics": "[Sat] Application is added to the scheduler and is not yet activated. Queue's AM resource limit"
+    " exceeded.  Details : AM Partition = <DEFAULT_PARTITION>; ", "runningContainers": 0,
+    "resourceRequests": [{"resourceName": "*", "numContainers": 1, "capability": {"memory": 512, "vCores": 1}}],
+}  # fmt: skip
+#: and of one that runs and has no room for its three map tasks
+STARVING = {**ACCEPTED, "state": "RUNNING", "diagnostics": "", "runningContainers": 1, "resourceRequests": [
+    {"resourceName": name, "numContainers": n, "capability": {"memory": 768, "vCores": 2}}
+    for name, n in (("*", 3), ("/default-rack", 3), ("host", 1))]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "asks"),
+    [
+        (ACCEPTED, "1 container of 512 MB and 1 cores together, and 256 MB and 6 cores are free in the cluster"
+                   " (Queue's AM resource limit exceeded); "),
+        (STARVING, "3 containers of 2304 MB and 6 cores together, and 256 MB and 6 cores are free in the cluster; "),
+    ],
+)  # fmt: skip
+def test_a_job_that_waits_for_room_tells_every_30_seconds_what_it_asks_and_what_is_free(
+    told: dict[str, Any], asks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine: Any = Waits()
+    following = Following(engine, "attempt", None)
+    following.app = _application(told)
+    with caplog.at_level("INFO", "mrml"):
+        for seconds in range(0, 100, 5):
+            following._check(following.began + seconds)
+        assert len(caplog.messages) == 2
+        assert caplog.messages[0].startswith("application_1_0003 waits in queue root.default: it asks " + asks)
+        assert caplog.messages[0].endswith("or take another --queue")
+        following.app = _application({**told, "state": "RUNNING", "runningContainers": 2})
+        for seconds in range(100, 300, 5):
+            following._check(following.began + seconds)
+    assert len(caplog.messages) == 2, "it has room"
+
+
+def test_a_job_that_got_no_room_within_the_limit_is_an_error() -> None:
+    engine: Any = Waits()
+    following = Following(engine, "attempt", None)
+    following.app = _application(ACCEPTED)
+    following._check(following.began + 100)
+    with pytest.raises(EngineError, match=r"queue root.default: waited 100 s and got no room; raise --max-wait-s"):
+        following._check(following.began + 101)
 
 
 def test_the_resourcemanager_is_asked_where_its_configuration_says() -> None:

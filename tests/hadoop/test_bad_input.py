@@ -49,7 +49,8 @@ TRAPS = (
          r"b.parquet, column 'a': is missing"),
     Trap("a column of another type in one part", {"a.parquet": TABLE, "b.parquet": parquet(a=["x", "z"], y=[0, 1])},
          r"b.parquet, column 'a'"),
-    Trap("a column that one CSV part lacks", {"a.csv": GOOD, "b.csv": b"a,y\n1,0\n"}, r"b.csv, column 'b': is missing"),
+    Trap("a column that one CSV part lacks, which a task finds", {"a.csv": GOOD, "b.csv": b"a,y\n1,0\n"},
+         r"b.csv, column 'b': is missing; known: a, y"),
 )  # fmt: skip
 
 
@@ -105,6 +106,10 @@ def test_a_file_one_may_not_read_is_3(
         (
             *("yarn-site.xml", "yarn.resourcemanager.webapp.address", "127.0.0.1:1"),
             "ResourceManager http://127.0.0.1:1: cannot be reached",
+        ),
+        (
+            *("yarn-site.xml", "yarn.resourcemanager.address", "127.0.0.1:1"),
+            "ResourceManager 127.0.0.1:1: cannot be reached",
         ),
     ],
 )

@@ -19,24 +19,30 @@ from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
 pytestmark = pytest.mark.hadoop
 
 
-@pytest.mark.parametrize("growth", ["depthwise", "leafwise"])
-def test_two_trees_of_depth_three_are_those_of_the_inline_engine(client: Cluster, tmp_path: Path, growth: str) -> None:
+@pytest.mark.parametrize(
+    ("growth", "trees", "uber", "kills"), [("depthwise", 2, "never", 1), ("leafwise", 1, "always", 0)]
+)
+def test_trees_of_depth_two_are_those_of_the_inline_engine(
+    client: Cluster, tmp_path: Path, growth: str, trees: int, uber: str, kills: int
+) -> None:
     make_data(tmp_path)
     data = DataConfig(window_bytes=60_000, **{**MIXED, "data": (str(tmp_path / "numbers"),)})
-    params = {"objective": "logistic", "rounds": 2, "max_depth": 3, "growth": growth, "max_leaves": 6}
+    params = {"objective": "logistic", "rounds": trees, "max_depth": 2, "growth": growth, "max_leaves": 4}
     config = RunConfig("boosting", params, data, output="unused")
     dataset, pipeline = run.open_training(config, run.algorithm_of(config))
     with InlineEngine() as engine:
         inline, _ = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "inline"))
     stop = threading.Event()
-    killer = threading.Thread(target=kill_a_task_of, args=(client.folder, stop))
-    killer.start()
-    with HadoopEngine(2, 200_000) as engine:
+    killers = [threading.Thread(target=kill_a_task_of, args=(client.folder, stop)) for _ in range(kills)]
+    for killer in killers:
+        killer.start()
+    with HadoopEngine(2, 200_000, uber=uber) as engine:
         found, state = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "rounds"))
         kept = {name.split(".")[1].partition("-")[0] for name in Folder(f"{engine.staging}/kept-0").names()}
-    killed = not killer.is_alive()
+    killed = not any(killer.is_alive() for killer in killers)
     stop.set()
-    killer.join()
+    for killer in killers:
+        killer.join()
     assert killed and kept == {"rows", "raw"}, "bins and raw predictions wait on HDFS for the next job"
-    assert state.round == 7
+    assert state.round == 1 + 2 * trees
     assert model_bytes(found, tmp_path / "model") == model_bytes(inline, tmp_path / "expected")

@@ -199,7 +199,7 @@ def test_killed_drivers_are_taken_over_and_never_two_drive(client: Cluster, tmp_
     second.kill()  # in the middle of the round that it attached to
     held, transforms = apps(client, run_id)
     tag = next(t for t in held.tags if t.startswith(f"{run_id}-") and "." not in t)
-    plant_a_torn_output(Folder(f"{home(configuration(str(client.conf)))}/{run_id}"), tag)
+    plant_a_torn_output(staged(client, run_id), tag)
     (folder / "go").touch()
     until(lambda: all(a.ended for a in apps(client, run_id)), "the job does not end by itself")
     third = Driver(client, tmp_path, folder)
@@ -207,27 +207,48 @@ def test_killed_drivers_are_taken_over_and_never_two_drive(client: Cluster, tmp_
     assert code == 0 and "it goes on after round 1" in said, said
     assert [a.id for a in apps(client, run_id) if a.succeeded] == [held.id, transforms.id], "one a round, and no more"
     assert third.output.names() == ["_SUCCESS", "_run", "model.json", "model.npz", "run.json"]
-    assert not Folder(f"{home(configuration(str(client.conf)))}/{run_id}").exists()
+    assert not staged(client, run_id).exists()
     for name, content in inline_model(rows, tmp_path, folder).items():
         assert third.output.read(name) == content
 
 
-def inline_model(rows: Path, tmp_path: Path, folder: Path) -> dict[str, bytes]:
+def inline_model(rows: Path, tmp_path: Path, folder: Path, seed: int = 1) -> dict[str, bytes]:
     """The files of the same run on the inline engine."""
     data = DataConfig(data=(str(rows),), split_bytes=4000, window_bytes=1000, exclude=("name",))
-    params = {"k": 3, "seed": 1, "folder": str(folder)}
+    params = {"k": 3, "seed": seed, "folder": str(folder)}
     config = RunConfig("tests.hadoop.faulty:Waiting", params, data, EngineConfig(engine="inline"), max_rounds=2)
     run.train(dataclasses.replace(config, output=str(tmp_path / "inline")))
     return {name: (tmp_path / "inline" / name).read_bytes() for name in ("model.json", "model.npz")}
 
 
-def test_a_terminated_driver_takes_its_application_along(client: Cluster, tmp_path: Path, folder: Path) -> None:
+def test_a_run_that_is_overwritten_loses_its_job_and_a_terminated_driver_takes_its_own_along(
+    client: Cluster, tmp_path: Path, folder: Path
+) -> None:
     rows = tmp_path / "rows"
     rows.mkdir()
     make_dataset(rows)
-    driver = Driver(client, tmp_path, folder)
-    until(lambda: apps(client, driver.run_id()), "nothing was submitted")
-    driver.process.send_signal(signal.SIGTERM)
-    code, said = driver.end()
+    first = Driver(client, tmp_path, folder)
+    before = first.run_id()
+    until(lambda: apps(client, before), "nothing was submitted")
+    assert refused(Driver(client, tmp_path, folder, "--overwrite"), first)
+    first.kill()  # its job goes on
+    assert not apps(client, before)[0].ended
+    second = Driver(client, tmp_path, folder, "--overwrite", "--seed", "2")
+    until(lambda: second.run_id() != before and apps(client, second.run_id()), "nothing was submitted anew")
+    assert [a.state for a in apps(client, before)] == ["KILLED"], "ended before the other one began"
+    assert not staged(client, before).exists()
+    second.process.send_signal(signal.SIGTERM)
+    code, said = second.end()
     assert code == 130, said
-    until(lambda: all(a.ended for a in apps(client, driver.run_id())), "the application goes on")
+    until(lambda: all(a.ended for a in apps(client, second.run_id())), "the application goes on")
+    (folder / "go").touch()
+    third = Driver(client, tmp_path, folder, "--seed", "2", "--engine", "inline")
+    code, said = third.end()
+    assert code == 0 and "this run was begun and did not finish" in said, said
+    assert len(apps(client, third.run_id())) == 1 and len(apps(client, before)) == 1
+    for name, content in inline_model(rows, tmp_path, folder, seed=2).items():
+        assert third.output.read(name) == content
+
+
+def staged(cluster: Cluster, run_id: str) -> Folder:
+    return Folder(f"{home(configuration(str(cluster.conf)))}/{run_id}")

@@ -1,0 +1,113 @@
+"""Following a job to its end: its ``_SUCCESS`` in HDFS, the ResourceManager's word, the client, the clock."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mrml.engines.client import Client
+from mrml.engines.streaming import JobFailed
+from mrml.engines.yarn import WAITING, Application
+from mrml.errors import EngineError
+
+if TYPE_CHECKING:
+    from mrml.engines.hadoop import HadoopEngine
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+#: how often the ResourceManager is asked while HDFS is polled for the end
+ASK_S = 0.5
+#: how long a client may take to submit, or after its end its application to appear
+SUBMIT_S, APPEAR_S = 180.0, 3.0
+#: how long the ResourceManager may be away while a job runs: it restarts
+PATIENCE_S = 120.0
+#: how often a waiting round says what it waits for
+TELL_S = 30.0
+#: YARN's own word on why it waits
+_REASON = re.compile(r"not yet activated\. (.*?)\.?\s+Details")
+_REMEDY = (
+    "wait for others to end, ask less (--memory-mb; -D yarn.app.mapreduce.am.resource.mb=N), or take another --queue"
+)
+
+
+class Following:
+    """Watches one attempt of a job."""
+
+    def __init__(self, engine: HadoopEngine, attempt: str, client: Client | None) -> None:
+        self.engine, self.attempt, self.client = engine, attempt, client
+        self.success = f"{engine.staging}/out-{attempt}/_SUCCESS"
+        self.app: Application | None = None
+        self.began = self.heard = self.told = self.asked = time.monotonic()
+
+    def end(self) -> Application | None:
+        """The application when it has ended; None when its output is there before that is said."""
+        while True:
+            if self._written():
+                return None
+            self._ask()
+            if self.app is not None and self.app.ended:
+                return None if self._written() else self.app
+            self._check(time.monotonic())
+            if self.client is None or not self.client.alive:
+                time.sleep(POLL_S)
+            else:
+                self.client.wait(POLL_S)
+
+    def _written(self) -> bool:
+        """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""
+        try:
+            return self.engine.fs.exists(self.success)
+        except (OSError, EngineError):
+            return False
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if now - self.asked < ASK_S:
+            return
+        try:
+            self.app = next(iter(self.engine.resource_manager.by_tag(self.attempt)), self.app)
+            self.heard = now
+        except EngineError:
+            if now - self.heard > PATIENCE_S:
+                raise
+        self.asked = time.monotonic()
+
+    def _check(self, now: float) -> None:
+        """Raise when there is nothing to wait for any more."""
+        launched = self.app is not None and self.app.state not in WAITING
+        queue = f"queue {self.app.queue}" if self.app else "the queue"
+        if self.app is None and self.client is not None:
+            self._check_client(self.client, now)
+        if now - self.began > self.engine.round_timeout_s:
+            finding = f"took longer than {self.engine.round_timeout_s:.0f} s"
+            raise EngineError(self.app.id if self.app else "the job", finding, "raise --round-timeout-s")
+        if not launched and now - self.began > self.engine.max_wait_s:
+            finding = f"waited {self.engine.max_wait_s:.0f} s and got no room"
+            raise EngineError(queue, finding, "raise --max-wait-s, or take another queue")
+        if self.app is None or not self.app.waits:
+            self.told = now
+        elif now - self.told > TELL_S:
+            self.told = now
+            with suppress(EngineError):  # it may be away for a moment
+                self._tell(self.app)
+
+    def _check_client(self, client: Client, now: float) -> None:
+        """A client that ended without a job, or does not come to submit one."""
+        if client.ended_at is not None and now - client.ended_at > APPEAR_S:
+            if client.signalled:
+                raise JobFailed("the client was killed before it submitted")
+            raise EngineError("hadoop jar", client.last_words(), "mend what it says, or see its log with -v")
+        if client.alive and now - self.began > SUBMIT_S:
+            raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
+
+    def _tell(self, app: Application) -> None:
+        m, a = self.engine.resource_manager.metrics(), app.asked
+        asked = f"{a.containers} container{'s' * (a.containers != 1)} of {a.memory_mb} MB and {a.cores} cores together"
+        free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores are free in the cluster"
+        reason = _REASON.search(app.diagnostics)
+        why = f" ({reason[1]})" if reason else ""
+        log.info("%s waits in queue %s: it asks %s, and %s%s; %s", app.id, app.queue, asked, free, why, _REMEDY)

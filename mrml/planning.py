@@ -1,0 +1,71 @@
+"""What a run will read, hold and do, told before it begins.  Floor 4."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import suppress
+from typing import Any
+
+from mrml.algorithms.pipeline import Pipeline
+from mrml.config import RunConfig
+from mrml.data.dataset import Dataset
+from mrml.engines.base import Engine
+from mrml.errors import ConfigError
+
+#: of a job of nothing on a YARN of this machine, submission to the end: in containers, and in uber mode
+JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
+
+
+def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engine | None = None) -> dict[str, Any]:
+    """What a run would read, hold and do, in plain values; without an engine, as the configuration has it."""
+    blocks = [f.n_blocks for f in dataset.files]
+    rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
+    workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
+    known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
+    expected = pipeline.rounds_in_all(None, known)
+    expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
+    columns = dataset.schema.columns
+    on_yarn = config.engine.on_yarn
+    return {
+        "config": dataclasses.asdict(config),
+        "files": [{"name": f.name, "bytes": f.size, "blocks": f.n_blocks, "part": f.part} for f in dataset.files],
+        "n_files": len(dataset.files),
+        "n_blocks": None if None in blocks else sum(b or 0 for b in blocks),
+        "n_splits": len(dataset.splits(config.data.split_bytes)),
+        "n_bytes": dataset.n_bytes,
+        "n_rows": None if None in rows else sum(r or 0 for r in rows),
+        "rounds_expected": expected,
+        # a block's text and its decoded arrays, a chunk in float64, NumPy and pyarrow themselves
+        "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
+        "workers": 1 if config.engine.engine == "inline" else workers,
+        "engine": config.engine.engine,
+        **(_yarn_plan(config, dataset, workers, expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
+        "features": [c.name for c in columns if c.role == "feature"],
+        "ignored": [c.name for c in columns if c.role == "ignore"],
+    }
+
+
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int, n_jobs: int, advice: str) -> dict[str, Any]:
+    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults.
+
+    And what it costs that every round is a job, before anything is computed.
+    """
+    from mrml.engines.feed import Feed
+    from mrml.engines.uber import decide
+    from mrml.engines.yarn import configuration
+
+    engine, keys = config.engine, dict[str, str]()
+    with suppress(ConfigError):
+        keys = configuration()
+    feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
+    n_splits = feed.n_splits if feed else 1
+    uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
+    seconds = UBER_SECONDS if uber else JOB_SECONDS
+    minutes = n_jobs * seconds / 60
+    return {
+        "feed": str(feed) if feed else "tasks read their blocks from HDFS",
+        "a round runs": uber.reason,
+        "jobs": f"at most {n_jobs:,} jobs at about {seconds} s each: {minutes:,.0f} minutes before any computing",
+        **({"fewer jobs": advice} if advice and minutes > 10 else {}),
+    }

@@ -1,0 +1,109 @@
+"""Who is told of a run while it goes on, and what its rounds counted together.  Floor 4."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mrml.algorithm import Algorithm, State
+from mrml.config import DataConfig
+from mrml.data.shards import Reads
+from mrml.engines.base import Engine
+from mrml.engines.task import merged_hosts
+from mrml.errors import BadRows, EngineError
+
+log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Told of a run while it goes on."""
+
+    def start(self, plan: dict[str, Any]) -> None: ...
+
+    def round(self, facts: dict[str, Any]) -> None: ...
+
+    def done(self, facts: dict[str, Any]) -> None: ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def start(self, plan: dict[str, Any]) -> None:
+        return None
+
+    def round(self, facts: dict[str, Any]) -> None:
+        return None
+
+    def done(self, facts: dict[str, Any]) -> None:
+        return None
+
+
+class Watch:
+    """Turns rounds into facts for the Progress, and counts bad rows against their limit."""
+
+    def __init__(
+        self, engine: Engine, algorithm: Algorithm, config: DataConfig, strict: bool, progress: Progress
+    ) -> None:
+        self.engine, self.algorithm, self.config, self.strict, self.progress = (
+            engine,
+            algorithm,
+            config,
+            strict,
+            progress,
+        )
+        self.began = self.last = time.monotonic()
+        self.fingerprints: dict[str, list[str]] = {}
+        self.rounds = self.n_bad = self.n_bytes_up = 0
+        self.reads = Reads()
+        self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
+        self.seconds_in: dict[str, float] = {}
+
+    def __call__(self, state: State) -> None:
+        now = time.monotonic()
+        report = self.engine.report
+        seconds, self.last = now - self.last, now
+        self.n_bad = report.n_bad
+        counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                  "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
+            self.counts = counts
+        self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
+        self.n_bytes_up += report.n_bytes_out
+        phases = report.phases()
+        phases["driver"] = max(seconds - sum(phases.values()), 0.0)
+        self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
+        self._check(report.fingerprints)
+        expected = self.algorithm.rounds_in_all(state, None)
+        facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
+        facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
+        facts["seconds_in"] = rounded(phases)
+        facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
+        self.progress.round(facts)
+
+    def where_it_went(self, seconds: float) -> dict[str, float]:
+        """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""
+        tasks = {name: s for name, s in self.seconds_in.items() if name != "driver"}
+        return rounded({**tasks, "driver": max(seconds - sum(tasks.values()), 0.0)})
+
+    def _check(self, fingerprints: Mapping[str, list[str]]) -> None:
+        if self.n_bad > self.config.max_bad_rows:
+            finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
+            problems = self.counts["problems"]
+            first = f"; the first: {problems[0]}" if problems else ""
+            raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
+        new = set(fingerprints) - set(self.fingerprints)
+        self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
+        if len(self.fingerprints) > 1 and new:
+            by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
+            finding = f"processes compute with different kernels: {by}"
+            remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
+            if self.strict:
+                raise EngineError("round", finding, remedy)
+            log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
+
+
+def rounded(phases: Mapping[str, float]) -> dict[str, float]:
+    """To milliseconds."""
+    return {name: round(seconds, 3) for name, seconds in phases.items()}
