@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mrml.kernels import trees
+from mrml.kernels import trees, trees_walk
 from mrml.kernels.kmeans_fast import _jit, _plain
 from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees_walk import predict as predict
 
 #: rows of a pass whose temporaries stay in the cache
 _LOGISTIC_ROWS = 8192
@@ -409,54 +410,6 @@ def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, g_uni
     return order, n
 
 
-#: rows that all trees pass before the next rows: their columns stay in the cache
-_PREDICT_ROWS = 512
-
-
-def predict(x: Array, trees: Any, out: Array) -> None:
-    """See :func:`mrml.kernels.trees.predict`."""
-    _predict(
-        _plain(x), _plain(trees.starts), _plain(trees.feature), _plain(trees.threshold), _plain(trees.missing_left),
-        _plain(trees.left), _plain(trees.categories), _plain(trees.value), out,
-    )  # fmt: skip
-
-
-@_jit
-def _predict(
-    x: Any,
-    starts: Any,
-    feature: Any,
-    threshold: Any,
-    missing_left: Any,
-    left: Any,
-    categories: Any,
-    value: Any,
-    out: Any,
-) -> None:
-    for first in range(0, len(x), _PREDICT_ROWS):
-        stop = min(first + _PREDICT_ROWS, len(x))
-        for tree in range(len(starts) - 1):
-            start = starts[tree]
-            output = tree % len(out)
-            for i in range(first, stop):
-                k = start
-                f = feature[k]
-                while f >= 0:
-                    number, edge = x[i, f], threshold[k]
-                    if number < edge:
-                        goes = 1
-                    elif number >= edge:
-                        goes = 0
-                    elif np.isnan(number):
-                        goes = np.int64(missing_left[k])
-                    else:
-                        code = np.int64(number) if 0 <= number < 256 else 255
-                        goes = np.int64(categories[k, code >> 5] >> np.uint32(code & 31)) & 1
-                    k = start + left[k] + 1 - goes
-                    f = feature[k]
-                out[output, i] += value[k]
-
-
 def prewarm() -> None:
     """Compile everything, or load it from the cache on disk."""
     bin_codes(np.zeros((1, 1), np.float32), np.zeros((1, 254), np.float32), np.zeros(1, np.int32))
@@ -475,8 +428,5 @@ def prewarm() -> None:
     columns = Columns(zero, np.ones(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.int8))
     endless = np.full(1, np.inf)
     where = Nodes(zero, zero, zero, -endless, endless, np.ones((1, 1), np.uint8))
-    x, flags, sets = np.zeros((1, 1), np.float32), np.zeros(1, np.uint8), np.zeros((1, 8), np.uint32)
-    leaf = [_plain(a) for a in (x, np.zeros(2, np.int64), minus, x[0], flags, minus, sets, np.zeros(1))]
-    leaf.append(np.zeros((1, 1)))
-    _predict(*leaf)
+    trees_walk.prewarm()
     best_splits(buffer.g, buffer.h, columns, where, Rules(1.0, 0.0, 1.0, 0.0, 0.0, 10.0, 10.0, 32, 4), 1.0, 1.0)
