@@ -5,6 +5,7 @@ key is reduced where it lands; the driver folds the values into the next State::
 
     init(schema) -> State
     map(state, block, into)                 into[key] is the Statistic to fill
+    map_shard(state, shard, into)           the same, of a run of Blocks whole, where ``reads`` asks for that
     reduce(state, key, statistic) -> value  default: the statistic
     update(state, values) -> State
     model(state, schema) -> Model
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mrml.data.block import Block
+from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError
 from mrml.model import Model
 from mrml.params import by_name, check, check_type, meant, once, unknown
@@ -91,6 +93,14 @@ class Algorithm(ABC):
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
         """Fill the statistics of one block."""
+
+    def reads(self, state: State) -> Reads:
+        """What the next round needs: by default every Block, one by one."""
+        return Reads()
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        """Fill the statistics of a whole shard, in the rounds that read shards."""
+        raise NotImplementedError
 
     def keeps(self, state: State) -> tuple[str, ...]:
         """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""

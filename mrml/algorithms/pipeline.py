@@ -21,6 +21,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms import transforms as tf
 from mrml.algorithms.statistics import Levels, Moments
 from mrml.data.block import CSR, Array, Block, Coded
+from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, InputError
 from mrml.model import Model, Prediction, describe, revive
 from mrml.params import param
@@ -342,6 +343,15 @@ class Pipeline(Algorithm):
         elif block.part == "train":
             for key in self.keys:
                 self.fill(key, block, into)
+
+    def reads(self, state: State) -> Reads:
+        found: Reads = Reads() if state["fitted"] is None else self.algorithm.reads(self._inner(state))
+        return found
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        fitted = self.fitted(state)
+        design = shard.through(lambda raw: fitted.block(raw, self.algorithm.lazy))
+        self.algorithm.map_shard(self._inner(state), design, into)
 
     def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
         if state["fitted"] is None:

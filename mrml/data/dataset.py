@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from mrml.data.block import Array, Block, Coded
 from mrml.data.files import File
 from mrml.data.pieces import Piece, checked, constant
 from mrml.data.records import Records
+from mrml.data.shards import Reads, cut
 from mrml.errors import InputError
 from mrml.schema import Column, Schema
 
@@ -77,22 +79,45 @@ class Dataset:
         """The columns that are read, in the schema's order."""
         return tuple(c for c in self.schema.columns if c.role in self.roles)
 
-    def splits(self, split_bytes: int) -> tuple[Split, ...]:
-        """Consecutive blocks of about ``split_bytes`` each, in order.
+    def splits(self, split_bytes: int, reads: Reads = Reads()) -> tuple[Split, ...]:  # noqa: B008 - it never changes
+        """Consecutive blocks of about ``split_bytes`` each, in order; or first the shards, where a round reads those.
 
         Small files share a split, a file that cannot be split is in one whole; training and validation files
-        never share one.
+        never share one.  ConfigError for more shards than blocks.
         """
-        splits: list[list[Range]] = []
+        key = (split_bytes, reads)
+        if key not in self._cuts:
+            self._cuts[key] = self._split(split_bytes, reads)
+        return self._cuts[key]
+
+    @cached_property
+    def _cuts(self) -> dict[tuple[int, Reads], tuple[Split, ...]]:
+        """A round asks for the same splits once a task."""
+        return {}
+
+    def _split(self, split_bytes: int, reads: Reads) -> tuple[Split, ...]:
+        splits = [list(shard) for shard in self.shards(reads.shards)]
+        parts = {"train"} if reads.train and not reads.shards else set()
+        parts |= {"valid"} if reads.valid else set()
         part, room = "", 0
         for number, file in enumerate(self.files):
+            if file.part not in parts:
+                continue
             for range_, n_bytes in self._parts(number, split_bytes):
-                if not splits or file.part != part or n_bytes > room:
+                if file.part != part or n_bytes > room:
                     splits.append([])
                     part, room = file.part, split_bytes
                 splits[-1].append(range_)
                 room -= n_bytes
         return tuple(tuple(split) for split in splits)
+
+    def shards(self, n_shards: int) -> tuple[Split, ...]:
+        """The training blocks as so many runs, whatever the splits; ConfigError for more than there are blocks."""
+        if not n_shards:
+            return ()
+        trained = [number for number, file in enumerate(self.files) if file.part == "train"]
+        units = [unit for number in trained for unit in self._units(number)]
+        return tuple(_joined([range for range, _ in units[run]]) for run in cut([size for _, size in units], n_shards))
 
     def read(self, range: Range) -> Iterator[Block]:
         """The raw Blocks of a range in order, the empty ones included.
@@ -167,6 +192,14 @@ class Dataset:
         for first, stop in self._runs(file, split_bytes // each):
             parts.append((Range(number, first, stop), (stop - first) * each))
         return parts
+
+    def _units(self, number: int) -> list[tuple[Range, int]]:
+        """A file block by block, each with about how many bytes it has; whole where it is read once to know."""
+        file = self.files[number]
+        if not file.splittable or file.n_blocks is None:
+            return [(Range(number, 0, None), file.size)]
+        each = max(file.size // max(file.n_blocks, 1), 1)
+        return [(Range(number, k, k + 1), each) for k in range(file.n_blocks)]
 
     def _runs(self, file: File, at_most: int) -> list[tuple[int, int]]:
         """Consecutive blocks that stay together: of text each block, of Parquet each row group unless it is huge."""
@@ -248,6 +281,17 @@ class Dataset:
                 if file.row_groups or self.schema.format.name == "parquet"
                 else (reader.text(first, stop))
             )
+
+
+def _joined(ranges: list[Range]) -> Split:
+    """Neighbouring ranges of a file as one."""
+    out: list[Range] = []
+    for range in ranges:
+        if out and out[-1].file == range.file and out[-1].stop == range.first:
+            out[-1] = out[-1]._replace(stop=range.stop)
+        else:
+            out.append(range)
+    return tuple(out)
 
 
 def _packed(runs: list[tuple[int, int]], at_most: int) -> list[tuple[int, int]]:

@@ -27,6 +27,7 @@ import mrml
 from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
+from mrml.data.shards import Reads
 from mrml.engines import mrjob_compat
 from mrml.engines.client import Client, ClientFileSystem, end_clients
 from mrml.engines.environment import LINK, PYTHON, shipped
@@ -142,15 +143,16 @@ class HadoopEngine(StreamingEngine):
             self.fs.rm(staging, recursive=True)
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self._round, self._fed = str(state.round), self._feed(dataset)
+        self._round, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
             self._round, self._fed = "write", None
 
-    def _feed(self, dataset: Dataset) -> Feed | None:
-        """How Hadoop feeds the tasks of a round; None where they read by themselves."""
-        return Feed.of(dataset, self.n_tasks, self.split_bytes) if self.feed == "stream" else None
+    def _feed(self, reads: Reads, dataset: Dataset) -> Feed | None:
+        """How Hadoop feeds the tasks of a round; None where they read by themselves, as all of a shard always is."""
+        fed = self.feed == "stream" and reads == Reads()
+        return Feed.of(dataset, self.n_tasks, self.split_bytes) if fed else None
 
     def _task(self, dataset: Dataset, split_bytes: int, spec: dict[str, Any] | None) -> str:
         """The mode of a job is decided with what it reads."""

@@ -9,7 +9,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.task import Report, blocks, in_task, map_split
+from mrml.engines.task import Report, blocks, in_task, map_split, source_of
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model
 from mrml.statistic import Node
@@ -34,13 +34,14 @@ class InlineEngine(Engine):
         self.report = Report()
         shuffle = Shuffle()
         store = self._store(dataset)
-        for number, split in enumerate(dataset.splits(self.split_bytes)):
+        for number in range(len(dataset.splits(self.split_bytes, algorithm.reads(state)))):
 
             def sink(key: str, node: Node, message: bytes, task: int = number) -> None:
                 shuffle.add(key, node, lambda: message, task)
 
             with in_task(f"split {number}"):
-                self.report.merge(map_split(algorithm, state, blocks(dataset, split, store), sink))
+                source = source_of(algorithm, state, dataset, self.split_bytes, number, store)
+                self.report.merge(map_split(algorithm, state, source, sink))
         return shuffle.reduce(algorithm, state, self.report)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:

@@ -86,9 +86,9 @@ class LocalEngine(Engine):
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         spec = algorithm.spec()
-        n_splits = self._open(
-            dataset, min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
-        )
+        split_bytes = min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
+        n_splits = len(dataset.splits(split_bytes, algorithm.reads(state)))
+        self._open(dataset, split_bytes)
         self._know({"op": "algorithm", "algorithm": spec})
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle = Shuffle()
@@ -110,13 +110,14 @@ class LocalEngine(Engine):
         folder = self._folder / f"model-{self._version}"
         folder.mkdir()
         model.save(folder)
-        n_splits = self._open(dataset, self.split_bytes)
+        self._open(dataset, self.split_bytes)
+        n_splits = len(dataset.splits(self.split_bytes))
         self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
         self._run("write", n_splits, lambda answer: None)
         return self.report
 
-    def _open(self, dataset: Dataset, split_bytes: int) -> int:
-        """Make the dataset known to the workers; the number of its splits."""
+    def _open(self, dataset: Dataset, split_bytes: int) -> None:
+        """Make the dataset known to the workers."""
         number = self._number(dataset)
         spill = self._folder / "spill"
         spill.mkdir(exist_ok=True)
@@ -124,7 +125,6 @@ class LocalEngine(Engine):
             self._told[number] = dataset.to_json()
         message = {"op": "dataset", "dataset": self._told[number], "split_bytes": split_bytes, "path": sys.path}
         self._know({**message, "store": str(self._folder / str(number)), "spill": str(spill)})
-        return len(dataset.splits(split_bytes))
 
     def _know(self, message: dict[str, Any]) -> None:
         """Every worker is told this before its next task, also one that is started later."""

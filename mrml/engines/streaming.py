@@ -66,7 +66,7 @@ class StreamingEngine(Engine):
         split_bytes = min(self.split_bytes, dataset.n_bytes // (2 * self.n_tasks) + 1)
         args = ["--task", self._task(dataset, split_bytes, algorithm.spec()), "--state", str(state_path)]
         values = {}
-        for name, (*messages, counted) in self._job(args, len(dataset.splits(split_bytes))):
+        for name, (*messages, counted) in self._job(args, len(dataset.splits(split_bytes, algorithm.reads(state)))):
             self._count(counted)
             for message in messages:  # none where a split filled no key
                 key = name.removeprefix(KEY)

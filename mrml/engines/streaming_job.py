@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.kept import KeptBlocks  # noqa: E402
 from mrml.data.lean import keep_pandas_out  # noqa: E402
+from mrml.data.shards import Shard  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
 from mrml.engines.feed import fed_split  # noqa: E402
 from mrml.engines.protocol import (  # noqa: E402
@@ -40,7 +41,7 @@ from mrml.engines.protocol import (  # noqa: E402
     read_raw,
     write_raw,
 )
-from mrml.engines.task import Report, blocks, map_split, reduce_key, task_error, tell  # noqa: E402
+from mrml.engines.task import Report, blocks, map_split, reduce_key, source_of, task_error, tell  # noqa: E402
 from mrml.engines.worker import end_with  # noqa: E402
 from mrml.folder import Folder  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
@@ -118,7 +119,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
             sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
         self.dataset = Dataset.from_json(task["dataset"])
-        self.splits = self.dataset.splits(task["split_bytes"])
+        self.split_bytes = task["split_bytes"]
         self.store = DirectoryStore(Path(task["store"])) if task["store"] else None
         self.kept = task["kept"]
         self.heads = task["heads"]
@@ -133,15 +134,15 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def map_split(self, number: int) -> Iterator[tuple[str, Fields]]:
         """Read a split and map it."""
-        yield from self.mapped(lambda: self.blocks(number), f"split {number}")
+        yield from self.mapped(lambda: self.source(number), f"split {number}")
 
-    def blocks(self, number: int) -> Iterator[Block]:
-        """The blocks of a split, with what earlier jobs have computed of them where the algorithm asks for that."""
+    def source(self, number: int) -> Iterable[Block] | Shard:
+        """What a split holds, with what earlier jobs have computed of it where the algorithm asks for that."""
         names = self.algorithm.keeps(self.state) if self.kept else ()
         if not names:
-            return blocks(self.dataset, self.splits[number], self.store)
+            return source_of(self.algorithm, self.state, self.dataset, self.split_bytes, number, self.store)
         kept = KeptBlocks(Folder(self.kept), number, Path("kept-blocks"), names)  # the working directory is the task's
-        return kept.blocks(self.dataset, self.splits[number])
+        return kept.blocks(self.dataset, self.dataset.splits(self.split_bytes)[number])
 
     def map_fed(self) -> Iterator[tuple[str, Fields]]:
         """Map the rows on standard input, to its end: Hadoop fails a task that leaves some."""
@@ -157,7 +158,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         for _ in chunks:
             pass
 
-    def mapped(self, source: Callable[[], Iterator[Block]], place: str) -> Iterator[tuple[str, Fields]]:
+    def mapped(self, source: Callable[[], Iterable[Block] | Shard], place: str) -> Iterator[tuple[str, Fields]]:
         """What the blocks of a source send up; what goes wrong is a record too."""
         sent: list[tuple[str, Fields]] = []
 
@@ -199,7 +200,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
-            source = blocks(self.dataset, self.splits[number], self.store)
+            source = blocks(self.dataset, self.dataset.splits(self.split_bytes)[number], self.store)
             model = revive(json.loads(scoring["model"]["header"]), scoring["model"]["arrays"])
             report = write_split(model, source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.block import Block
+from mrml.data.shards import Shard
 from mrml.errors import EngineError, MrmlError, TaskFailed, from_json, to_json
 from mrml.kernels.fingerprint import fingerprint
 from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
@@ -171,59 +172,109 @@ def prints_to_stderr() -> Iterator[None]:
         yield
 
 
-def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None) -> Iterator[Block]:
-    """The Blocks of a split in order, from the store where it has them all, else read and kept."""
+def blocks(dataset: Dataset, split: Split, store: DirectoryStore | None, first: int = 0) -> Iterator[Block]:
+    """The Blocks of a split in order, without the ``first`` ones; the store's where it has them, else read and kept."""
     for part in split:
-        yield from dataset.read(part) if store is None else store.blocks(dataset, part)
+        n = None if part.stop is None else part.stop - part.first
+        if n is not None and first:
+            part = part._replace(first=part.first + min(first, n))
+            first -= min(first, n)
+        if n is None or part.first != part.stop:
+            for block in dataset.read(part) if store is None else store.blocks(dataset, part):
+                if first:
+                    first -= 1
+                else:
+                    yield block
+
+
+def source_of(
+    algorithm: Algorithm, state: State, dataset: Dataset, split_bytes: int, number: int, store: DirectoryStore | None
+) -> Iterable[Block] | Shard:
+    """What task ``number`` of a round maps: the Blocks of a split, or a shard."""
+    reads = algorithm.reads(state)
+    split = dataset.splits(split_bytes, reads)[number]
+    if number >= reads.shards:
+        return blocks(dataset, split, store)
+    return Shard(number, reads.shards, lambda first: blocks(dataset, split, store, first))
 
 
 @prints_to_stderr()
-def map_split(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink) -> Report:
-    """Run ``algorithm.map`` over the blocks and send up the maximal nodes of every key."""
-    report = Report(fingerprints=kernels_here())
-    with report.spending("map"):
-        _map_blocks(algorithm, state, report.reading(source), sink, report)
-    return report
+def map_split(algorithm: Algorithm, state: State, source: Iterable[Block] | Shard, sink: Sink) -> Report:
+    """Run the algorithm's map over the blocks, or over the shard, and send up the maximal nodes of every key."""
+    task = _Mapping(algorithm, state, sink)
+    with task.report.spending("map"):
+        if isinstance(source, Shard):
+            task.shard(source)
+        else:
+            task.blocks(source)
+    return task.report
 
 
-def _map_blocks(algorithm: Algorithm, state: State, source: Iterable[Block], sink: Sink, report: Report) -> None:
-    kept: dict[str, Statistic] = {}
-    partials: dict[str, Partial] = {}
-    file = -1
+class _Mapping:
+    """What a map task holds until it sends it up."""
 
-    def emit(key: str, node: Node, statistic: Statistic) -> None:
-        message = wire.dumps(statistic.to_wire())
-        report.n_bytes_out += len(message)
-        sink(key, node, message)
+    def __init__(self, algorithm: Algorithm, state: State, sink: Sink) -> None:
+        self.algorithm, self.state, self.sink = algorithm, state, sink
+        self.report = Report(fingerprints=kernels_here())
+        self.kept: dict[str, Statistic] = {}
+        self.partials: dict[str, Partial] = {}
 
-    def flush_nodes() -> None:
-        for key in sorted(partials):
-            for node, statistic in partials[key].parts():
-                emit(key, node, statistic)
-        partials.clear()
+    def blocks(self, source: Iterable[Block]) -> None:
+        """Map Block by Block."""
+        file, first, held = -1, 0, 0
+        for block in self.report.reading(source):
+            if block.file != file or held > HELD_BYTES:
+                if held > HELD_BYTES:
+                    self.flush()
+                self.flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
+                file, first, held = block.file, block.index, 0
+            self.report.see(block)
+            into = self.into()
+            self.algorithm.map(self.state, block, into)
+            self.push(into, file, first, block.index)
+            held = self.n_bytes()
+        self.flush()
 
-    def flush() -> None:
-        flush_nodes()
-        for key in sorted(kept):
-            emit(key, EXACT, kept[key])
-        kept.clear()
+    def shard(self, shard: Shard) -> None:
+        """Map a shard; the merge tree is that over the numbers of the shards."""
 
-    held = 0
-    first = 0
-    for block in source:
-        if block.file != file or held > HELD_BYTES:
-            if held > HELD_BYTES:
-                flush()
-            flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
-            file, first, held = block.file, block.index, 0
-        report.see(block)
-        into = Into(lambda key: algorithm.statistic(state, key), kept)
-        algorithm.map(state, block, into)
+        def seen(block: Block) -> Block:
+            self.report.see(block)
+            return block
+
+        into = self.into()
+        read = Shard(shard.number, shard.n_shards, lambda first: self.report.reading(shard.blocks(first)))
+        self.algorithm.map_shard(self.state, read.through(seen), into)
+        self.push(into, 0, shard.number, shard.number)
+        self.flush()
+
+    def into(self) -> Into:
+        return Into(lambda key: self.algorithm.statistic(self.state, key), self.kept)
+
+    def push(self, into: Into, file: int, first: int, index: int) -> None:
         for key, statistic in into.fresh.items():
-            partials.setdefault(key, Partial(file, first)).push(block.index, statistic)
-        held = sum(s.n_bytes() for s in kept.values())
-        held += sum(s.n_bytes() for p in partials.values() for _, _, s in p.nodes)
-    flush()
+            self.partials.setdefault(key, Partial(file, first)).push(index, statistic)
+
+    def n_bytes(self) -> int:
+        held = sum(s.n_bytes() for s in self.kept.values())
+        return held + sum(s.n_bytes() for p in self.partials.values() for _, _, s in p.nodes)
+
+    def flush_nodes(self) -> None:
+        for key in sorted(self.partials):
+            for node, statistic in self.partials[key].parts():
+                self.emit(key, node, statistic)
+        self.partials.clear()
+
+    def flush(self) -> None:
+        self.flush_nodes()
+        for key in sorted(self.kept):
+            self.emit(key, EXACT, self.kept[key])
+        self.kept.clear()
+
+    def emit(self, key: str, node: Node, statistic: Statistic) -> None:
+        message = wire.dumps(statistic.to_wire())
+        self.report.n_bytes_out += len(message)
+        self.sink(key, node, message)
 
 
 @prints_to_stderr()

@@ -14,10 +14,10 @@ import numpy as np
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
-from mrml.data.dataset import Dataset, Split
+from mrml.data.dataset import Dataset
 from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
-from mrml.engines.task import Report, blocks, map_split, task_error, tell
+from mrml.engines.task import Report, blocks, map_split, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
 from mrml.statistic import Node
@@ -56,7 +56,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.dataset: Dataset
-        self.splits: tuple[Split, ...] = ()
+        self.split_bytes = 0
         self.store: DirectoryStore
         self.spill = Path()
         self.algorithm: Algorithm
@@ -72,7 +72,7 @@ class Worker:
     def on_dataset(self, message: dict[str, Any]) -> None:
         sys.path[:0] = [p for p in message["path"] if p not in sys.path]
         self.dataset = Dataset.from_json(message["dataset"])
-        self.splits = self.dataset.splits(message["split_bytes"])
+        self.split_bytes = message["split_bytes"]
         self.store = DirectoryStore(Path(message["store"]))
         self.spill = Path(message["spill"])
 
@@ -88,7 +88,7 @@ class Worker:
         def sink(key: str, node: Node, statistic: bytes) -> None:
             parts.append([key, list(node), self._body(statistic, f"{message['task']}-{len(parts)}")])
 
-        source = blocks(self.dataset, self.splits[message["split"]], self.store)
+        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
         report = map_split(self.algorithm, self.state, source, sink)
         return {"parts": parts, "report": vars(report)}
 
@@ -104,7 +104,8 @@ class Worker:
         self.scoring = Scoring.from_wire(message["scoring"])
 
     def on_write(self, message: dict[str, Any]) -> dict[str, Any]:
-        source = blocks(self.dataset, self.splits[message["split"]], self.store)
+        split = self.dataset.splits(self.split_bytes)[message["split"]]
+        source = blocks(self.dataset, split, self.store)
         report: Report = write_split(self.model, source, self.scoring, message["split"])
         return {"parts": [], "report": vars(report)}
 
