@@ -1,7 +1,6 @@
 """numba twins of :mod:`mrml.kernels.trees`: the same arguments, identical integers and gains.
 
-Histograms are added row by row: 1 byte a value, one packed int64 a row.  No ``fastmath``, so nothing is fused or
-reordered, and no threads: cores are used by processes.
+No ``fastmath``, so nothing is fused or reordered, and no threads: cores are used by processes.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mrml.kernels import trees, trees_walk
+from mrml.kernels import trees, trees_sums, trees_walk
 from mrml.kernels.kmeans_fast import _jit, _plain
-from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, PACKED_ROWS, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, Array, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees_sums import Buffer as Buffer
 from mrml.kernels.trees_walk import predict as predict
 
 #: rows of a pass whose temporaries stay in the cache
@@ -135,112 +135,6 @@ def _logistic(
         b = min(max(np.rint(h * h_scale), 0.0), float(PACKED_H_MAX))
         out[i] = (np.int64(a) << 32) + np.int64(b)
     return total
-
-
-class Buffer:
-    """See :class:`mrml.kernels.trees.Buffer`; packed sums of a node are unpacked after 65,536 of its rows."""
-
-    def __init__(self, n_slots: int, width: int) -> None:
-        # pages that nothing is written to are never there
-        self.g: Array = np.zeros((n_slots, width), np.int64)
-        self.h: Array = np.zeros((n_slots, width), np.int64)
-        self.rows: Array = np.zeros(n_slots, np.int64)
-        self._packed: Array | None = None
-        self._filled: Array = np.zeros(n_slots, np.int64)
-
-    def settle(self) -> None:
-        """See :meth:`mrml.kernels.trees.Buffer.settle`."""
-        if self._packed is not None:
-            _settle(self._packed, self._filled, self.g, self.h, self.rows)
-
-    def add(self, codes: Array, first: int, offsets: Array, q: tuple[Array, ...], slots: Array, nodes: Array) -> None:
-        """See :meth:`mrml.kernels.trees.Buffer.add`; ``slots`` by node, ``nodes`` (n_rows,) uint16."""
-        at = _plain(offsets.astype(np.uint64))
-        if len(q) == 1:
-            if self._packed is None:
-                self._packed = np.zeros_like(self.g)
-            _add_packed(
-                _plain(codes), first, at, _plain(q[0]), _plain(slots), _plain(nodes),
-                self._packed, self._filled, self.g, self.h, self.rows,
-            )  # fmt: skip
-        else:
-            _add_wide(
-                _plain(codes),
-                first,
-                at,
-                _plain(q[0]),
-                _plain(q[1]),
-                _plain(slots),
-                _plain(nodes),
-                self.g,
-                self.h,
-                self.rows,
-            )
-
-
-@_jit
-def _settle(packed: Any, filled: Any, g: Any, h: Any, rows: Any) -> None:
-    for s in range(len(filled)):
-        if filled[s]:
-            _settle_one(packed, filled, g, h, rows, s)
-
-
-@_jit
-def _settle_one(packed: Any, filled: Any, g: Any, h: Any, rows: Any, s: Any) -> None:
-    for k in range(packed.shape[1]):
-        value = packed[s, k]
-        g[s, k] += value >> 32
-        h[s, k] += value & 0xFFFFFFFF
-        packed[s, k] = 0
-    rows[s] += filled[s]
-    filled[s] = 0
-
-
-@_jit
-def _add_packed(
-    codes: Any, first: Any, offsets: Any, q: Any, slots: Any, nodes: Any,
-    packed: Any, filled: Any, g: Any, h: Any, rows: Any,
-) -> None:  # fmt: skip
-    width = np.uint64(packed.shape[1])
-    flat = packed.reshape(-1)
-    n_features = len(offsets)
-    even = n_features > 0 and width == np.uint64(256 * n_features)
-    for i in range(len(nodes)):
-        s = slots[nodes[i]]
-        value = q[i]
-        if s < 0 or value == 0:
-            continue
-        if filled[s] == PACKED_ROWS:
-            _settle_one(packed, filled, g, h, rows, s)
-        filled[s] += 1
-        base = np.uint64(s) * width
-        if even:  # columns of 255 bins each: without reading offsets, 0.25 ns a value for 0.33
-            for j in range(n_features):
-                flat[base + np.uint64(codes[i, first + j])] += value
-                base += np.uint64(256)
-        else:
-            for j in range(n_features):
-                flat[base + offsets[j] + np.uint64(codes[i, first + j])] += value
-
-
-@_jit
-def _add_wide(
-    codes: Any, first: Any, offsets: Any, qg: Any, qh: Any, slots: Any, nodes: Any, g: Any, h: Any, rows: Any
-) -> None:
-    width = np.uint64(g.shape[1])
-    flat_g, flat_h = g.reshape(-1), h.reshape(-1)
-    n_features = len(offsets)
-    for i in range(len(nodes)):
-        s = slots[nodes[i]]
-        if s < 0 or (qg[i] == 0 and qh[i] == 0):
-            continue
-        rows[s] += 1
-        base = np.uint64(s) * width
-        vg, vh = np.int64(qg[i]), np.int64(qh[i])
-        for j in range(n_features):
-            at = base + offsets[j] + np.uint64(codes[i, first + j])
-            flat_g[at] += vg
-            flat_h[at] += vh
 
 
 def best_splits(
@@ -420,13 +314,10 @@ def prewarm() -> None:
     add_values(codes, step, np.zeros(1), np.zeros(1))
     pack_scaled(np.zeros(1), np.zeros(1), 1.0, 1.0)
     logistic(np.zeros(1), np.zeros(1), np.empty(0), np.empty(0), 1.0, 1.0)
-    buffer = Buffer(1, 2)
-    zero = np.zeros(1, np.int64)
-    buffer.add(codes, 0, zero, (zero,), minus, nodes)
-    buffer.add(codes, 0, zero, (np.zeros(1, np.int32), np.zeros(1, np.int32)), minus, nodes)
-    buffer.settle()
+    zero, sums = np.zeros(1, np.int64), np.zeros((1, 2), np.int64)
     columns = Columns(zero, np.ones(1, np.int32), np.zeros(1, np.uint8), np.zeros(1, np.int8))
     endless = np.full(1, np.inf)
     where = Nodes(zero, zero, zero, -endless, endless, np.ones((1, 1), np.uint8))
+    trees_sums.prewarm()
     trees_walk.prewarm()
-    best_splits(buffer.g, buffer.h, columns, where, Rules(1.0, 0.0, 1.0, 0.0, 0.0, 10.0, 10.0, 32, 4), 1.0, 1.0)
+    best_splits(sums, sums, columns, where, Rules(1.0, 0.0, 1.0, 0.0, 0.0, 10.0, 10.0, 32, 4), 1.0, 1.0)
