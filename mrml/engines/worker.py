@@ -73,7 +73,7 @@ class Worker:
         sys.path[:0] = [p for p in message["path"] if p not in sys.path]
         self.dataset = Dataset.from_json(message["dataset"])
         self.split_bytes = message["split_bytes"]
-        self.store = DirectoryStore(Path(message["store"]))
+        self.store = DirectoryStore(Path(message["store"]), alone=True)
         self.spill = Path(message["spill"])
 
     def on_algorithm(self, message: dict[str, Any]) -> None:

@@ -59,15 +59,17 @@ def _route(codes: Any, nodes: Any, feature: Any, left: Any, goes_left: Any) -> N
         nodes[i] = node
 
 
-def add_values(codes: Array, step: Step, values: Array, scores: Array) -> None:
+def add_values(codes: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None) -> None:
     """See :func:`mrml.kernels.trees.add_values`."""
-    _add_values(_plain(codes), _plain(step.feature), _plain(step.left), _plain(step.goes_left), _plain(values), scores)
+    at = _plain(np.zeros(len(codes), np.uint16) if nodes is None else nodes)
+    feature, left, goes_left = (_plain(a) for a in step)
+    _add_values(_plain(codes), feature, left, goes_left, _plain(values), scores, at)
 
 
 @_jit
-def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any, scores: Any) -> None:
+def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any, scores: Any, nodes: Any) -> None:
     for i in range(len(scores)):
-        node = np.int64(0)
+        node = np.int64(nodes[i])
         f = feature[node]
         while f >= 0:
             node = left[node] + 1 - goes_left[node, codes[i, f]]

@@ -7,6 +7,7 @@ where rows in the order of the block take 1.2 with 16 histograms, and 2.8 withou
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ _AHEAD = 32
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def _ask(typing: Any, array: Any, index: Any) -> Any:
     """Have a place of an array brought into the cache; changes nothing."""
-    from llvmlite import ir
-    from numba.core import cgutils, types
+    ir: Any = importlib.import_module("llvmlite.ir")
+    cgutils: Any = importlib.import_module("numba.core.cgutils")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -34,7 +35,7 @@ def _ask(typing: Any, array: Any, index: Any) -> Any:
         builder.call(function, [place, *(ir.Constant(number, k) for k in (0, 3, 1))])  # read, keep near, data
         return context.get_dummy_value()
 
-    return types.void(array, index), generate
+    return numba.types.void(array, index), generate
 
 
 class Buffer:
@@ -61,35 +62,36 @@ class Buffer:
             self._packed = np.zeros_like(self.g)
         for start in range(0, len(nodes), PACKED_ROWS):
             rows = slice(start, start + PACKED_ROWS)
-            some, parts = flat[start * width : rows.stop * width], [_plain(a[rows]) for a in q]
-            ends = _group(_plain(nodes[rows]), _plain(slots), parts[0], parts[-1], len(self.rows), self._order)
+            some, one, other = flat[start * width : rows.stop * width], _plain(q[0][rows]), _plain(q[-1][rows])
+            ends = _group(_plain(nodes[rows]), _plain(slots), one, other, len(self.rows), self._order)
             if self._packed is not None and len(q) == 1:
                 _make_room(ends, self._packed, self._filled, self.g, self.h, self.rows)
-                _add_packed(some, width, first, at, *parts, self._order, ends, self._packed)
+                _add_packed(some, width, first, at, one, self._order, ends, self._packed)
             else:
-                _add_wide(some, width, first, at, *parts, self._order, ends, self.g, self.h, self.rows)
+                _add_wide(some, width, first, at, one, other, self._order, ends, self.g, self.h, self.rows)
 
 
 @_jit
 def _group(nodes: Any, slots: Any, one: Any, other: Any, n_slots: Any, order: Any) -> Any:
     """Write the rows of each slot one after the other; (n_slots + 1,) int64, where each begins and the last one ends.
 
-    Rows that are 0 in ``one`` and ``other`` are left out; they and those without a slot come last.
+    Rows that are 0 in ``one`` and ``other`` are left out.  First those with a slot are picked, without a branch: to
+    count the others too would wait for one counter again and again, 2.4 ns a row for 1.2.
     """
-    n, at, ends = len(nodes), np.zeros(n_slots + 1, np.int64), np.zeros(n_slots + 1, np.int64)
-    for i in range(n):
-        at[slots[nodes[i]] + 1 if one[i] | other[i] else 0] += 1
+    picked, which = np.empty(len(nodes) + 1, np.uint32), np.empty(len(nodes) + 1, np.int32)
+    at, ends, n = np.zeros(n_slots, np.int64), np.zeros(n_slots + 1, np.int64), 0
+    for i in range(len(nodes)):
+        s = slots[nodes[i]]
+        picked[n], which[n] = i, s
+        n += 1 if (s >= 0) & ((one[i] | other[i]) != 0) else 0
+    for k in range(n):
+        at[which[k]] += 1
     for s in range(n_slots):
-        ends[s + 1] = ends[s] + at[s + 1]
-        at[s + 1] = ends[s]
-    at[0] = ends[n_slots]
-    if n_slots == 1 and ends[1] == n:
-        for i in range(n):
-            order[i] = i
-        return ends
-    for i in range(n):
-        s = slots[nodes[i]] + 1 if one[i] | other[i] else 0
-        order[at[s]] = i
+        ends[s + 1] = ends[s] + at[s]
+        at[s] = ends[s]
+    for k in range(n):
+        s = which[k]
+        order[at[s]] = picked[k]
         at[s] += 1
     return ends
 
