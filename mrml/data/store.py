@@ -22,9 +22,9 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -57,7 +57,8 @@ class DirectoryStore:
     def __init__(self, path: str | os.PathLike[str], alone: bool = False) -> None:
         self.path, self.alone = Path(path), alone
         self._made: set[int] = set()
-        self._maps: OrderedDict[tuple[Path, int], _Map] = OrderedDict()
+        self._targets: dict[tuple[int, int, str], Path] = {}
+        self._maps: OrderedDict[tuple[int, int, str, int], _Map] = OrderedDict()
         self.volatile = Volatile()
 
     def block_memo(self, file: int, index: int) -> DirectoryMemo:
@@ -74,10 +75,14 @@ class DirectoryStore:
 
     def get_block(self, file: int, index: int) -> Block | None:
         """The block as it was put, its arrays read-only views of a map, its ``store`` this one's memo."""
-        found = self._read(file, index, "block")
+        found = self._map(file, index, "block")
         if found is None:
             return None
-        meta, arrays = found
+        if found.block is None:
+            found.block = self._revived(file, index, *found.content)
+        return found.block
+
+    def _revived(self, file: int, index: int, meta: dict[str, Any], arrays: dict[str, Array]) -> Block:
         plain, shapes = meta["plain"], meta["shapes"]
         return Block(
             **{**plain, "problems": tuple(plain["problems"])},
@@ -112,7 +117,14 @@ class DirectoryStore:
             self.put_n_blocks(file, index)
 
     def _target(self, file: int, index: int, name: str) -> Path:
-        return self.path / f"{file:06d}" / f"{index:07d}.{quote(name, safe='')}"
+        """Remembered: to put a path together takes 15 us, and each block of a round asks for four."""
+        found = self._targets.get((file, index, name))
+        if found is None:
+            found = self.path / f"{file:06d}" / f"{index:07d}.{quote(name, safe='')}"
+            if len(self._targets) >= 8 * MAPS:  # names of other runs, or of more blocks than stay open
+                self._targets.clear()
+            self._targets[file, index, name] = found
+        return found
 
     def _write(self, file: int, index: int, name: str, meta: dict[str, Any], arrays: dict[str, Array]) -> None:
         target = self._target(file, index, name)
@@ -131,29 +143,36 @@ class DirectoryStore:
     def _read(
         self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ
     ) -> tuple[dict[str, Any], dict[str, Array]] | None:
-        """From the open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
-        target = self._target(file, index, name)
+        found = self._map(file, index, name, access)
+        return None if found is None else found.content
+
+    def _map(self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ) -> _Map | None:
+        """The open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
+        target, key = self._target(file, index, name), (file, index, name, access)
         try:
             inode = os.stat(target).st_ino
         except OSError:
             return None
-        kept = self._maps.get((target, access))
+        kept = self._maps.get(key)
         if kept is not None and kept.inode == inode:
-            self._maps.move_to_end((target, access))
-            return kept.content
+            self._maps.move_to_end(key)
+            return kept
         content = read_arrays(target, access)
-        if content is not None:
-            self._maps[target, access] = _Map(inode, content)
-            while len(self._maps) > MAPS:
-                self._maps.popitem(last=False)
-        return content
+        if content is None:
+            return None
+        self._maps[key] = kept = _Map(inode, content)
+        while len(self._maps) > MAPS:
+            self._maps.popitem(last=False)
+        return kept
 
 
-class _Map(NamedTuple):
-    """An open map: the file it was made of, and what :func:`read_arrays` gave."""
+@dataclass
+class _Map:
+    """An open map: the file it was made of, what :func:`read_arrays` gave, and the Block that this is, once asked."""
 
     inode: int
     content: tuple[dict[str, Any], dict[str, Array]]
+    block: Block | None = None
 
 
 class DirectoryMemo:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mrml import wire
@@ -20,6 +21,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch, start
 from mrml.engines.base import Engine, Shuffle
+from mrml.engines.delta import delta, skeleton
 from mrml.engines.task import Report, told
 from mrml.engines.worker import receive, send, send_bytes
 from mrml.engines.write import Scoring
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 4
 #: more would share the work more evenly, but each sends statistics up, which are what a round of boosting costs
 SPLITS_PER_WORKER = 2
+#: what a worker must know, in the order in which it is told
+_ORDER = ("dataset", "algorithm", "state", "model")
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
 HEAR_S = 0.2
 
@@ -45,14 +49,33 @@ class _Process:
         self.told: dict[str, int] = {}
         self.task: int | None = None
 
-    def tell(self, op: str, version: int, message: bytes) -> None:
-        """Send what it must know, once."""
-        if self.told.get(op) != version:
-            send_bytes(self.stdin, message)
-            self.told[op] = version
+    def tell(self, known: _Known) -> None:
+        """Send what it must know, once; what changed of it where it was told the one before."""
+        told = self.told.get(known.op)
+        if told != known.version:
+            send_bytes(self.stdin, known.whole if told is None or told != known.before else known.change)
+            self.told[known.op] = known.version
 
     def end(self) -> None:
         self._started.end()
+
+
+class _Known:
+    """What every worker is told before its next task, also one that is started later; encoded once."""
+
+    def __init__(self, message: dict[str, Any], version: int, older: _Known | None) -> None:
+        self.op: str = message["op"]
+        self.message, self.version = skeleton(message), version
+        self.before = None if older is None else older.version
+        self._change = {} if older is None else delta(older.message, message)
+
+    @cached_property
+    def whole(self) -> bytes:
+        return wire.dumps(self.message)
+
+    @cached_property
+    def change(self) -> bytes:
+        return wire.dumps({"op": "change", "change": self._change})
 
 
 class LocalEngine(Engine):
@@ -65,9 +88,8 @@ class LocalEngine(Engine):
         self.n_workers = n_workers or os.cpu_count() or 1
         self.split_bytes = split_bytes
         self._folder = scratch.make(cache_dir)
-        self._context: list[dict[str, Any]] = []
-        #: the same as bytes, by what they are about
-        self._encoded: dict[str, bytes] = {}
+        self._context: dict[str, _Known] = {}
+        self._algorithm: Algorithm | None = None
         self._version = 0
         self._told: dict[int, dict[str, Any]] = {}
         #: the worker that did a task last
@@ -85,11 +107,12 @@ class LocalEngine(Engine):
         return self.n_workers
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        spec = algorithm.spec()
         split_bytes = min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
         n_splits = len(dataset.splits(split_bytes, algorithm.reads(state)))
         self._open(dataset, split_bytes)
-        self._know({"op": "algorithm", "algorithm": spec})
+        if algorithm is not self._algorithm:  # 1 ms a round
+            self._know({"op": "algorithm", "algorithm": algorithm.spec()})
+            self._algorithm = algorithm
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle = Shuffle()
 
@@ -128,14 +151,12 @@ class LocalEngine(Engine):
 
     def _know(self, message: dict[str, Any]) -> None:
         """Every worker is told this before its next task, also one that is started later."""
-        same = [m for m in self._context if m["op"] == message["op"]]
-        if message["op"] != "state" and same and {k: v for k, v in same[0].items() if k != "version"} == message:
+        op = message["op"]
+        older = self._context.get(op)
+        if op != "state" and older is not None and older.message == message:
             return
         self._version += 1
-        self._context = [m for m in self._context if m["op"] != message["op"]]
-        self._context.append({**message, "version": self._version})
-        self._encoded[message["op"]] = wire.dumps(message)
-        self._context.sort(key=lambda m: ["dataset", "algorithm", "state", "model"].index(m["op"]))
+        self._context[op] = _Known(message, self._version, older if op == "state" else None)
 
     def _run(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
         """Run the tasks 0 to n - 1 on whichever worker is free; lost ones again."""
@@ -177,8 +198,9 @@ class LocalEngine(Engine):
     def _start(self, process: _Process, op: str, task: int) -> bool:
         process.task = task
         try:
-            for message in self._context:
-                process.tell(message["op"], message["version"], self._encoded[message["op"]])
+            for name in _ORDER:
+                if name in self._context:
+                    process.tell(self._context[name])
             send(process.stdin, {"op": op, "split": task, "task": task})
         except OSError:
             return False

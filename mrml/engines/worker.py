@@ -17,6 +17,7 @@ from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
+from mrml.engines.delta import apply
 from mrml.engines.task import Report, blocks, map_split, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
@@ -61,6 +62,7 @@ class Worker:
         self.spill = Path()
         self.algorithm: Algorithm
         self.state: State
+        self.told: dict[str, Any] = {}
         self.model: Model
         self.scoring: Scoring
 
@@ -80,7 +82,11 @@ class Worker:
         self.algorithm = from_spec(message["algorithm"])
 
     def on_state(self, message: dict[str, Any]) -> None:
-        self.state = State.from_wire(message["state"])
+        self.told, self.state = message, State.from_wire(message["state"])
+
+    def on_change(self, message: dict[str, Any]) -> None:
+        """The next State, from the one before: arrays that stayed are the same objects."""
+        self.on_state(apply(self.told, message["change"]))
 
     def on_map(self, message: dict[str, Any]) -> dict[str, Any]:
         parts: list[list[Any]] = []
