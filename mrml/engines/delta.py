@@ -45,8 +45,8 @@ def apply(old: Any, change: Delta) -> Any:
 def _same(old: Any, new: Any) -> bool:
     if old is new:
         return True
+    if isinstance(new, list | tuple) and isinstance(old, list):
+        return len(old) == len(new) and all(not delta(a, b) for a, b in zip(old, new, strict=True))
     if type(old) is not type(new) or isinstance(new, np.ndarray):
         return False
-    if isinstance(new, list):
-        return len(old) == len(new) and all(not delta(a, b) for a, b in zip(old, new, strict=True))
     return bool(old == new) and repr(old) == repr(new)  # 0.0 is not -0.0

@@ -65,9 +65,9 @@ class _Known:
 
     def __init__(self, message: dict[str, Any], version: int, older: _Known | None) -> None:
         self.op: str = message["op"]
-        self.message, self.version = skeleton(message), version
+        self.message, self.version, self._tree = message, version, skeleton(message) if self.op == "state" else None
         self.before = None if older is None else older.version
-        self._change = {} if older is None else delta(older.message, message)
+        self._change = {} if older is None else delta(older._tree, message)
 
     @cached_property
     def whole(self) -> bytes:
