@@ -48,6 +48,8 @@ class _Process:
         self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
         self.told: dict[str, int] = {}
         self.task: int | None = None
+        #: tasks of the round of which it holds something that it has not sent
+        self.holds: list[int] = []
 
     def tell(self, known: _Known) -> None:
         """Send what it must know, once; what changed of it where it was told the one before."""
@@ -114,15 +116,11 @@ class LocalEngine(Engine):
             self._know({"op": "algorithm", "algorithm": algorithm.spec()})
             self._algorithm = algorithm
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
-        shuffle = Shuffle()
-
-        def take(answer: dict[str, Any]) -> None:
-            for key, node, body in answer["parts"]:
-                shuffle.add(key, Node(*node), _fetch(body), answer["task"])
-
-        spill = self._folder / "spill"
+        shuffle, spill = Shuffle(), self._folder / "spill"
         try:
-            self._run("map", n_splits, take)
+            for answer in self._run("map", n_splits):
+                for key, node, body in answer["parts"]:
+                    shuffle.add(key, Node(*node), _fetch(body), answer["task"])
             return shuffle.reduce(algorithm, state, self.report)
         finally:
             for path in spill.iterdir():
@@ -136,7 +134,7 @@ class LocalEngine(Engine):
         self._open(dataset, self.split_bytes)
         n_splits = len(dataset.splits(self.split_bytes))
         self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
-        self._run("write", n_splits, lambda answer: None)
+        self._run("write", n_splits)
         return self.report
 
     def _open(self, dataset: Dataset, split_bytes: int) -> None:
@@ -158,42 +156,37 @@ class LocalEngine(Engine):
         self._version += 1
         self._context[op] = _Known(message, self._version, older if op == "state" else None)
 
-    def _run(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
-        """Run the tasks 0 to n - 1 on whichever worker is free; lost ones again."""
+    def _run(self, op: str, n_tasks: int) -> list[dict[str, Any]]:
+        """The answers of the tasks 0 to n - 1, run on whichever worker is free; lost ones again."""
+        self.report = Report()
         try:
-            self._serve(op, n_tasks, take)
+            answers = self._serve(_Tasks(op, n_tasks, self._owners.setdefault(op, {})))
         except BaseException:
             self._drain()
             raise
+        for answer in answers:
+            self.report.merge(Report(**answer["report"]))
+        return answers
 
-    def _serve(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
-        self.report = Report()
-        waiting = deque(range(n_tasks))
-        attempts = [0] * n_tasks
-        owners = self._owners.setdefault(op, {})
-        done = 0
+    def _serve(self, tasks: _Tasks) -> list[dict[str, Any]]:
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
                 selector.register(process.stdout, selectors.EVENT_READ, process)
-            while done < n_tasks:
+            while tasks.waiting or any(p.task is not None or p.holds for p in self._processes):
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
-                    while self._processes[number].task is None and waiting:
-                        task = _pick(waiting, owners, number)
-                        attempts[task] += 1
-                        if not self._start(self._processes[number], op, task):
-                            self._replace(number, selector, waiting, attempts)
+                    while (task := tasks.next(self._processes[number], number)) is not None:
+                        if not self._start(self._processes[number], tasks.op, task):
+                            self._replace(number, selector, tasks)
                 for ready, _ in selector.select(HEAR_S):
                     process = ready.data
                     try:
                         answer = receive(process.stdout)
                     except EOFError:
-                        self._replace(self._processes.index(process), selector, waiting, attempts)
+                        self._replace(self._processes.index(process), selector, tasks)
                         continue
-                    self._finish(process, answer)
-                    owners[answer["task"]] = self._processes.index(process)
-                    take(answer)
-                    done += 1
+                    tasks.done(process, self._processes.index(process), answer)
+        return tasks.answers()
 
     def _start(self, process: _Process, op: str, task: int) -> bool:
         process.task = task
@@ -201,37 +194,24 @@ class LocalEngine(Engine):
             for name in _ORDER:
                 if name in self._context:
                     process.tell(self._context[name])
-            send(process.stdin, {"op": op, "split": task, "task": task})
+            send(process.stdin, {"op": op if task >= 0 else "collect", "split": task, "task": task})
         except OSError:
             return False
         return True
 
-    def _finish(self, process: _Process, answer: dict[str, Any]) -> None:
-        if "error" in answer:
-            if answer["task"] == process.task:  # otherwise it failed before its task, and will answer once more
-                process.task = None
-            raise told(answer)
-        process.task = None
-        self.report.merge(Report(**answer["report"]))
-
-    def _replace(self, number: int, selector: selectors.BaseSelector, waiting: deque[int], attempts: list[int]) -> None:
-        """Start a new worker in the place of a dead one and give its task back."""
+    def _replace(self, number: int, selector: selectors.BaseSelector, tasks: _Tasks) -> None:
+        """Start a new worker in the place of a dead one and give its tasks back."""
         dead = self._processes[number]
         selector.unregister(dead.stdout)
         dead.end()
-        task = dead.task
-        if task is not None:
-            if attempts[task] >= MAX_ATTEMPTS:
-                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {dead.child.returncode}"
-                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
-            log.warning("worker %d died (exit code %d): split %d runs again", number, dead.child.returncode, task)
-            waiting.appendleft(task)
+        tasks.lost(dead, number)
         self._processes[number] = _Process()
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
 
     def _drain(self) -> None:
         """After an error nobody waits for the other tasks: replace the busy workers, or they answer the next round."""
         for number, process in enumerate(self._processes):
+            process.holds.clear()
             if process.task is not None:
                 process.end()
                 self._processes[number] = _Process()
@@ -240,6 +220,61 @@ class LocalEngine(Engine):
         for process in self._processes:
             process.end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Tasks:
+    """The tasks of a round: which wait, which worker did each last, and what they answered."""
+
+    def __init__(self, op: str, n_tasks: int, owners: dict[int, int]) -> None:
+        self.op, self.owners, self.waiting = op, owners, deque(range(n_tasks))
+        self._deaths = [0] * n_tasks
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._n_collected = 0
+
+    def next(self, process: _Process, number: int) -> int | None:
+        """What a worker does next: a task, or a negative number: it is to send what it holds of the tasks it did."""
+        if process.task is not None or not (self.waiting or process.holds):
+            return None
+        if not self.waiting:
+            self._n_collected += 1
+            return -self._n_collected
+        return _pick(self.waiting, self.owners, number)
+
+    def done(self, process: _Process, number: int, answer: dict[str, Any]) -> None:
+        """Take in an answer; raises the error that it tells of."""
+        task = answer["task"]
+        if "error" in answer:
+            if task == process.task:  # otherwise it failed before its task, and will answer once more
+                process.task = None
+            raise told(answer)
+        process.task = None
+        self._answers[task] = answer
+        if task >= 0:
+            self.owners[task] = number
+        if answer.get("holds"):
+            process.holds.append(task)
+        else:  # it has sent everything
+            process.holds.clear()
+
+    def lost(self, dead: _Process, number: int) -> None:
+        """A worker died: what it was doing, and what it did without sending all of it, waits again."""
+        code, ran = dead.child.returncode, [] if dead.task is None or dead.task < 0 else [dead.task]
+        for task in ran or dead.holds:
+            self._deaths[task] += 1
+            if self._deaths[task] >= MAX_ATTEMPTS:
+                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {code}"
+                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
+        for task in dead.holds + ran:
+            self._answers.pop(task, None)
+            self.waiting.appendleft(task)
+        if dead.holds or ran:
+            sums = f" with the sums of {len(dead.holds)} splits, which run again" if dead.holds else ""
+            rest = f": split {ran[0]} runs again" if ran else ""
+            log.warning("worker %d died (exit code %d)%s%s", number, code, sums, rest)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Every task's, and those of what workers held."""
+        return list(self._answers.values())
 
 
 def _pick(waiting: deque[int], owners: dict[int, int], worker: int) -> int:

@@ -18,10 +18,10 @@ from mrml.data.dataset import Dataset
 from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
 from mrml.engines.delta import apply
-from mrml.engines.task import Report, blocks, map_split, source_of, task_error, tell
+from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
-from mrml.statistic import Node
+from mrml.statistic import Node, Statistic
 
 #: a message larger than this goes through a file, so that the driver holds one key at a time
 SPILL_BYTES = 256 << 10
@@ -83,20 +83,31 @@ class Worker:
 
     def on_state(self, message: dict[str, Any]) -> None:
         self.told, self.state = message, State.from_wire(message["state"])
+        self.exact: dict[str, Statistic] = {}
 
     def on_change(self, message: dict[str, Any]) -> None:
         """The next State, from the one before: arrays that stayed are the same objects."""
         self.on_state(apply(self.told, message["change"]))
 
     def on_map(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Map a split; what is exact stays for those after it."""
+        parts, sink = self._sink(str(message["task"]))
+        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
+        report = map_split(self.algorithm, self.state, source, sink, self.exact)
+        return {"parts": parts, "report": vars(report), "holds": bool(self.exact)}
+
+    def on_collect(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send what stayed of the splits of this round."""
+        parts, sink = self._sink(f"exact-{message['task']}")
+        return {"parts": parts, "report": vars(send_exact(self.exact, sink))}
+
+    def _sink(self, name: str) -> tuple[list[list[Any]], Sink]:
         parts: list[list[Any]] = []
 
         def sink(key: str, node: Node, statistic: bytes) -> None:
-            parts.append([key, list(node), self._body(statistic, f"{message['task']}-{len(parts)}")])
+            parts.append([key, list(node), self._body(statistic, f"{name}-{len(parts)}")])
 
-        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
-        report = map_split(self.algorithm, self.state, source, sink)
-        return {"parts": parts, "report": vars(report)}
+        return parts, sink
 
     def _body(self, statistic: bytes, name: str) -> Any:
         if len(statistic) <= SPILL_BYTES:
