@@ -37,6 +37,8 @@ MAX_ATTEMPTS = 4
 SPLITS_PER_WORKER = 2
 #: what a worker must know, in the order in which it is told
 _ORDER = ("dataset", "algorithm", "state", "model")
+#: tasks that wait in a worker's pipe while it does one
+AHEAD = 1
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
 HEAR_S = 0.2
 
@@ -47,7 +49,8 @@ class _Process:
     def __init__(self, fork: bool = False) -> None:
         self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
         self.told: dict[str, int] = {}
-        self.task: int | None = None
+        #: what it is to do, in order: the next one waits in its pipe, so that it need not wait for the driver
+        self.tasks: list[int] = []
         #: tasks of the round of which it holds something that it has not sent
         self.holds: list[int] = []
 
@@ -172,7 +175,7 @@ class LocalEngine(Engine):
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
                 selector.register(process.stdout, selectors.EVENT_READ, process)
-            while tasks.waiting or any(p.task is not None or p.holds for p in self._processes):
+            while tasks.waiting or any(p.tasks or p.holds for p in self._processes):
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
                     while (task := tasks.next(self._processes[number], number)) is not None:
@@ -189,7 +192,7 @@ class LocalEngine(Engine):
         return tasks.answers()
 
     def _start(self, process: _Process, op: str, task: int) -> bool:
-        process.task = task
+        process.tasks.append(task)
         try:
             for name in _ORDER:
                 if name in self._context:
@@ -212,7 +215,7 @@ class LocalEngine(Engine):
         """After an error nobody waits for the other tasks: replace the busy workers, or they answer the next round."""
         for number, process in enumerate(self._processes):
             process.holds.clear()
-            if process.task is not None:
+            if process.tasks:
                 process.end()
                 self._processes[number] = _Process()
 
@@ -232,22 +235,23 @@ class _Tasks:
         self._n_collected = 0
 
     def next(self, process: _Process, number: int) -> int | None:
-        """What a worker does next: a task, or a negative number: it is to send what it holds of the tasks it did."""
-        if process.task is not None or not (self.waiting or process.holds):
+        """What to tell a worker to do: a task, or a number below -1, to send what it holds of those it did."""
+        if len(process.tasks) > AHEAD or (process.tasks and process.tasks[-1] < 0):
             return None
-        if not self.waiting:
-            self._n_collected += 1
-            return -self._n_collected
-        return _pick(self.waiting, self.owners, number)
+        if self.waiting:
+            return _pick(self.waiting, self.owners, number, not process.tasks)
+        if self.op != "map" or not (process.tasks or process.holds):
+            return None
+        self._n_collected += 1
+        return -1 - self._n_collected
 
     def done(self, process: _Process, number: int, answer: dict[str, Any]) -> None:
         """Take in an answer; raises the error that it tells of."""
         task = answer["task"]
+        if task in process.tasks:  # otherwise it failed before its task, and will answer once more
+            process.tasks.remove(task)
         if "error" in answer:
-            if task == process.task:  # otherwise it failed before its task, and will answer once more
-                process.task = None
             raise told(answer)
-        process.task = None
         self._answers[task] = answer
         if task >= 0:
             self.owners[task] = number
@@ -257,19 +261,19 @@ class _Tasks:
             process.holds.clear()
 
     def lost(self, dead: _Process, number: int) -> None:
-        """A worker died: what it was doing, and what it did without sending all of it, waits again."""
-        code, ran = dead.child.returncode, [] if dead.task is None or dead.task < 0 else [dead.task]
-        for task in ran or dead.holds:
+        """A worker died: what it was to do, and what it did without sending all of it, waits again."""
+        code, left = dead.child.returncode, [task for task in dead.tasks if task >= 0]
+        for task in left[:1] or dead.holds:
             self._deaths[task] += 1
             if self._deaths[task] >= MAX_ATTEMPTS:
                 finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {code}"
                 raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
-        for task in dead.holds + ran:
+        for task in reversed(dead.holds + left):
             self._answers.pop(task, None)
             self.waiting.appendleft(task)
-        if dead.holds or ran:
+        if dead.holds or left:
             sums = f" with the sums of {len(dead.holds)} splits, which run again" if dead.holds else ""
-            rest = f": split {ran[0]} runs again" if ran else ""
+            rest = f": split {left[0]} runs again" if left else ""
             log.warning("worker %d died (exit code %d)%s%s", number, code, sums, rest)
 
     def answers(self) -> list[dict[str, Any]]:
@@ -277,13 +281,15 @@ class _Tasks:
         return list(self._answers.values())
 
 
-def _pick(waiting: deque[int], owners: dict[int, int], worker: int) -> int:
-    """The next task for a worker: one it did before, since it may remember rows; else nobody's; else another's last."""
-    mine = next((t for t in waiting if owners.get(t) == worker), None)
-    free = next((t for t in waiting if t not in owners), None) if mine is None else mine
-    task = waiting[-1] if free is None else free
-    waiting.remove(task)
-    return task
+def _pick(waiting: deque[int], owners: dict[int, int], worker: int, idle: bool) -> int | None:
+    """The next task for a worker: one it did before, since it may remember rows; if idle, else nobody's; else another's
+    last."""
+    found = next((t for t in waiting if owners.get(t) == worker), None)
+    if found is None and idle:
+        found = next((t for t in waiting if t not in owners), waiting[-1])
+    if found is not None:
+        waiting.remove(found)
+    return found
 
 
 def _fetch(body: Any) -> Callable[[], bytes]:

@@ -42,14 +42,18 @@ def send_bytes(stream: BinaryIO, message: bytes) -> None:
 
 def receive(stream: BinaryIO) -> Any:
     """The next framed message; EOFError when the other side is gone."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (n_bytes,) = _LENGTH.unpack(head)
-    message = stream.read(n_bytes)
-    if len(message) < n_bytes:
-        raise EOFError
-    return wire.loads(message)
+    (n_bytes,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    return wire.loads(_exactly(stream, n_bytes))
+
+
+def _exactly(stream: BinaryIO, n_bytes: int) -> memoryview:
+    message, done = memoryview(bytearray(n_bytes)), 0
+    while done < n_bytes:
+        n = stream.readinto(message[done:])  # type: ignore[attr-defined]
+        if not n:
+            raise EOFError
+        done += n
+    return message.toreadonly()
 
 
 class Worker:
