@@ -66,12 +66,14 @@ class State:
 class Algorithm(ABC):
     """A frozen dataclass of hyperparameters with ``init``, ``map``, ``update``, ``model``."""
 
-    #: what the target must be: "none", "numeric", "binary", "classes"
+    #: what the target must be: "none", "numeric", "binary", "classes", or "auto", which design "codes" looks up
     target: ClassVar[str] = "none"
     #: True when ``map`` standardises by itself (``block.standardised()``); otherwise ``block.X``
     #: already is standardised where the configuration asks for it
     lazy: ClassVar[bool] = False
-    #: what ``block.X`` holds: "matrix", numbers; or "bins", uint8 codes of at most ``max_bin`` bins a column
+    #: what ``block.X`` holds: "matrix", numbers; "columns", the same, with facts of the target in the design; "bins",
+    #: uint8 codes of at most ``max_bin`` bins a column; or "codes", the numeric columns, with the codes of the
+    #: categorical ones in ``block.coded`` and the facts
     design: ClassVar[str] = "matrix"
     #: whether rows are judged within the groups of the group column
     grouped: bool = False
@@ -129,6 +131,10 @@ class Algorithm(ABC):
     def expected_rounds(self) -> int:
         """The most rounds it takes, for the plan and the ETA."""
         return 1
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        """The most rounds once more is known: the training rows, or a State."""
+        return self.expected_rounds()
 
     def progress(self, state: State) -> dict[str, float]:
         """Figures for the line a round, ``loss`` and ``step`` first."""

@@ -11,6 +11,7 @@
      +-- EngineError            5   workers, jobs, the cluster
      |    +-- TaskFailed        5   a task raised; carries its own traceback for the log
      +-- NotConverged           6   only with --strict
+     |    +-- Diverged          6   a loss that is no number
 
 The number is the exit code of the command line; 130 is an interrupt (Ctrl-C).
 """
@@ -92,10 +93,14 @@ class NotConverged(MrmlError):
     exit_code = 6
 
 
+class Diverged(NotConverged):
+    """The loss of a step or of a round is no number; raised always, since no model can come of it."""
+
+
 _BY_NAME: dict[str, type[MrmlError]] = {
     cls.__name__: cls
     for cls in (MrmlError, ConfigError, ResumeMismatch, InputError, BadRows,
-                OutputExists, EngineError, TaskFailed, NotConverged)
+                OutputExists, EngineError, TaskFailed, NotConverged, Diverged)
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from mrml.algorithms.pipeline import Pipeline, PipelineModel
 from mrml.config import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.infer import infer, to_yaml
+from mrml.data.shards import Reads
 from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.task import merged_hosts
@@ -96,7 +97,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
 
 def algorithm_of(config: RunConfig) -> Algorithm:
     """The algorithm with its hyperparameters; ConfigError for unknown names."""
-    cls = load_class(locate(config.algorithm), Algorithm)
+    cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
     return build(cls, config.params)
 
 
@@ -110,6 +111,10 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
     cls: type[Pipeline] = Pipeline
     if algorithm.design == "bins":
         from mrml.algorithms.binning import BinnedPipeline as cls
+    elif algorithm.design == "codes":
+        from mrml.algorithms.coded import CodedPipeline as cls
+    elif algorithm.design == "columns":
+        from mrml.algorithms.coded import FactsPipeline as cls
     return cls(
         algorithm=algorithm,
         schema=schema,
@@ -177,6 +182,7 @@ class _Watch:
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
         self.rounds = self.n_bad = self.n_bytes_up = 0
+        self.reads = Reads()
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
 
@@ -184,16 +190,18 @@ class _Watch:
         now = time.monotonic()
         report = self.engine.report
         seconds, self.last = now - self.last, now
-        self.rounds += 1
         self.n_bad = report.n_bad
-        self.counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
-                       "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        counts = {"n_rows": report.n_rows - report.n_valid, "valid_rows": report.n_valid,
+                  "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
+        if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
+            self.counts = counts
+        self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
         self.n_bytes_up += report.n_bytes_out
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
-        expected = self.algorithm.expected_rounds()
+        expected = self.algorithm.rounds_in_all(state, None)
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
         facts["seconds_in"] = rounded(phases)
@@ -346,7 +354,8 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
-    expected = pipeline.expected_rounds()
+    known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
+    expected = pipeline.rounds_in_all(None, known)
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
     on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"

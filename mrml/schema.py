@@ -116,6 +116,8 @@ class Design:
     class_weight_sums : float per class: rows, or their weights, in the training part.
     n_rows, sum_weight : of the training part.
     bins : None, or how ``block.X`` came to hold uint8 codes.
+    tables : name and number of codes of every column in ``block.coded``.
+    target : mean, min and max of a target of numbers, where the algorithm asks for that.
     """
 
     names: tuple[str, ...] = ()
@@ -129,6 +131,8 @@ class Design:
     n_rows: int = 0
     sum_weight: float = 0.0
     bins: Bins | None = None
+    tables: tuple[tuple[str, int], ...] = ()
+    target: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

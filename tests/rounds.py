@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mrml.algorithm import Algorithm, State
 from mrml.data.block import Block
+from mrml.data.shards import Reads, Shard, cut
 from mrml.engines.task import map_split, reduce_key, value_of
 from mrml.schema import Schema
 
@@ -13,10 +14,21 @@ from mrml.schema import Schema
 def run_round(algorithm: Algorithm, state: State, tasks: Sequence[Sequence[Block]]) -> State:
     """One round in which each sequence of blocks is a task."""
     parts: dict[str, list] = {}
-    for blocks in tasks:
-        map_split(algorithm, state, blocks, lambda key, node, m: parts.setdefault(key, []).append((node, m)))
+    for source in sources(algorithm.reads(state), tasks):
+        map_split(algorithm, state, source, lambda key, node, m: parts.setdefault(key, []).append((node, m)))
     values = {k: value_of(algorithm, state, k, reduce_key(algorithm, state, k, p)) for k, p in sorted(parts.items())}
     return State.from_wire(algorithm.update(state, values).to_wire())
+
+
+def sources(reads: Reads, tasks: Sequence[Sequence[Block]]) -> list[Sequence[Block] | Shard]:
+    """What the tasks of a round map: their own blocks, or the shards of all."""
+    wanted = {part for part, on in (("train", reads.train and not reads.shards), ("valid", reads.valid)) if on}
+    found: list[Sequence[Block] | Shard] = [[b for b in blocks if b.part in wanted] for blocks in tasks]
+    if reads.shards:
+        train = sorted((b for blocks in tasks for b in blocks if b.part == "train"), key=lambda b: (b.file, b.index))
+        for number, run in enumerate(cut([int(b.n_rows > 0) for b in train], reads.shards)):
+            found.append(Shard(number, reads.shards, lambda first, some=train[run]: iter(some[first:])))
+    return found
 
 
 def run(algorithm: Algorithm, schema: Schema, tasks: Sequence[Sequence[Block]], rounds: int = 1000) -> State:

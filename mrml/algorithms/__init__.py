@@ -25,12 +25,22 @@ TABLE: dict[str, Entry] = {
     "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
     "boosting": Entry("mrml.algorithms.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
     "forest": Entry("mrml.algorithms.forest:Forest", "random forest: numbers or classes by the mean of many trees"),
+    "mlp": Entry("mrml.algorithms.mlp:MLP", "neural network by SGD: local steps and averaged rounds"),
+    "factorization-machine": Entry(
+        "mrml.algorithms.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
+    ),
     "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
 }
 
 
-def locate(name: str) -> str:
+#: algorithms that `--solver sgd` makes others of, with hyperparameters of their own
+SGD = {name: f"mrml.algorithms.glm_sgd:{name.capitalize()}" for name in ("linear", "logistic", "softmax", "poisson")}
+
+
+def locate(name: str, solver: object = None) -> str:
     """``module:Class`` of a name of the table or of a path; ConfigError with the nearest name otherwise."""
+    if solver == "sgd" and name in SGD:
+        return SGD[name]
     if name in TABLE:
         return TABLE[name].path
     if ":" in name:

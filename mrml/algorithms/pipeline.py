@@ -108,6 +108,7 @@ class Fitted:
             class_weight_sums=tuple(self.params["class_weight_sums"]),
             n_rows=self.params["n_rows"],
             sum_weight=self.params["sum_weight"],
+            target=self.params.get("facts", {}),
         )
 
     @cached_property
@@ -377,6 +378,10 @@ class Pipeline(Algorithm):
     def expected_rounds(self) -> int:
         return 1 + int(self.algorithm.expected_rounds())
 
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        inner = None if state is None or state["fitted"] is None else self._inner(state)
+        return 1 + int(self.algorithm.rounds_in_all(inner, n_rows))
+
     def progress(self, state: State) -> dict[str, float]:
         if state["fitted"] is None:
             return {}
@@ -481,6 +486,8 @@ class PipelineModel(Model):
         kind: type[Fitted] = Fitted
         if header["transforms"].get("kind") == "bins":
             from mrml.algorithms.binning import Binned as kind
+        elif header["transforms"].get("kind") == "codes":
+            from mrml.algorithms.coded import CodedFitted as kind
         inner = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
         fitted = kind.from_parts(Schema.from_json(header["schema"]), header["transforms"], arrays)
         return cls(fitted, revive(header["model"], inner), header["lazy"])

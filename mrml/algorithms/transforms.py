@@ -225,6 +225,15 @@ def hash_pieces(block: Block, columns: list[str], text: set[str], bits: int) -> 
     return from_triplets(np.concatenate(rows), np.concatenate(indices), np.concatenate(signs), block.n_rows, 1 << bits)
 
 
+def buckets(column: Coded, name: str, bits: int) -> Array:
+    """(n_rows,) int64: the bucket of each row's level, of a null that of no text."""
+    tokens, _ = _tokens(name, column.levels, False)
+    null = fnv1a(f"{name}=".encode())
+    found = np.append(tokens, np.uint32(null)) & np.uint32((1 << bits) - 1)
+    codes: Array = found[column.codes].astype(np.int64)
+    return codes
+
+
 def _tokens(name: str, levels: Array, is_text: bool) -> tuple[Array, Array]:
     """(n_tokens,) uint32 hashes of all levels' tokens, (n_levels,) how many each level has."""
     words = [[f"{name}:{w}" for w in v.lower().split()] if is_text else [f"{name}={v}"] for v in levels.tolist()]

@@ -63,6 +63,17 @@ def bits(seed: int, step: int, row_key: npt.NDArray[Any]) -> UInt64:
     return _mix(_mix(z) ^ np.uint64(stream))
 
 
+def words(state: UInt64, first: int, count: int) -> UInt64:
+    """Numbers ``first`` to ``first + count - 1``, from 0, of the SplitMix64 generators that begin at ``state`` (n,).
+
+    Returns
+    -------
+    (n, count) uint64, C-contiguous.
+    """
+    at = np.arange(first + 1, first + count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+    return _mix(state[:, None] + at)
+
+
 def rng(seed: int, step: int, row_key: npt.NDArray[Any]) -> Float64:
     """A uniform draw from [0, 1) for every key: the upper 53 of :func:`bits`, times 2**-53.
 

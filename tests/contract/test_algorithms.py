@@ -46,8 +46,10 @@ SMALL = {
     "softmax": {"solver": "lbfgs", "max_iterations": 6},
     "boosting": {"rounds": 2, "max_depth": 3},
     "forest": {"trees": 5, "trees_per_round": 2, "max_depth": 3},
+    "mlp": {"hidden": (4,), "epochs": 2, "shards": 3, "batch_size": 32},
+    "factorization-machine": {"factors": 2, "epochs": 2, "sync_every": "3", "batch_size": 32},
 }
-TARGETS = {"numeric": "count", "binary": "label", "classes": "kind", "none": None}
+TARGETS = {"auto": "label", "numeric": "count", "binary": "label", "classes": "kind", "none": None}
 ENTRIES = (*LEARNERS, *TRANSFORMS)
 ROOT = Path(__file__).parents[2]
 ROWS = 400

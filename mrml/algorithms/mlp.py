@@ -1,0 +1,73 @@
+"""Networks by SGD: multilayer perceptrons with embeddings, wide-and-deep, and factorization machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mrml.algorithm import State
+from mrml.algorithms.net_model import NetModel
+from mrml.algorithms.sgd import SGD
+from mrml.errors import ConfigError
+from mrml.kernels.net import ACTIVATIONS, NORMS, Net
+from mrml.params import param
+from mrml.schema import Design, Schema
+
+
+@dataclass(frozen=True)
+class _Network(SGD):
+    """A network is its own model."""
+
+    def model(self, state: State, schema: Schema) -> NetModel:
+        design = schema.design or Design()
+        return NetModel(
+            Net.from_json(state["net"]), state["objective"], state["params"], state["buffers"],
+            design.classes, self.spec()["params"], self.facts(state),
+        )  # fmt: skip
+
+    def _inputs(self, design: Design) -> dict[str, Any]:
+        """The sizes of a design, as a network names them."""
+        if not (design.n_features or design.tables):
+            raise ConfigError("schema", "there is no feature column", "check features and exclude")
+        dense = 0 if design.sparse else design.n_features
+        tables = tuple((n, self._width(n)) for _, n in design.tables)
+        return {"n_numeric": dense, "n_sparse": design.n_features - dense, "tables": tables}
+
+    def _width(self, n_levels: int) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class MLP(_Network):
+    """A multilayer perceptron; categories by embeddings."""
+
+    hidden: tuple[int, ...] = param((100,), "units of each hidden layer")
+    activation: str = param("relu", "of the hidden units", choices=ACTIVATIONS)
+    dropout: float = param(0.0, "chance of a hidden unit to be left out of a step", low=0.0, high=0.99)
+    norm: str = param("none", "layer norm, or batch norm, before the activation", choices=NORMS)
+    embedding: int = param(0, "width of a category's embedding; 0: by its levels, at most 50", low=0)
+    wide: bool = param(False, "a linear part beside the hidden layers (wide and deep)")
+
+    def net(self, design: Design, n_outputs: int) -> Net:
+        if not self.hidden:
+            raise ConfigError("algorithm, hidden", "there is no hidden layer", "say --hidden 100, or train logistic")
+        return Net(hidden=self.hidden, activation=self.activation, dropout=self.dropout, norm=self.norm,
+                   wide=self.wide, n_outputs=n_outputs, **self._inputs(design))  # fmt: skip
+
+    def _width(self, n_levels: int) -> int:
+        """1.6 n**0.56, as fastai has it for tables."""
+        return self.embedding or min(50, round(1.6 * n_levels**0.56))
+
+
+@dataclass(frozen=True)
+class FactorizationMachine(_Network):
+    """A linear model with the products of all pairs of columns, by factors (Rendle, ICDM 2010)."""
+
+    factors: int = param(8, "width of a column's factor", low=1)
+
+    fewer_rounds: ClassVar[str] = SGD.fewer_rounds
+
+    def net(self, design: Design, n_outputs: int) -> Net:
+        if n_outputs != 1:
+            raise ConfigError("algorithm, loss", "factors have one output", "train two classes, or mlp for more")
+        return Net(wide=True, factors=self.factors, **self._inputs(design))

@@ -1,0 +1,96 @@
+"""The model of a network: its description and one flat vector of parameters, scored in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mrml.algorithms.objective import Objective
+from mrml.algorithms.objectives import objective_of
+from mrml.algorithms.sgd_rows import inputs_of
+from mrml.data.block import CSR, Array, Block
+from mrml.errors import InputError
+from mrml.kernels.net import Net
+from mrml.kernels.net_numpy import predict
+from mrml.model import Model, Prediction
+
+
+@dataclass(frozen=True)
+class NetModel(Model):
+    """``raw = net(X, codes) + offset``, and the inverse link of the loss.
+
+    Attributes
+    ----------
+    net : the description, see :mod:`mrml.kernels.net`.
+    objective : name of the loss.
+    params : (n_params,) float32; ``buffers`` (n_buffers,) float64, running moments of batch norm.
+    classes : labels in the order of their codes; empty for a numeric target.
+    hyperparams : those of training.
+    facts : rounds, stop, epoch, loss, valid_loss.
+    """
+
+    net: Net
+    objective: str
+    params: Array
+    buffers: Array
+    classes: tuple[str, ...] = ()
+    hyperparams: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:  # type: ignore[override]
+        return "classes" if self.classes else "numeric"
+
+    @cached_property
+    def _objective(self) -> Objective:
+        return objective_of(self.objective, self.hyperparams)
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss for the deviance."""
+        return self._objective.deviance
+
+    def raw_prediction(self, block: Block) -> Array:
+        """(n_rows, n_outputs) float64 in link space, offset included."""
+        width = self.net.n_sparse if isinstance(block.X, CSR) else self.net.n_numeric
+        if block.n_features != width or len(block.coded) != len(self.net.tables):
+            finding = f"{block.n_features} numeric features, the model has {width}"
+            raise InputError(f"file {block.file}, block {block.index}", finding, "score the columns it was trained on")
+        raw = predict(self.net, self.params, self.buffers, inputs_of(block))
+        if block.offset is not None:
+            raw = raw + block.offset[:, None]
+        return raw
+
+    def predict(self, block: Block) -> Prediction:
+        """The mean of every row, or its class with the probabilities."""
+        raw = self.raw_prediction(block)
+        link = self._objective.inverse_link
+        if not self.classes:
+            return Prediction(link(raw.T), None, raw[:, 0])
+        if raw.shape[1] > 1:
+            return Prediction(raw.argmax(axis=1).astype(np.float64), link(raw.T), raw)
+        probability = np.stack([link(-raw.T), link(raw.T)], axis=1)
+        return Prediction((raw[:, 0] > 0.0).astype(np.float64), probability, raw[:, 0])
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "net": self.net.to_json(),
+            "objective": self.objective,
+            "classes": list(self.classes),
+            "params": dict(self.hyperparams),
+            "facts": dict(self.facts),
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        return {"params": self.params, "buffers": self.buffers}
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> NetModel:
+        return cls(
+            Net.from_json(header["net"]), header["objective"], arrays["params"], arrays["buffers"],
+            tuple(header["classes"]), header["params"], header["facts"],
+        )  # fmt: skip

@@ -1,0 +1,506 @@
+"""Stochastic gradient descent by local steps and averaged rounds, or by one global batch a round.
+
+*Local steps* (``sync_every`` epoch, or a number of steps): every shard (a fixed run of training Blocks, see
+:mod:`mrml.data.shards`) starts from the broadcast State, takes its steps over batches of its own rows, and sends up
+the difference of its parameters, weighted by the rows that it saw; the merge tree averages, and the outer step
+(:mod:`mrml.algorithms.sgd_outer`) moves the State.  *Synchronous* (``sync_every`` 1): a round is one batch of rows
+drawn from all Blocks, whose gradients are added up, and the optimizer's step is the driver's.
+
+What the inner optimizer has gathered (momentum and the like) is by ``inner_state`` averaged as the parameters are,
+started anew at every meeting, or kept by each shard; its count of steps is the shard's own, and starts anew with it.
+Running moments of batch norm are pooled at the meeting: their weighted means.  A batch is normalised by its own rows,
+in a global batch by those of a Block ("ghost batches").
+
+With validation rows the loss of the State that was broadcast is measured in the same pass, once an epoch, and the best
+State is the model's.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.algorithms import sgd_outer
+from mrml.algorithms.objective import Objective
+from mrml.algorithms.objectives import objective_of
+from mrml.algorithms.sgd_rows import (
+    Batch,
+    Buffer,
+    Cursor,
+    buffers,
+    check_rows,
+    drawn,
+    global_batch,
+    inputs_of,
+    kept_buffers,
+)
+from mrml.algorithms.sgd_statistics import GradientSum, Learned
+from mrml.data.block import Array, Block
+from mrml.data.shards import Reads, Shard
+from mrml.errors import ConfigError, Diverged, InputError
+from mrml.kernels.narrow import FORMS, narrowed, widened
+from mrml.kernels.net import Net, update_buffers
+from mrml.kernels.net_numpy import Draws, gradient, predict
+from mrml.kernels.net_steps import NumpySteps
+from mrml.kernels.optimizers import STATES, Optimizer, Schedule
+from mrml.losses import Loss
+from mrml.params import param
+from mrml.schema import Design, Schema
+from mrml.statistic import Into, Statistic, Sums
+
+LOSSES = (
+    "auto", "squared", "logistic", "softmax", "poisson", "gamma", "tweedie", "huber", "quantile", "absolute"
+)  # fmt: skip
+#: the ``step`` of draws that round what travels up, and what travels down
+_UP, _DOWN = 1 << 41, 1 << 42
+#: links whose raw prediction is the logarithm of the mean
+_LOG = ("poisson", "gamma", "tweedie")
+
+
+@dataclass(frozen=True)
+class SGD(Algorithm):
+    """What all models that learn by SGD have in common."""
+
+    loss: str = param("auto", f"{', '.join(LOSSES)}; auto: logistic for two classes, softmax for more, else squared",
+                      choices=LOSSES)  # fmt: skip
+    epochs: int = param(10, "passes over the training rows", low=1)
+    batch_size: int = param(256, "rows of a step", low=1)
+    sync_every: str = param("epoch", "steps of a shard between two meetings: epoch, a number, or 1 for global batches")
+    shards: int = param(1, "runs of training blocks that learn apart and meet; part of the model's identity", low=1)
+    shuffle_rows: int = param(65536, "rows of consecutive blocks that are shuffled together", low=1)
+    optimizer: str = param("adam", "of the steps", choices=tuple(STATES))
+    learning_rate: float = param(1e-3, "of the steps", low=0.0)
+    schedule: str = param("constant", "how the rate falls", choices=("constant", "step", "inverse", "cosine"))
+    warmup_steps: int = param(0, "first steps, over which the rate rises", low=0)
+    decay: float = param(0.1, "step: factor; inverse: share by which a step lowers the rate", low=0.0)
+    decay_every: int = param(1000, "step: steps between two factors", low=1)
+    momentum: float = param(0.9, "of the optimizers momentum and nesterov", low=0.0, high=1.0)
+    beta1: float = param(0.9, "adam: decay of the mean gradient", low=0.0, high=1.0)
+    beta2: float = param(0.999, "adam: decay of the mean square", low=0.0, high=1.0)
+    weight_decay: float = param(0.0, "L2 penalty in the gradient; of adamw apart from it", low=0.0)
+    clip_norm: float = param(0.0, "largest norm of a gradient; 0: any", low=0.0)
+    outer: str = param("average", "what a meeting makes of the mean difference", choices=tuple(sgd_outer.RATES))
+    outer_rate: float | None = param(None, "of the outer step; default average 1, nesterov 0.7, adam 0.01", low=0.0)
+    outer_momentum: float = param(0.9, "of the outer step nesterov", low=0.0, high=1.0)
+    inner_state: str = param("average", "the optimizer's state at a meeting", choices=("average", "restart", "keep"))
+    wire: str = param("float32", "the form in which parameters travel", choices=FORMS)
+    early_stopping: int = param(0, "stop when the loss of --valid did not fall for this many epochs", low=0)
+    huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
+    quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
+    tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
+    seed: int = param(0, "of the random draws")
+
+    lazy: ClassVar[bool] = True
+    design: ClassVar[str] = "codes"
+    fewer_rounds: ClassVar[str] = "--sync-every epoch: a job an epoch; or --engine local"
+
+    # ---- hooks
+
+    @abstractmethod
+    def net(self, design: Design, n_outputs: int) -> Net:
+        """The network over a design."""
+
+    # ---- what the hyperparameters say
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sync_every != "epoch" and not (self.sync_every.isdigit() and int(self.sync_every) > 0):
+            finding = f"{self.sync_every!r} is neither epoch nor a number of steps"
+            raise ConfigError("algorithm, sync_every", finding, "say epoch, 100 or 1")
+        if self.synchronous:
+            for name, plain in (("shards", 1), ("outer", "average"), ("wire", "float32"), ("inner_state", "average")):
+                if getattr(self, name) != plain:
+                    finding = f"{getattr(self, name)!r} is of local steps, and a global batch a round has none"
+                    raise ConfigError(f"algorithm, {name}", finding, "leave it out, or say --sync-every epoch")
+
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        """What the loss wants."""
+        return "auto" if self.loss == "auto" else objective_of(self.loss).target
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether a round is one global batch."""
+        return self.sync_every == "1"
+
+    @property
+    def steps_between(self) -> int | None:
+        """Steps of a shard between two meetings; None: an epoch's."""
+        return None if self.sync_every == "epoch" else int(self.sync_every)
+
+    def objective(self, name: str) -> Objective:
+        """The objective of a resolved name."""
+        return objective_of(name, vars(self))
+
+    def inner(self) -> Optimizer:
+        """The optimizer of the steps."""
+        return Optimizer(self.optimizer, self.momentum, self.beta1, self.beta2,
+                         weight_decay=self.weight_decay, clip_norm=self.clip_norm)  # fmt: skip
+
+    def rates(self) -> Schedule:
+        """The learning rate over a shard's steps."""
+        return Schedule(self.learning_rate, self.schedule, self.warmup_steps, self.decay, self.decay_every)
+
+    def wants_scale(self) -> bool:
+        return True
+
+    def expected_rounds(self) -> int:
+        return self.rounds_in_all(None, None)
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        if self.sync_every == "epoch":
+            return self.epochs + 1
+        n_rows = state["n_rows"] if state is not None else n_rows
+        return self._meetings(self._steps(n_rows or self.batch_size)) + 1
+
+    def _steps(self, n_rows: int) -> int:
+        """Steps of an epoch, of a shard where shards learn apart."""
+        return max(1, math.ceil(n_rows / (self.batch_size * (1 if self.synchronous else self.shards))))
+
+    def _meetings(self, steps_an_epoch: int) -> int:
+        """Rounds of all epochs."""
+        if self.steps_between is None:
+            return self.epochs
+        return math.ceil(self.epochs * steps_an_epoch / self.steps_between)
+
+    def progress(self, state: State) -> dict[str, float]:
+        told = {name: float(state[name]) for name in ("loss", "valid_loss") if state[name] is not None}
+        return {**told, "learning_rate": float(state["rate"]), "epoch": float(state["epoch"])}
+
+    # ---- the beginning
+
+    def init(self, schema: Schema) -> State:
+        design = schema.design or Design()
+        name = self._resolved(design)
+        objective = self.objective(name)
+        self._check(name, objective, design)
+        net = self.net(design, objective.n_outputs(design))
+        params = net.init(self.seed, self._bias(name, design).tolist())
+        n_rows = max(int(design.n_rows), 1)
+        steps = self._steps(n_rows)
+        empty = self.inner().init_state(net.n_params)
+        kept = {"inner": empty} if self.inner_state == "keep" else {}
+        shards = {} if self.synchronous else {str(i): {"cursor": list(Cursor()), **kept} for i in range(self.shards)}
+        begun = {
+            "net": net.to_json(),
+            "objective": name,
+            "params": params,
+            "buffers": net.init_buffers(),
+            "inner": empty if self.inner_state == "average" else empty[:0],
+            "outer": sgd_outer.first(self.outer, net.n_params),
+            "shards": shards,
+            "n_rows": n_rows,
+            "design": f"{zlib.crc32(repr(design).encode()):08x}",
+            "steps": steps,
+            "meetings": self._meetings(steps),
+            "meeting": 0,
+            "epoch": 0,
+            "phase": "train",
+            "measures": True,
+            "has_valid": None,
+            "loss": None,
+            "valid_loss": None,
+            "best": None,
+            "rate": self.rates().rate(0, self.epochs * steps),
+        }
+        return State({**begun, "sent": self._sent(begun)})
+
+    def _resolved(self, design: Design) -> str:
+        if self.loss != "auto":
+            return self.loss
+        return {0: "squared", 1: "logistic", 2: "logistic"}.get(len(design.classes), "softmax")
+
+    def _check(self, name: str, objective: Objective, design: Design) -> None:
+        """ConfigError or InputError where the target cannot be one of this loss."""
+        wants_classes = objective.target != "numeric"
+        if wants_classes and len(design.classes) < 2:
+            found = f"holds only one class, {design.classes[0]!r}" if design.classes else "holds no classes"
+            raise InputError("target", found, "there is nothing to tell apart")
+        if objective.target == "binary" and len(design.classes) > 2:
+            finding = f"{name} needs a target of 2 classes, here are {len(design.classes)}"
+            raise ConfigError("algorithm, loss", finding, "say --loss softmax")
+        if not wants_classes:
+            objective.check(design.target, design.classes)
+
+    def _bias(self, name: str, design: Design) -> Array:
+        """(n_outputs,) where the output begins: at the mean target, in link space."""
+        if design.classes:
+            sums = np.maximum(np.array(design.class_weight_sums, np.float64), 1e-12)
+            log = np.log(sums / sums.sum())
+            found: Array = log[1:] - log[:1] if name == "logistic" else log - log.mean()
+            return found
+        mean = float(design.target.get("mean", 0.0))
+        return np.array([math.log(max(mean, 1e-12)) if name in _LOG else mean])
+
+    # ---- the contract
+
+    def reads(self, state: State) -> Reads:
+        if state["phase"] == "check":
+            return Reads(train=False)
+        return Reads(valid=bool(state["measures"]), shards=0 if self.synchronous else self.shards)
+
+    def broadcast(self, state: State) -> State:
+        """Without what is the driver's: where tasks read ``sent``, that is the parameters too."""
+        own = ("best", "outer") + (("params", "inner") if state["sent"] else ())
+        kept = {name: None if name in own else value for name, value in state.params.items()}
+        return State(kept, state.round, state.stop, state.converged)
+
+    def _sent(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What tasks start from where that is not the parameters: their narrow form, bfloat16 where that is int8.
+
+        It is a part of the State, and so the same for every engine.
+        """
+        if self.wire == "float32":
+            return None
+        step = _DOWN + 2 * params["meeting"]
+        flat = {"params": params["params"], "inner": params["inner"].ravel()}
+        return {name: narrowed(vector, "bf16", self.seed, step + i) for i, (name, vector) in enumerate(flat.items())}
+
+    def statistic(self, state: State, key: str) -> Statistic:
+        if key == "valid":
+            return Sums(loss=0.0, weight=0.0)
+        return GradientSum() if key == "gradient" else Learned()
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        task = _Task.of(self, state)
+        if block.part == "valid":
+            task.measure(block, into["valid"])
+        elif self.synchronous and state["phase"] == "train":
+            task.descend(block, into["gradient"])
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        _Task.of(self, state).learn(shard, into["learned"])
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        params = dict(state.params)
+        self._judge(params, values)
+        if state["phase"] == "check":
+            return self._ended(state, params)
+        if self.synchronous:
+            self._descend(params, values["gradient"])
+        else:
+            self._meet(params, values["learned"])
+        params["meeting"] += 1
+        params["sent"] = self._sent(params)
+        return self._next(state, params)
+
+    def _judge(self, params: dict[str, Any], values: Mapping[str, Value]) -> None:
+        """The loss of the State that was broadcast, on the rows to validate with; the best one is kept."""
+        if params["has_valid"] is None:
+            params["has_valid"] = "valid" in values
+        if "valid" not in values:
+            return
+        sums: Sums = values["valid"]
+        loss = float(sums["loss"] / sums["weight"]) if sums["weight"] > 0 else math.nan
+        params["valid_loss"] = loss
+        if params["best"] is None or loss < params["best"]["loss"]:
+            kept = {"params": params["params"], "buffers": params["buffers"]}
+            params["best"] = {"loss": loss, "epoch": params["epoch"], **kept}
+
+    def _descend(self, params: dict[str, Any], sums: GradientSum) -> None:
+        """The optimizer's step by the gradient of the global batch."""
+        net = Net.from_json(params["net"])
+        step, total = params["meeting"], self.epochs * params["steps"]
+        params["rate"] = self.rates().rate(step, total)
+        found = sums.gradient({slot.name: slot for slot in net.slots if slot.sparse})
+        if found.weight > 0:
+            params["loss"] = found.loss / found.weight
+            _refuse_nan(params["loss"], f"batch {step + 1}", params["rate"])
+            for name in ("params", "inner", "buffers"):
+                params[name] = params[name].copy()
+            self.inner().step(params["params"], found.mean(), params["inner"], step + 1, params["rate"])
+            update_buffers(params["buffers"], found.moments, found.n_rows)
+
+    def _meet(self, params: dict[str, Any], learned: Learned) -> None:
+        """The outer step."""
+        params["shards"] = {**params["shards"], **learned.shards}
+        steps = max(facts["cursor"][3] for facts in params["shards"].values())
+        params["rate"] = self.rates().rate(max(steps - 1, 0), self.epochs * params["steps"])
+        if learned.weight <= 0:
+            return
+        params["loss"] = learned.loss / learned.weight
+        mean = learned.mean()
+        rate = sgd_outer.RATES[self.outer] if self.outer_rate is None else self.outer_rate
+        params["params"], params["outer"] = sgd_outer.moved(
+            self.outer, params["params"], mean["params"], params["outer"], rate, self.outer_momentum
+        )
+        if "buffers" in mean:
+            params["buffers"] = mean["buffers"]
+        if "inner" in mean:
+            params["inner"] = mean["inner"].astype(np.float32).reshape(params["inner"].shape)
+
+    def _next(self, state: State, params: dict[str, Any]) -> State:
+        """What the next round does: more steps, a last look at the validation rows, or nothing."""
+        done = (
+            params["meeting"] * params["steps"]
+            if self.steps_between is None
+            else params["meeting"] * self.steps_between
+        )
+        epoch = min(done // params["steps"], self.epochs)
+        params["measures"] = bool(params["has_valid"]) and epoch > params["epoch"]
+        params["epoch"] = epoch
+        if params["meeting"] < params["meetings"] and not self._patience_lost(params):
+            return state.next(**params)
+        if params["has_valid"] and params["meeting"] >= params["meetings"]:
+            return state.next(**{**params, "phase": "check", "measures": True})
+        return self._ended(state, params)
+
+    def _patience_lost(self, params: Mapping[str, Any]) -> bool:
+        """Whether the last epochs that were measured did not get better."""
+        if not (self.early_stopping and params["best"]):
+            return False
+        measured = params["epoch"] - (1 if params["measures"] else 0)
+        return bool(measured - params["best"]["epoch"] >= self.early_stopping)
+
+    def _ended(self, state: State, params: dict[str, Any]) -> State:
+        best = params["best"]
+        if best is not None:
+            params |= {"params": best["params"], "buffers": best["buffers"], "valid_loss": best["loss"], "best": None}
+        stop = f"all {self.epochs} epochs are done"
+        if params["meeting"] < params["meetings"]:
+            stop = f"the validation loss did not fall for {self.early_stopping} epochs"
+        if best is not None:
+            stop += f"; the best State is that after epoch {best['epoch']}"
+            params["epoch"] = best["epoch"]
+        return state.next(stop=stop, **params)
+
+    def facts(self, state: State) -> dict[str, Any]:
+        """What the model tells of its training."""
+        told = ("epoch", "meeting", "loss", "valid_loss")
+        return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}}
+
+
+class _Task:
+    """A broadcast State as map tasks use it."""
+
+    def __init__(self, algorithm: SGD, state: State) -> None:
+        self.algorithm, self.state = algorithm, state
+        self.net = Net.from_json(state["net"])
+        self.loss: Loss = algorithm.objective(state["objective"]).loss
+        sent = state["sent"]
+        self.params = widened(sent["params"]) if sent else state["params"]
+        inner = widened(sent["inner"]) if sent else state["inner"]
+        self.averaged = inner.reshape(-1, self.net.n_params)
+        self.rates = algorithm.rates()
+        self.total = algorithm.epochs * state["steps"]
+
+    @staticmethod
+    def of(algorithm: SGD, state: State) -> _Task:
+        """The last one is kept: every Block of a round asks for it."""
+        kept = algorithm.__dict__.get("_task")
+        if kept is None or kept.state.params is not state.params:
+            kept = _Task(algorithm, state)
+            algorithm.__dict__["_task"] = kept
+        found: _Task = kept
+        return found
+
+    def measure(self, block: Block, sums: Statistic) -> None:
+        """The loss of the rows to validate with."""
+        assert isinstance(sums, Sums)
+        check_rows(block)
+        raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
+        if block.offset is not None:
+            raw = raw + block.offset[:, None]
+        assert isinstance(block.y, np.ndarray)
+        value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
+        weight = np.ones(block.n_rows) if block.weight is None else block.weight
+        sums.add(loss=float(value @ weight), weight=float(weight.sum()))
+
+    def descend(self, block: Block, sums: Statistic) -> None:
+        """The gradient of a Block's rows in the global batch."""
+        assert isinstance(sums, GradientSum)
+        check_rows(block)
+        step, per_epoch = self.state["meeting"], self.state["steps"]
+        rows = global_batch(block, self.algorithm.seed, step // per_epoch, step % per_epoch, per_epoch)
+        if len(rows):
+            batch = drawn(block, rows)
+            draws = Draws(self.algorithm.seed, step, batch.row_key)
+            sums.put(gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y, batch.weight,
+                              batch.offset, self.loss, draws))  # fmt: skip
+
+    def learn(self, shard: Shard, learned: Statistic) -> None:
+        """The steps of a shard until the next meeting."""
+        assert isinstance(learned, Learned)
+        facts = self.state["shards"][str(shard.number)]
+        steps = self._steps(facts)
+        cursor, weight, loss, n_rows = Cursor(*facts["cursor"]), 0.0, 0.0, 0
+        local = cursor.step if self.algorithm.inner_state != "restart" else 0
+        for batch, after in self._batches(shard, cursor):
+            rate = self.rates.rate(cursor.step, self.total)
+            draws = Draws(self.algorithm.seed, cursor.step, batch.row_key)
+            local += 1
+            found = steps.step(batch.inputs, batch.y, batch.weight, batch.offset, draws, local, rate)
+            _refuse_nan(found, f"shard {shard.number}, step {cursor.step + 1}", rate, self.state.round)
+            weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
+            loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
+        if self.algorithm.steps_between is None:
+            cursor = Cursor(cursor.epoch + (cursor.block > 0 or cursor.batch > 0), 0, 0, cursor.step)
+        self._send(shard.number, learned, steps, weight, loss, n_rows, cursor)
+
+    def _steps(self, facts: Mapping[str, Any]) -> NumpySteps:
+        optimizer = self.algorithm.inner()
+        inner = self.averaged
+        if self.algorithm.inner_state == "keep":
+            inner = facts["inner"]
+        elif self.algorithm.inner_state == "restart":
+            inner = optimizer.init_state(self.net.n_params)
+        return NumpySteps(
+            self.net, self.loss, optimizer, self.params.copy(), self.state["buffers"].copy(), inner.copy()
+        )
+
+    def _send(self, number: int, learned: Learned, steps: NumpySteps, weight: float, loss: float, n_rows: int,
+              cursor: Cursor) -> None:  # fmt: skip
+        algorithm, form = self.algorithm, self.algorithm.wire
+        at = _UP + (self.state["meeting"] * algorithm.shards + number) * 2
+        moved = (steps.params.astype(np.float64) - self.params).astype(np.float32)
+        vectors = {"params": narrowed(moved, form, algorithm.seed, at)}
+        if len(steps.buffers):
+            vectors["buffers"] = {"float32": steps.buffers}
+        if algorithm.inner_state == "average" and steps.inner.size:
+            vectors["inner"] = narrowed(steps.inner.ravel(), "float32" if form == "float32" else "bf16",
+                                        algorithm.seed, at + 1)  # fmt: skip
+        kept = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
+        learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
+
+    def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
+        told = shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed
+        return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
+
+    def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
+        """The batches until the next meeting, each with the cursor after it."""
+        left = self.algorithm.steps_between
+        epoch, size = cursor.epoch, self.algorithm.batch_size
+        while True:
+            n_before = cursor.step
+            for buffer in self._buffers(shard, cursor):
+                begin = cursor.batch if buffer.block == cursor.block else 0
+                n_batches = -(-buffer.rows.n_rows // size)
+                for number in range(begin, n_batches):
+                    step = cursor.step + 1
+                    whole = number + 1 == n_batches
+                    place = (buffer.block + buffer.n_blocks, 0) if whole else (buffer.block, number + 1)
+                    after = Cursor(epoch, *place, step)
+                    yield buffer.rows.part(slice(number * size, (number + 1) * size)), after
+                    cursor = after
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+            began_inside = cursor.step == n_before and (cursor.block or cursor.batch)
+            if left is None or (cursor.step == n_before and not began_inside):
+                return  # an epoch's end; or a shard without rows
+            epoch += 1
+            cursor = Cursor(epoch, 0, 0, cursor.step)
+
+
+def _refuse_nan(loss: float, place: str, rate: float, round_: int | None = None) -> None:
+    if not math.isfinite(loss):
+        where = place if round_ is None else f"round {round_ + 1}, {place}"
+        finding = f"the loss is no number at a learning rate of {rate:g}"
+        raise Diverged(where, finding, "lower --learning-rate, or say --clip-norm 1; are all features finite?")
