@@ -135,6 +135,8 @@ class DirectoryStore:
         try:
             write_arrays(aside, meta, arrays)
             os.replace(aside, target)
+            for access in (mmap.ACCESS_READ, mmap.ACCESS_WRITE):
+                self._maps.pop((file, index, name, access), None)
         except OSError as error:
             aside.unlink(missing_ok=True)
             if error.errno not in _FULL:  # a full disk costs speed, not the run
@@ -149,11 +151,14 @@ class DirectoryStore:
     def _map(self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ) -> _Map | None:
         """The open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
         target, key = self._target(file, index, name), (file, index, name, access)
+        kept = self._maps.get(key)
+        if kept is not None and self.alone:  # a version that another process wrote since is no more right than this one
+            self._maps.move_to_end(key)
+            return kept
         try:
             inode = os.stat(target).st_ino
         except OSError:
             return None
-        kept = self._maps.get(key)
         if kept is not None and kept.inode == inode:
             self._maps.move_to_end(key)
             return kept

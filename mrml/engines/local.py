@@ -23,7 +23,7 @@ from mrml.engines import scratch, start
 from mrml.engines.base import Engine, Shuffle
 from mrml.engines.delta import delta, skeleton
 from mrml.engines.task import Report, told
-from mrml.engines.worker import receive, send, send_bytes
+from mrml.engines.worker import put_bytes, receive, send
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model
@@ -58,7 +58,7 @@ class _Process:
         """Send what it must know, once; what changed of it where it was told the one before."""
         told = self.told.get(known.op)
         if told != known.version:
-            send_bytes(self.stdin, known.whole if told is None or told != known.before else known.change)
+            put_bytes(self.stdin, known.whole if told is None or told != known.before else known.change)
             self.told[known.op] = known.version
 
     def end(self) -> None:

@@ -35,9 +35,14 @@ def send(stream: BinaryIO, tree: Any) -> None:
 
 def send_bytes(stream: BinaryIO, message: bytes) -> None:
     """One framed message that is encoded already."""
+    put_bytes(stream, message)
+    stream.flush()
+
+
+def put_bytes(stream: BinaryIO, message: bytes) -> None:
+    """One framed message that is encoded already, to be sent with what comes after it."""
     stream.write(_LENGTH.pack(len(message)))
     stream.write(message)
-    stream.flush()
 
 
 def receive(stream: BinaryIO) -> Any:
