@@ -48,12 +48,11 @@ class Checkpoint:
 
     def save(self, state: State, last: bool = False) -> State:
         """Write the State; return it as a resumed run would read it, so that both go on alike."""
-        message = wire.dumps(state.to_wire())
-        now = time.monotonic()
+        tree, now = state.to_wire(), time.monotonic()
         if last or state.stop is not None or now - self._written >= self.every_s:
-            self._write(state, message)
+            self._write(state, wire.dumps(tree))
             self._written = now
-        return State.from_wire(wire.loads(message))
+        return State.from_wire(wire.settled(tree))
 
     def _write(self, state: State, message: bytes) -> None:
         self.folder.make()

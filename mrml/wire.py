@@ -28,7 +28,7 @@ _DTYPES = "biufUS"
 
 def dumps(tree: Any) -> bytes:
     """The message of a tree; TypeError for a leaf the format does not know."""
-    chunks: list[bytes] = []
+    chunks: list[Any] = []
     offset = 0
 
     def encode(node: Any) -> Any:
@@ -36,10 +36,11 @@ def dumps(tree: Any) -> bytes:
         if isinstance(node, np.ndarray):
             if node.dtype.kind not in _DTYPES:
                 raise TypeError(f"arrays of dtype {node.dtype} do not travel")
-            raw = np.ascontiguousarray(node).tobytes()
-            chunks.append(raw)
-            entry = {"__array__": [node.dtype.newbyteorder("<").str, list(node.shape), offset, len(raw)]}
-            offset += len(raw)
+            kind = node.dtype.newbyteorder("<")
+            flat = np.ascontiguousarray(node, kind).reshape(-1)
+            chunks.append(flat.view(np.uint8).data if flat.nbytes else b"")
+            entry = {"__array__": [kind.str, list(node.shape), offset, flat.nbytes]}
+            offset += flat.nbytes
             return entry
         if isinstance(node, dict):
             return {_key(k): encode(v) for k, v in node.items()}
@@ -52,8 +53,35 @@ def dumps(tree: Any) -> bytes:
         raise TypeError(f"a {type(node).__name__} does not travel")
 
     header = json.dumps(encode(tree), separators=(",", ":")).encode()
-    body = b"".join([struct.pack("<I", len(header)), header, *chunks])
-    return MAGIC + bytes([VERSION]) + struct.pack("<I", zlib.crc32(body)) + body
+    crc = zlib.crc32(header, zlib.crc32(struct.pack("<I", len(header))))
+    for chunk in chunks:
+        crc = zlib.crc32(chunk, crc)
+    return b"".join([_HEAD.pack(MAGIC, VERSION, crc, len(header)), header, *chunks])
+
+
+def settled(tree: Any) -> Any:
+    """What ``loads(dumps(tree))`` is, without the bytes; arrays that came so before are the same objects."""
+    if isinstance(tree, np.ndarray):
+        if tree.dtype.kind not in _DTYPES:
+            raise TypeError(f"arrays of dtype {tree.dtype} do not travel")
+        if (
+            tree.flags.writeable
+            or not tree.flags.c_contiguous
+            or not tree.dtype.isnative
+            or type(tree) is not np.ndarray
+        ):
+            tree = np.array(tree, tree.dtype.newbyteorder("<"), order="C", subok=False)
+            tree.flags.writeable = False
+        return tree
+    if isinstance(tree, dict):
+        return {_key(k): settled(v) for k, v in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [settled(v) for v in tree]
+    if isinstance(tree, np.generic):
+        return tree.item()
+    if tree is None or type(tree) in (bool, int, float, str):
+        return tree
+    return loads(dumps(tree))  # a subclass of those, or what does not travel
 
 
 def loads(message: bytes | memoryview) -> Any:

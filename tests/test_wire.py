@@ -40,6 +40,31 @@ def test_a_tree_comes_back_as_it_was_and_the_same_tree_is_the_same_bytes(tree: A
     assert wire.dumps(wire.loads(message)) == message
 
 
+@given(trees)
+def test_a_tree_that_is_settled_is_what_would_come_back(tree: Any) -> None:
+    settled = wire.settled(tree)
+    assert same(settled, wire.loads(wire.dumps(tree)))
+    for one, other in zip(leaves(wire.settled(settled)), leaves(settled), strict=True):
+        assert not isinstance(one, np.ndarray) or (one is other and not one.flags.writeable)
+
+
+def test_what_is_settled_no_longer_changes_with_the_array_it_came_of() -> None:
+    array = np.zeros((3, 2))
+    settled = wire.settled({"a": array, "t": (array.T, np.float64(1.0)), "b": array.astype(">i4")})
+    assert same(settled, wire.loads(wire.dumps({"a": array, "t": [array.T, 1.0], "b": array.astype("<i4")})))
+    swapped = np.arange(3, dtype=">f8")
+    assert wire.loads(wire.dumps(swapped)).tolist() == wire.settled(swapped).tolist() == [0.0, 1.0, 2.0]
+    array += 1.0
+    assert settled["a"].sum() == 0.0 and settled["t"][0].sum() == 0.0
+    with pytest.raises(TypeError):
+        wire.settled({"a": object()})
+
+
+def leaves(tree: Any) -> list[Any]:
+    inner = list(tree.values()) if isinstance(tree, dict) else tree if isinstance(tree, list) else None
+    return [tree] if inner is None else [leaf for part in inner for leaf in leaves(part)]
+
+
 @given(trees, st.data())
 def test_a_damaged_message_is_refused(tree: Any, data: st.DataObject) -> None:
     message = bytearray(wire.dumps(tree))

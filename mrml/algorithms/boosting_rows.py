@@ -126,30 +126,37 @@ class Rows:
 
     def raw(self) -> Array:
         """(n_outputs, n_rows) float64: the raw predictions of all finished trees."""
-        return self.block.memo(raw_name(self.state), self.iteration, self._raw)["raw"]
+        return self._raw_predictions
+
+    @cached_property
+    def _raw_predictions(self) -> Array:
+        name = raw_name(self.state)
+        changed = self.block.store.change(name, self.iteration, self._advance)
+        return (changed or self.block.memo(name, self.iteration, self._raw))["raw"]
 
     def _raw(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-        base = self.state["base"]
         if older is None:
-            raw = np.repeat(base[:, None], self.block.n_rows, axis=1)
+            raw, done = np.repeat(self.state["base"][:, None], self.block.n_rows, axis=1), 0
             if self.block.offset is not None:
                 raw += self.block.offset
-            done = 0
         else:
             raw, done = older[1]["raw"].copy(), older[0]
-        for iteration in range(done, self.iteration):
-            for output in range(len(base)):
-                self._add(iteration, output, raw[output])
+        self._advance(done, {"raw": raw})
         return {"raw": raw}
+
+    def _advance(self, done: int, arrays: dict[str, Array]) -> None:
+        """Add the trees after the first ``done`` iterations to their raw predictions."""
+        for iteration in range(done, self.iteration):
+            for output, raw in enumerate(arrays["raw"]):
+                self._add(iteration, output, raw)
 
     def _add(self, iteration: int, output: int, raw: Array) -> None:
         """Add one tree; of the last one, rows may still know their nodes."""
         if iteration == self.iteration - 1:
             found = self.block.store.get(f"nodes.{self.name}")
             if found is not None and found[0] // MAX_NODES == iteration:
-                nodes = found[1]["nodes"][output].copy()
-                self.round.kernel.route(self.block.X, nodes, self.round.last_steps[output])
-                raw += self.state["last"][output]["values"][nodes]
+                step, values = self.round.last_steps[output], self.state["last"][output]["values"]
+                self.round.kernel.add_values(self.block.X, step, values, raw, found[1]["nodes"][output])
                 return
         step, values = self.round.finished(iteration * len(self.state["base"]) + output)
         self.round.kernel.add_values(self.block.X, step, values, raw)

@@ -126,7 +126,11 @@ class Histogram(Statistic):
         self.buffer.settle()
         other.buffer.settle()
         for name in ("g", "h", "rows"):
-            np.add(getattr(self.buffer, name), getattr(other.buffer, name), out=getattr(self.buffer, name))
+            sums, more = getattr(self.buffer, name), getattr(other.buffer, name)
+            if sums.dtype == np.int64 and sums.flags.writeable:
+                np.add(sums, more, out=sums)
+            else:  # as it came: widened and added in one pass
+                setattr(self.buffer, name, np.add(sums, more, dtype=np.int64))
 
     def to_wire(self) -> Any:
         self.buffer.settle()
@@ -134,11 +138,11 @@ class Histogram(Statistic):
 
     @classmethod
     def from_wire(cls, tree: Any) -> Histogram:
-        return cls(_Sums(*(tree[name].astype(np.int64) for name in ("g", "h", "rows"))))
+        return cls(_Sums(*(tree[name] for name in ("g", "h", "rows"))))
 
 
 class _Sums:
-    """A buffer that nothing is added to any more."""
+    """A buffer that no row is added to any more; int32 where that holds the sums."""
 
     def __init__(self, g: Array, h: Array, rows: Array) -> None:
         self.g, self.h, self.rows = g, h, rows
@@ -156,9 +160,11 @@ def _narrow(a: Array) -> Array:
 
 def siblings(plan: Plan, built: Array, parents: Array) -> Array:
     """(n, ...) int64 of every node of the plan, from those of the slots and of the parents."""
-    out = built[np.maximum(plan.slot, 0)]
-    rest = plan.slot < 0
-    out[rest] = parents[plan.parent[rest]] - built[plan.sibling[rest]]
+    out: Array = np.empty((len(plan.slot), *built.shape[1:]), np.int64)
+    for k, (slot, sibling, parent) in enumerate(zip(plan.slot, plan.sibling, plan.parent, strict=True)):
+        out[k] = built[slot] if slot >= 0 else parents[parent]
+        if slot < 0:  # row by row there are no temporary arrays of all of them
+            out[k] -= built[sibling]
     return out
 
 

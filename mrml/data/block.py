@@ -68,11 +68,17 @@ class Coded(NamedTuple):
 
 
 class Memo(Protocol):
-    """Where an engine keeps what a block can recompute; losing it never changes a result."""
+    """Where an engine keeps what a block can recompute; losing it never changes a result.
+
+    ``change`` brings what is kept from an older version to the one that is wanted, in place, and is None where there is
+    nothing to change, or where others may look on.
+    """
 
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None: ...
 
     def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None: ...
+
+    def change(self, name: str, version: int, update: Update) -> dict[str, Array] | None: ...
 
 
 class NoMemo:
@@ -84,7 +90,12 @@ class NoMemo:
     def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None:
         return None
 
+    def change(self, name: str, version: int, update: Update) -> dict[str, Array] | None:
+        return None
 
+
+#: Brings arrays of an older version to the one that is wanted, in place.
+Update = Callable[[int, dict[str, Array]], None]
 Compute = Callable[[tuple[int, dict[str, Array]] | None], dict[str, Array]]
 
 

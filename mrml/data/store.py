@@ -22,14 +22,14 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.data.block import CSR, Array, Block, Coded, Update
 
 if TYPE_CHECKING:
     from mrml.data.dataset import Dataset, Range
@@ -41,18 +41,24 @@ _HEAD = struct.Struct("<8sII")
 MAPS = 128
 #: Volatile memos that a process keeps, the least recently used dropped first.
 VOLATILE_BYTES = 256 << 20
+#: the array of a memo that holds its version, and the version of one that is being changed
+_VERSION, _CHANGING = ".version", -1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ARRAYS = ("rows", "X", "y", "weight", "offset", "group", "id", "center", "scale")
 _PLAIN = ("file", "index", "part", "n_records", "n_bad", "problems")
 
 
 class DirectoryStore:
-    """Keeps blocks and memos below a directory, for as many processes as like to share it."""
+    """Keeps blocks and memos below a directory, for as many processes as like to share it.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    ``alone``: no two of them work on a block at the same time, so that memos may be changed in place.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], alone: bool = False) -> None:
+        self.path, self.alone = Path(path), alone
         self._made: set[int] = set()
-        self._maps: OrderedDict[Path, _Map] = OrderedDict()
+        self._targets: dict[tuple[int, int, str], Path] = {}
+        self._maps: OrderedDict[tuple[int, int, str, int], _Map] = OrderedDict()
         self.volatile = Volatile()
 
     def block_memo(self, file: int, index: int) -> DirectoryMemo:
@@ -69,10 +75,14 @@ class DirectoryStore:
 
     def get_block(self, file: int, index: int) -> Block | None:
         """The block as it was put, its arrays read-only views of a map, its ``store`` this one's memo."""
-        found = self._read(file, index, "block")
+        found = self._map(file, index, "block")
         if found is None:
             return None
-        meta, arrays = found
+        if found.block is None:
+            found.block = self._revived(file, index, *found.content)
+        return found.block
+
+    def _revived(self, file: int, index: int, meta: dict[str, Any], arrays: dict[str, Array]) -> Block:
         plain, shapes = meta["plain"], meta["shapes"]
         return Block(
             **{**plain, "problems": tuple(plain["problems"])},
@@ -107,7 +117,14 @@ class DirectoryStore:
             self.put_n_blocks(file, index)
 
     def _target(self, file: int, index: int, name: str) -> Path:
-        return self.path / f"{file:06d}" / f"{index:07d}.{quote(name, safe='')}"
+        """Remembered: to put a path together takes 15 us, and each block of a round asks for four."""
+        found = self._targets.get((file, index, name))
+        if found is None:
+            found = self.path / f"{file:06d}" / f"{index:07d}.{quote(name, safe='')}"
+            if len(self._targets) >= 8 * MAPS:  # names of other runs, or of more blocks than stay open
+                self._targets.clear()
+            self._targets[file, index, name] = found
+        return found
 
     def _write(self, file: int, index: int, name: str, meta: dict[str, Any], arrays: dict[str, Array]) -> None:
         target = self._target(file, index, name)
@@ -118,35 +135,49 @@ class DirectoryStore:
         try:
             write_arrays(aside, meta, arrays)
             os.replace(aside, target)
+            for access in (mmap.ACCESS_READ, mmap.ACCESS_WRITE):
+                self._maps.pop((file, index, name, access), None)
         except OSError as error:
             aside.unlink(missing_ok=True)
             if error.errno not in _FULL:  # a full disk costs speed, not the run
                 raise
 
-    def _read(self, file: int, index: int, name: str) -> tuple[dict[str, Any], dict[str, Array]] | None:
-        """From the open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
-        target = self._target(file, index, name)
+    def _read(
+        self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ
+    ) -> tuple[dict[str, Any], dict[str, Array]] | None:
+        found = self._map(file, index, name, access)
+        return None if found is None else found.content
+
+    def _map(self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ) -> _Map | None:
+        """The open map where the file is still the same: mapping 224 MB anew costs 20 ms a round."""
+        target, key = self._target(file, index, name), (file, index, name, access)
+        kept = self._maps.get(key)
+        if kept is not None and self.alone:  # a version that another process wrote since is no more right than this one
+            self._maps.move_to_end(key)
+            return kept
         try:
             inode = os.stat(target).st_ino
         except OSError:
             return None
-        kept = self._maps.get(target)
         if kept is not None and kept.inode == inode:
-            self._maps.move_to_end(target)
-            return kept.content
-        content = read_arrays(target)
-        if content is not None:
-            self._maps[target] = _Map(inode, content)
-            while len(self._maps) > MAPS:
-                self._maps.popitem(last=False)
-        return content
+            self._maps.move_to_end(key)
+            return kept
+        content = read_arrays(target, access)
+        if content is None:
+            return None
+        self._maps[key] = kept = _Map(inode, content)
+        while len(self._maps) > MAPS:
+            self._maps.popitem(last=False)
+        return kept
 
 
-class _Map(NamedTuple):
-    """An open map: the file it was made of, and what :func:`read_arrays` gave."""
+@dataclass
+class _Map:
+    """An open map: the file it was made of, what :func:`read_arrays` gave, and the Block that this is, once asked."""
 
     inode: int
     content: tuple[dict[str, Any], dict[str, Array]]
+    block: Block | None = None
 
 
 class DirectoryMemo:
@@ -159,13 +190,37 @@ class DirectoryMemo:
         if (kept := self._store.volatile.get((self._file, self._index, name))) is not None:
             return kept
         found = self._store._read(self._file, self._index, f"memo.{name}")
-        return None if found is None else (int(found[0]["version"]), found[1])
+        if found is None or (version := int(found[1][_VERSION][0])) == _CHANGING:
+            return None
+        return version, {k: a for k, a in found[1].items() if k != _VERSION}
 
     def put(self, name: str, version: int, arrays: dict[str, Array], volatile: bool = False) -> None:
         if volatile:
             self._store.volatile.put((self._file, self._index, name), version, arrays)
         else:
-            self._store._write(self._file, self._index, f"memo.{name}", {"version": version}, arrays)
+            arrays = {_VERSION: np.array([version]), **arrays}
+            self._store._write(self._file, self._index, f"memo.{name}", {}, arrays)
+
+    def change(self, name: str, version: int, update: Update) -> dict[str, Array] | None:
+        """Bring the arrays to a version in place: 2 ms for 16 MB that take 20 to write anew.
+
+        Whoever is killed meanwhile leaves a memo without a version, which is absent.
+        """
+        found = None
+        if self._store.alone:
+            found = self._store._read(self._file, self._index, f"memo.{name}", mmap.ACCESS_WRITE)
+        if found is None:
+            return None
+        arrays = dict(found[1])
+        kept = arrays.pop(_VERSION)
+        if kept[0] == version:
+            return arrays
+        if kept[0] == _CHANGING or kept[0] > version:
+            return None
+        before, kept[0] = int(kept[0]), _CHANGING
+        update(before, arrays)
+        kept[0] = version
+        return arrays
 
 
 class Volatile:
@@ -213,11 +268,11 @@ def write_arrays(path: Path, meta: dict[str, Any], arrays: dict[str, Array]) -> 
         file.truncate(base + end)
 
 
-def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Array]] | None:
-    """What :func:`write_arrays` wrote, arrays as read-only views of a map; None when missing or damaged."""
+def read_arrays(path: Path, access: int = mmap.ACCESS_READ) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """What :func:`write_arrays` wrote, arrays as views of a map; None when missing or damaged."""
     try:
-        with open(path, "rb") as file:
-            raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with open(path, "rb" if access == mmap.ACCESS_READ else "r+b") as file:
+            raw = mmap.mmap(file.fileno(), 0, access=access)
         magic, n_header, crc = _HEAD.unpack_from(raw)
         text = raw[_HEAD.size : _HEAD.size + n_header]
         if magic != MAGIC or zlib.crc32(text) != crc:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines.task import Report, in_task, reduce_key, value_of
+from mrml.engines.task import Report, in_task, reduce_here
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model
@@ -102,5 +102,5 @@ class Shuffle:
             parts = self._parts.pop(key)
             ordered: Iterable[tuple[Node, bytes]] = ((k[0], parts[k]()) for k in sorted(parts))
             with in_task(f"key {key!r}"):
-                values[key] = value_of(algorithm, state, key, reduce_key(algorithm, state, key, ordered))
+                values[key] = reduce_here(algorithm, state, key, ordered)
         return values

@@ -28,7 +28,7 @@ class InlineEngine(Engine):
 
     def _store(self, dataset: Dataset) -> DirectoryStore:
         number = self._number(dataset)
-        return self._stores.setdefault(number, DirectoryStore(self._folder / str(number)))
+        return self._stores.setdefault(number, DirectoryStore(self._folder / str(number), alone=True))
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self.report = Report()

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mrml import wire
@@ -20,8 +21,9 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch, start
 from mrml.engines.base import Engine, Shuffle
+from mrml.engines.delta import delta, skeleton
 from mrml.engines.task import Report, told
-from mrml.engines.worker import receive, send, send_bytes
+from mrml.engines.worker import put_bytes, receive, send
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model
@@ -33,6 +35,10 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 4
 #: more would share the work more evenly, but each sends statistics up, which are what a round of boosting costs
 SPLITS_PER_WORKER = 2
+#: what a worker must know, in the order in which it is told
+_ORDER = ("dataset", "algorithm", "state", "model")
+#: tasks that wait in a worker's pipe while it does one
+AHEAD = 1
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
 HEAR_S = 0.2
 
@@ -43,16 +49,38 @@ class _Process:
     def __init__(self, fork: bool = False) -> None:
         self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
         self.told: dict[str, int] = {}
-        self.task: int | None = None
+        #: what it is to do, in order: the next one waits in its pipe, so that it need not wait for the driver
+        self.tasks: list[int] = []
+        #: tasks of the round of which it holds something that it has not sent
+        self.holds: list[int] = []
 
-    def tell(self, op: str, version: int, message: bytes) -> None:
-        """Send what it must know, once."""
-        if self.told.get(op) != version:
-            send_bytes(self.stdin, message)
-            self.told[op] = version
+    def tell(self, known: _Known) -> None:
+        """Send what it must know, once; what changed of it where it was told the one before."""
+        told = self.told.get(known.op)
+        if told != known.version:
+            put_bytes(self.stdin, known.whole if told is None or told != known.before else known.change)
+            self.told[known.op] = known.version
 
     def end(self) -> None:
         self._started.end()
+
+
+class _Known:
+    """What every worker is told before its next task, also one that is started later; encoded once."""
+
+    def __init__(self, message: dict[str, Any], version: int, older: _Known | None) -> None:
+        self.op: str = message["op"]
+        self.message, self.version, self._tree = message, version, skeleton(message) if self.op == "state" else None
+        self.before = None if older is None else older.version
+        self._change = {} if older is None else delta(older._tree, message)
+
+    @cached_property
+    def whole(self) -> bytes:
+        return wire.dumps(self.message)
+
+    @cached_property
+    def change(self) -> bytes:
+        return wire.dumps({"op": "change", "change": self._change})
 
 
 class LocalEngine(Engine):
@@ -65,9 +93,8 @@ class LocalEngine(Engine):
         self.n_workers = n_workers or os.cpu_count() or 1
         self.split_bytes = split_bytes
         self._folder = scratch.make(cache_dir)
-        self._context: list[dict[str, Any]] = []
-        #: the same as bytes, by what they are about
-        self._encoded: dict[str, bytes] = {}
+        self._context: dict[str, _Known] = {}
+        self._algorithm: Algorithm | None = None
         self._version = 0
         self._told: dict[int, dict[str, Any]] = {}
         #: the worker that did a task last
@@ -85,21 +112,18 @@ class LocalEngine(Engine):
         return self.n_workers
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        spec = algorithm.spec()
         split_bytes = min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
         n_splits = len(dataset.splits(split_bytes, algorithm.reads(state)))
         self._open(dataset, split_bytes)
-        self._know({"op": "algorithm", "algorithm": spec})
+        if algorithm is not self._algorithm:  # 1 ms a round
+            self._know({"op": "algorithm", "algorithm": algorithm.spec()})
+            self._algorithm = algorithm
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
-        shuffle = Shuffle()
-
-        def take(answer: dict[str, Any]) -> None:
-            for key, node, body in answer["parts"]:
-                shuffle.add(key, Node(*node), _fetch(body), answer["task"])
-
-        spill = self._folder / "spill"
+        shuffle, spill = Shuffle(), self._folder / "spill"
         try:
-            self._run("map", n_splits, take)
+            for answer in self._run("map", n_splits):
+                for key, node, body in answer["parts"]:
+                    shuffle.add(key, Node(*node), _fetch(body), answer["task"])
             return shuffle.reduce(algorithm, state, self.report)
         finally:
             for path in spill.iterdir():
@@ -113,7 +137,7 @@ class LocalEngine(Engine):
         self._open(dataset, self.split_bytes)
         n_splits = len(dataset.splits(self.split_bytes))
         self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
-        self._run("write", n_splits, lambda answer: None)
+        self._run("write", n_splits)
         return self.report
 
     def _open(self, dataset: Dataset, split_bytes: int) -> None:
@@ -128,89 +152,70 @@ class LocalEngine(Engine):
 
     def _know(self, message: dict[str, Any]) -> None:
         """Every worker is told this before its next task, also one that is started later."""
-        same = [m for m in self._context if m["op"] == message["op"]]
-        if message["op"] != "state" and same and {k: v for k, v in same[0].items() if k != "version"} == message:
+        op = message["op"]
+        older = self._context.get(op)
+        if op != "state" and older is not None and older.message == message:
             return
         self._version += 1
-        self._context = [m for m in self._context if m["op"] != message["op"]]
-        self._context.append({**message, "version": self._version})
-        self._encoded[message["op"]] = wire.dumps(message)
-        self._context.sort(key=lambda m: ["dataset", "algorithm", "state", "model"].index(m["op"]))
+        self._context[op] = _Known(message, self._version, older if op == "state" else None)
 
-    def _run(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
-        """Run the tasks 0 to n - 1 on whichever worker is free; lost ones again."""
+    def _run(self, op: str, n_tasks: int) -> list[dict[str, Any]]:
+        """The answers of the tasks 0 to n - 1, run on whichever worker is free; lost ones again."""
+        self.report = Report()
         try:
-            self._serve(op, n_tasks, take)
+            answers = self._serve(_Tasks(op, n_tasks, self._owners.setdefault(op, {})))
         except BaseException:
             self._drain()
             raise
+        for answer in answers:
+            self.report.merge(Report(**answer["report"]))
+        return answers
 
-    def _serve(self, op: str, n_tasks: int, take: Callable[[dict[str, Any]], None]) -> None:
-        self.report = Report()
-        waiting = deque(range(n_tasks))
-        attempts = [0] * n_tasks
-        owners = self._owners.setdefault(op, {})
-        done = 0
+    def _serve(self, tasks: _Tasks) -> list[dict[str, Any]]:
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
                 selector.register(process.stdout, selectors.EVENT_READ, process)
-            while done < n_tasks:
+            while tasks.waiting or any(p.tasks or p.holds for p in self._processes):
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
-                    while self._processes[number].task is None and waiting:
-                        task = _pick(waiting, owners, number)
-                        attempts[task] += 1
-                        if not self._start(self._processes[number], op, task):
-                            self._replace(number, selector, waiting, attempts)
+                    while (task := tasks.next(self._processes[number], number)) is not None:
+                        if not self._start(self._processes[number], tasks.op, task):
+                            self._replace(number, selector, tasks)
                 for ready, _ in selector.select(HEAR_S):
                     process = ready.data
                     try:
                         answer = receive(process.stdout)
                     except EOFError:
-                        self._replace(self._processes.index(process), selector, waiting, attempts)
+                        self._replace(self._processes.index(process), selector, tasks)
                         continue
-                    self._finish(process, answer)
-                    owners[answer["task"]] = self._processes.index(process)
-                    take(answer)
-                    done += 1
+                    tasks.done(process, self._processes.index(process), answer)
+        return tasks.answers()
 
     def _start(self, process: _Process, op: str, task: int) -> bool:
-        process.task = task
+        process.tasks.append(task)
         try:
-            for message in self._context:
-                process.tell(message["op"], message["version"], self._encoded[message["op"]])
-            send(process.stdin, {"op": op, "split": task, "task": task})
+            for name in _ORDER:
+                if name in self._context:
+                    process.tell(self._context[name])
+            send(process.stdin, {"op": op if task >= 0 else "collect", "split": task, "task": task})
         except OSError:
             return False
         return True
 
-    def _finish(self, process: _Process, answer: dict[str, Any]) -> None:
-        if "error" in answer:
-            if answer["task"] == process.task:  # otherwise it failed before its task, and will answer once more
-                process.task = None
-            raise told(answer)
-        process.task = None
-        self.report.merge(Report(**answer["report"]))
-
-    def _replace(self, number: int, selector: selectors.BaseSelector, waiting: deque[int], attempts: list[int]) -> None:
-        """Start a new worker in the place of a dead one and give its task back."""
+    def _replace(self, number: int, selector: selectors.BaseSelector, tasks: _Tasks) -> None:
+        """Start a new worker in the place of a dead one and give its tasks back."""
         dead = self._processes[number]
         selector.unregister(dead.stdout)
         dead.end()
-        task = dead.task
-        if task is not None:
-            if attempts[task] >= MAX_ATTEMPTS:
-                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {dead.child.returncode}"
-                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
-            log.warning("worker %d died (exit code %d): split %d runs again", number, dead.child.returncode, task)
-            waiting.appendleft(task)
+        tasks.lost(dead, number)
         self._processes[number] = _Process()
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
 
     def _drain(self) -> None:
         """After an error nobody waits for the other tasks: replace the busy workers, or they answer the next round."""
         for number, process in enumerate(self._processes):
-            if process.task is not None:
+            process.holds.clear()
+            if process.tasks:
                 process.end()
                 self._processes[number] = _Process()
 
@@ -220,13 +225,71 @@ class LocalEngine(Engine):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _pick(waiting: deque[int], owners: dict[int, int], worker: int) -> int:
-    """The next task for a worker: one it did before, since it may remember rows; else nobody's; else another's last."""
-    mine = next((t for t in waiting if owners.get(t) == worker), None)
-    free = next((t for t in waiting if t not in owners), None) if mine is None else mine
-    task = waiting[-1] if free is None else free
-    waiting.remove(task)
-    return task
+class _Tasks:
+    """The tasks of a round: which wait, which worker did each last, and what they answered."""
+
+    def __init__(self, op: str, n_tasks: int, owners: dict[int, int]) -> None:
+        self.op, self.owners, self.waiting = op, owners, deque(range(n_tasks))
+        self._deaths = [0] * n_tasks
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._n_collected = 0
+
+    def next(self, process: _Process, number: int) -> int | None:
+        """What to tell a worker to do: a task, or a number below -1, to send what it holds of those it did."""
+        if len(process.tasks) > AHEAD or (process.tasks and process.tasks[-1] < 0):
+            return None
+        if self.waiting:
+            return _pick(self.waiting, self.owners, number, not process.tasks)
+        if self.op != "map" or not (process.tasks or process.holds):
+            return None
+        self._n_collected += 1
+        return -1 - self._n_collected
+
+    def done(self, process: _Process, number: int, answer: dict[str, Any]) -> None:
+        """Take in an answer; raises the error that it tells of."""
+        task = answer["task"]
+        if task in process.tasks:  # otherwise it failed before its task, and will answer once more
+            process.tasks.remove(task)
+        if "error" in answer:
+            raise told(answer)
+        self._answers[task] = answer
+        if task >= 0:
+            self.owners[task] = number
+        if answer.get("holds"):
+            process.holds.append(task)
+        else:  # it has sent everything
+            process.holds.clear()
+
+    def lost(self, dead: _Process, number: int) -> None:
+        """A worker died: what it was to do, and what it did without sending all of it, waits again."""
+        code, left = dead.child.returncode, [task for task in dead.tasks if task >= 0]
+        for task in left[:1] or dead.holds:
+            self._deaths[task] += 1
+            if self._deaths[task] >= MAX_ATTEMPTS:
+                finding = f"{MAX_ATTEMPTS} workers died on it, the last with exit code {code}"
+                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
+        for task in reversed(dead.holds + left):
+            self._answers.pop(task, None)
+            self.waiting.appendleft(task)
+        if dead.holds or left:
+            sums = f" with the sums of {len(dead.holds)} splits, which run again" if dead.holds else ""
+            rest = f": split {left[0]} runs again" if left else ""
+            log.warning("worker %d died (exit code %d)%s%s", number, code, sums, rest)
+
+    def answers(self) -> list[dict[str, Any]]:
+        """Every task's, and those of what workers held."""
+        return list(self._answers.values())
+
+
+def _pick(waiting: deque[int], owners: dict[int, int], worker: int, idle: bool) -> int | None:
+    """The next task for a worker: one it did before, since it may remember rows; if idle, else nobody's; else another's
+    last."""
+    found = next((t for t in waiting if owners.get(t) == worker), None)
+    if found is None and idle:
+        found = next((t for t in waiting if t not in owners), waiting[-1])
+    if found is not None:
+        waiting.remove(found)
+    return found
 
 
 def _fetch(body: Any) -> Callable[[], bytes]:

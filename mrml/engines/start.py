@@ -43,6 +43,7 @@ class Started(NamedTuple):
 
     child: Child
     stdin: BinaryIO
+    #: without a buffer: an answer that lay in one would not be seen to be there
     stdout: BinaryIO
 
     def end(self) -> None:
@@ -91,7 +92,7 @@ def fork() -> Started:
         _work(driver, source, sink, (stdin, stdout, *(stream.fileno() for stream in _ends)))
     os.close(source)
     os.close(sink)
-    return _kept(Started(_Forked(pid), os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb")))
+    return _kept(Started(_Forked(pid), os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", 0)))
 
 
 def _work(driver: int, source: int, sink: int, others: tuple[int, ...]) -> None:
@@ -119,7 +120,9 @@ def spawn() -> Started:
         env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert popen.stdin is not None and popen.stdout is not None
-    return _kept(Started(popen, popen.stdin, popen.stdout))  # type: ignore[arg-type]
+    stdout = os.fdopen(os.dup(popen.stdout.fileno()), "rb", 0)
+    popen.stdout.close()
+    return _kept(Started(popen, popen.stdin, stdout))  # type: ignore[arg-type]
 
 
 def _kept(started: Started) -> Started:

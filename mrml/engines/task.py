@@ -211,9 +211,19 @@ def source_of(
 
 
 @prints_to_stderr()
-def map_split(algorithm: Algorithm, state: State, source: Iterable[Block] | Shard, sink: Sink) -> Report:
-    """Run the algorithm's map over the blocks, or over the shard, and send up the maximal nodes of every key."""
-    task = _Mapping(algorithm, state, sink)
+def map_split(
+    algorithm: Algorithm,
+    state: State,
+    source: Iterable[Block] | Shard,
+    sink: Sink,
+    exact: dict[str, Statistic] | None = None,
+) -> Report:
+    """Run the algorithm's map over the blocks, or over the shard, and send up the maximal nodes of every key.
+
+    Given ``exact``, exact statistics go on from those in it and stay there for the next task of the same process,
+    unless they grow too large; :func:`send_exact` sends them.
+    """
+    task = _Mapping(algorithm, state, sink, exact)
     with task.report.spending("map"):
         if isinstance(source, Shard):
             task.shard(source)
@@ -222,13 +232,25 @@ def map_split(algorithm: Algorithm, state: State, source: Iterable[Block] | Shar
     return task.report
 
 
+def send_exact(exact: dict[str, Statistic], sink: Sink) -> Report:
+    """Send up the exact statistics of the tasks that a process has done, and forget them."""
+    report = Report()
+    for key in sorted(exact):
+        message = wire.dumps(exact[key].to_wire())
+        report.n_bytes_out += len(message)
+        sink(key, EXACT, message)
+    exact.clear()
+    return report
+
+
 class _Mapping:
     """What a map task holds until it sends it up."""
 
-    def __init__(self, algorithm: Algorithm, state: State, sink: Sink) -> None:
+    def __init__(self, algorithm: Algorithm, state: State, sink: Sink, exact: dict[str, Statistic] | None) -> None:
         self.algorithm, self.state, self.sink = algorithm, state, sink
         self.report = Report(fingerprints=kernels_here())
-        self.kept: dict[str, Statistic] = {}
+        self.kept = {} if exact is None else exact
+        self.stays = exact is not None
         self.partials: dict[str, Partial] = {}
 
     def blocks(self, source: Iterable[Block]) -> None:
@@ -237,6 +259,7 @@ class _Mapping:
         for block in self.report.reading(source):
             if block.file != file or held > HELD_BYTES:
                 if held > HELD_BYTES:
+                    self.stays = False  # all or nothing: who has sent some of its rows must send the others too
                     self.flush()
                 self.flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
                 file, first, held = block.file, block.index, 0
@@ -281,9 +304,8 @@ class _Mapping:
 
     def flush(self) -> None:
         self.flush_nodes()
-        for key in sorted(self.kept):
-            self.emit(key, EXACT, self.kept[key])
-        self.kept.clear()
+        if not self.stays:
+            self.report.n_bytes_out += send_exact(self.kept, self.sink).n_bytes_out
 
     def emit(self, key: str, node: Node, statistic: Statistic) -> None:
         message = wire.dumps(statistic.to_wire())
@@ -291,22 +313,34 @@ class _Mapping:
         self.sink(key, node, message)
 
 
-@prints_to_stderr()
 def reduce_key(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> bytes:
     """Complete the tree of one key and reduce it; the value as wire bytes."""
+    return wire.dumps(_reduced(algorithm, state, key, parts))
+
+
+def reduce_here(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> Value:
+    """What :func:`value_of` makes of :func:`reduce_key`, without the bytes."""
+    return _value(algorithm, state, key, wire.settled(_reduced(algorithm, state, key, parts)))
+
+
+@prints_to_stderr()
+def _reduced(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> dict[str, Any]:
     cls = type(algorithm.statistic(state, key))
     statistic = complete((node, cls.from_wire(wire.loads(message))) for node, message in parts)
     value = algorithm.reduce(state, key, statistic)
     if isinstance(value, Statistic):
         if type(value) is not cls:
             raise EngineError(f"key {key!r}", "reduce returned another kind of Statistic", "return it as plain values")
-        return wire.dumps({"statistic": value.to_wire()})
-    return wire.dumps({"value": value})
+        return {"statistic": value.to_wire()}
+    return {"value": value}
 
 
 def value_of(algorithm: Algorithm, state: State, key: str, message: bytes) -> Value:
     """The inverse of what :func:`reduce_key` sends."""
-    tree: dict[str, Any] = wire.loads(message)
+    return _value(algorithm, state, key, wire.loads(message))
+
+
+def _value(algorithm: Algorithm, state: State, key: str, tree: dict[str, Any]) -> Value:
     if "statistic" in tree:
         return type(algorithm.statistic(state, key)).from_wire(tree["statistic"])
     return tree["value"]

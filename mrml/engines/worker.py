@@ -17,10 +17,11 @@ from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
-from mrml.engines.task import Report, blocks, map_split, source_of, task_error, tell
+from mrml.engines.delta import apply
+from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
-from mrml.statistic import Node
+from mrml.statistic import Node, Statistic
 
 #: a message larger than this goes through a file, so that the driver holds one key at a time
 SPILL_BYTES = 256 << 10
@@ -34,21 +35,30 @@ def send(stream: BinaryIO, tree: Any) -> None:
 
 def send_bytes(stream: BinaryIO, message: bytes) -> None:
     """One framed message that is encoded already."""
+    put_bytes(stream, message)
+    stream.flush()
+
+
+def put_bytes(stream: BinaryIO, message: bytes) -> None:
+    """One framed message that is encoded already, to be sent with what comes after it."""
     stream.write(_LENGTH.pack(len(message)))
     stream.write(message)
-    stream.flush()
 
 
 def receive(stream: BinaryIO) -> Any:
     """The next framed message; EOFError when the other side is gone."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (n_bytes,) = _LENGTH.unpack(head)
-    message = stream.read(n_bytes)
-    if len(message) < n_bytes:
-        raise EOFError
-    return wire.loads(message)
+    (n_bytes,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    return wire.loads(_exactly(stream, n_bytes))
+
+
+def _exactly(stream: BinaryIO, n_bytes: int) -> memoryview:
+    message, done = memoryview(bytearray(n_bytes)), 0
+    while done < n_bytes:
+        n = stream.readinto(message[done:])  # type: ignore[attr-defined]
+        if not n:
+            raise EOFError
+        done += n
+    return message.toreadonly()
 
 
 class Worker:
@@ -61,6 +71,7 @@ class Worker:
         self.spill = Path()
         self.algorithm: Algorithm
         self.state: State
+        self.told: dict[str, Any] = {}
         self.model: Model
         self.scoring: Scoring
 
@@ -73,24 +84,39 @@ class Worker:
         sys.path[:0] = [p for p in message["path"] if p not in sys.path]
         self.dataset = Dataset.from_json(message["dataset"])
         self.split_bytes = message["split_bytes"]
-        self.store = DirectoryStore(Path(message["store"]))
+        self.store = DirectoryStore(Path(message["store"]), alone=True)
         self.spill = Path(message["spill"])
 
     def on_algorithm(self, message: dict[str, Any]) -> None:
         self.algorithm = from_spec(message["algorithm"])
 
     def on_state(self, message: dict[str, Any]) -> None:
-        self.state = State.from_wire(message["state"])
+        self.told, self.state = message, State.from_wire(message["state"])
+        self.exact: dict[str, Statistic] = {}
+
+    def on_change(self, message: dict[str, Any]) -> None:
+        """The next State, from the one before: arrays that stayed are the same objects."""
+        self.on_state(apply(self.told, message["change"]))
 
     def on_map(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Map a split; what is exact stays for those after it."""
+        parts, sink = self._sink(str(message["task"]))
+        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
+        report = map_split(self.algorithm, self.state, source, sink, self.exact)
+        return {"parts": parts, "report": vars(report), "holds": bool(self.exact)}
+
+    def on_collect(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send what stayed of the splits of this round."""
+        parts, sink = self._sink(f"exact-{message['task']}")
+        return {"parts": parts, "report": vars(send_exact(self.exact, sink))}
+
+    def _sink(self, name: str) -> tuple[list[list[Any]], Sink]:
         parts: list[list[Any]] = []
 
         def sink(key: str, node: Node, statistic: bytes) -> None:
-            parts.append([key, list(node), self._body(statistic, f"{message['task']}-{len(parts)}")])
+            parts.append([key, list(node), self._body(statistic, f"{name}-{len(parts)}")])
 
-        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
-        report = map_split(self.algorithm, self.state, source, sink)
-        return {"parts": parts, "report": vars(report)}
+        return parts, sink
 
     def _body(self, statistic: bytes, name: str) -> Any:
         if len(statistic) <= SPILL_BYTES:

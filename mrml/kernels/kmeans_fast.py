@@ -39,6 +39,12 @@ def _jit(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
+def _jit_ieee(function: F) -> F:
+    """As :func:`_jit`, but division by zero is an infinity, as in NumPy: Python's check of every divisor keeps a loop
+    from becoming vector instructions, 10 ns a row for 0.5 where gradients are packed."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
 def nearest(x: Float, slopes: Float, constants: Float, scratch: Float) -> Nearest:
     """See :func:`mrml.kernels.kmeans.nearest`."""
     n, k = len(x), len(slopes)
@@ -130,7 +136,10 @@ def _add_sparse(indptr: Any, indices: Any, data: Any, labels: Any, weight: Any, 
 
 def _plain(array: Any) -> Any:
     """A read-only, aligned, contiguous view: numba compiles once for each other kind it meets."""
-    view = np.require(array, requirements=["C", "A"]).view()
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        array = np.require(array, requirements=["C", "A"])  # asked of every array it takes 4 us, and a block has ten
+    view = array.view()
     view.flags.writeable = False
     return view
 

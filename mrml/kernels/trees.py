@@ -123,9 +123,10 @@ def route(codes: Array, nodes: Array, step: Step) -> None:
         nodes[rows] = step.left[at] + 1 - left
 
 
-def add_values(codes: Array, step: Step, values: Array, scores: Array) -> None:
-    """Add to every score (n_rows,) float64 the value of the row's leaf."""
-    nodes = np.zeros(len(codes), np.uint16)
+def add_values(codes: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None) -> None:
+    """Add to every score (n_rows,) float64 the value of the row's leaf; ``nodes`` (n_rows,) uint16 are where rows are,
+    by default in the root."""
+    nodes = np.zeros(len(codes), np.uint16) if nodes is None else nodes.copy()
     route(codes, nodes, step)
     scores += values[nodes]
 

@@ -172,3 +172,36 @@ def test_a_full_disk_costs_the_memo_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("mrml.data.store.write_arrays", full)
     memo.put("a", 1, {"x": np.arange(3)})
     assert memo.get("a") is None
+
+
+def test_a_memo_changes_in_place_where_one_process_has_the_block(tmp_path):
+    memo = DirectoryStore(tmp_path, alone=True).block_memo(0, 0)
+
+    def add(before: int, arrays: dict) -> None:
+        arrays["x"] += before
+
+    assert memo.change("a", 7, add) is None  # nothing to change
+    memo.put("a", 5, {"x": np.zeros(3)})
+    assert memo.change("a", 7, add)["x"].tolist() == [5.0] * 3
+    assert memo.change("a", 7, add)["x"].tolist() == [5.0] * 3  # it is there already
+    assert memo.change("a", 6, add) is None  # there is no way back
+    version, arrays = DirectoryStore(tmp_path).block_memo(0, 0).get("a")
+    assert version == 7 and list(arrays) == ["x"] and arrays["x"].tolist() == [5.0] * 3
+    assert not arrays["x"].flags.writeable
+    assert DirectoryStore(tmp_path).block_memo(0, 0).change("a", 8, add) is None  # others may look on
+
+
+def test_a_memo_whose_change_was_cut_short_is_absent(tmp_path):
+    memo = DirectoryStore(tmp_path, alone=True).block_memo(0, 0)
+    memo.put("a", 1, {"x": np.zeros(3)})
+
+    def die(before: int, arrays: dict) -> None:
+        arrays["x"][0] = 1.0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memo.change("a", 2, die)
+    assert memo.get("a") is None and memo.change("a", 2, die) is None
+    assert DirectoryStore(tmp_path).block_memo(0, 0).get("a") is None
+    memo.put("a", 2, {"x": np.ones(3)})
+    assert memo.get("a")[1]["x"].tolist() == [1.0] * 3

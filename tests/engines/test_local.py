@@ -68,7 +68,7 @@ def test_a_worker_killed_in_a_round_costs_its_split_a_second_run_and_no_bit(
         found = drive(engine, algorithm, dataset)
     (tmp_path / "flag").touch()
     assert found == by_hand(algorithm, dataset)
-    assert len(warned(caplog)) == 1 and "died (exit code -9): split " in warned(caplog)[0]
+    assert len(warned(caplog)) == 1 and "died (exit code -9)" in warned(caplog)[0]
 
 
 def test_a_split_on_which_every_worker_dies_ends_the_round_after_four_and_is_named(
@@ -99,6 +99,54 @@ def test_workers_killed_between_rounds_are_replaced_and_told_everything(engine: 
     assert wire.dumps(state.to_wire()) == by_hand(algorithm, dataset)
 
 
+@pytest.mark.parametrize("when", ["next", "done"])
+def test_what_a_dead_worker_held_of_its_splits_is_computed_again(
+    engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A worker is killed that is about to send what it holds, or that has just finished a split."""
+    algorithm, original, killed = Exercise(n_rounds=2, n_keys=3), getattr(local._Tasks, when), []
+    found = drive(engine, algorithm, dataset)
+    n_rows = engine.report.n_rows
+
+    def kill(tasks: local._Tasks, process: local._Process, *more: object) -> object:
+        answer = original(tasks, process, *more)
+        if not killed and process.holds and (when == "done" or (answer is not None and answer < 0)):
+            killed.append(process.holds)
+            os.kill(process.child.pid, signal.SIGKILL)
+        return answer
+
+    monkeypatch.setattr(local._Tasks, when, kill)
+    assert drive(engine, algorithm, dataset) == found == by_hand(algorithm, dataset)
+    assert killed and engine.report.n_rows == n_rows  # those of a split that ran twice count once
+
+
+def test_a_worker_sends_what_it_has_added_up_once_a_round(tmp_path: Path) -> None:
+    dataset, algorithm = make_dataset(tmp_path), Exercise(n_rounds=1)
+    sent: list[int] = []
+    with LocalEngine(2, SPLIT_BYTES) as engine, pytest.MonkeyPatch.context() as patch:
+        run = engine._run
+
+        def spy(op: str, n_tasks: int) -> list[dict[str, object]]:
+            answers = run(op, n_tasks)
+            sent.append(sum(part[0] == "exact" for answer in answers for part in answer["parts"]))  # type: ignore
+            return answers
+
+        patch.setattr(engine, "_run", spy)
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+    assert len(sent) == 1 and sent[0] <= 2
+
+
+def test_a_dataset_and_an_algorithm_that_are_known_are_not_told_again(engine: LocalEngine, dataset: Dataset) -> None:
+    algorithm = Exercise(n_rounds=2)
+    state = algorithm.init(dataset.schema)
+    state = algorithm.update(state, engine.round(algorithm, state, dataset))
+    before = {name: known.version for name, known in engine._context.items()}
+    engine.round(algorithm, state, dataset)
+    after = {name: known.version for name, known in engine._context.items()}
+    assert after["state"] > before["state"]
+    assert {k: v for k, v in after.items() if k != "state"} == {k: v for k, v in before.items() if k != "state"}
+
+
 def test_a_worker_that_ends_by_itself_in_a_split_is_a_worker_that_died(
     engine: LocalEngine, dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -115,7 +163,7 @@ def test_an_interrupt_in_a_round_leaves_no_stale_answer(
 
     algorithm = Exercise(n_rounds=2)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_finish", interrupted)
+        patch.setattr(local._Tasks, "done", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.round(algorithm, algorithm.init(dataset.schema), dataset)
     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,4 +194,64 @@ def test_the_fused_logistic_pass_gives_the_integers_of_the_loss(seed: int, n: in
     values, g, h = OBJECTIVES["logistic"]().evaluate(y, raw[None])
     loss, packed = fast.logistic(y, raw, weights, weights, 2.0**15, 2.0**18)
     np.testing.assert_array_equal(packed, trees.pack_scaled(g[0] * w, h[0] * w, 2.0**15, 2.0**18))
-    assert loss == pytest.approx((values * w).sum(), rel=1e-12)
+    assert loss == pytest.approx((values * w).sum(), rel=1e-12, abs=1e-15 * n)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 3), st.booleans(), st.booleans())
+def test_both_kernels_lead_a_row_to_the_same_leaves(
+    seed: int, n_rows: int, n_outputs: int, missing: bool, categories: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    forest = grown(rng, 2 * n_outputs + 1, 3, categories)
+    x = rng.choice(np.array([-np.inf, -1.0, 0.0, 0.5, 1.0, 7.0, 300.0, np.inf], np.float32), (n_rows, 3))
+    if missing:
+        x[rng.random(x.shape) < 0.3] = np.nan
+    one, other = np.zeros((2, n_outputs, n_rows))
+    trees.predict(x, forest, one)
+    fast.predict(x, forest, other)
+    np.testing.assert_array_equal(one, other)
+    for row, scores in zip(x, one.T, strict=True):
+        expected = np.zeros(n_outputs)
+        for tree in range(len(forest.starts) - 1):
+            expected[tree % n_outputs] += forest.value[walked(forest, tree, row)]
+        np.testing.assert_array_equal(scores, expected)
+
+
+def grown(rng: Any, n_trees: int, n_features: int, categories: bool) -> Any:
+    """Random trees of up to 15 nodes; in some of them splits ask for a category."""
+    parts = []
+    for _ in range(n_trees):
+        left = [-1]
+        for _ in range(int(rng.integers(0, 8))):
+            k = int(rng.choice([i for i, at in enumerate(left) if at < 0]))
+            left[k] = len(left)
+            left += [-1, -1]
+        at = np.array(left, np.int32)
+        threshold = rng.choice(np.array([-1.0, 0.0, 0.5, 1.0], np.float32), len(at))
+        threshold[(at < 0) | (categories & (rng.random(len(at)) < 0.2))] = np.nan
+        feature = np.where(at < 0, -1, rng.integers(0, n_features, len(at))).astype(np.int32)
+        sets = rng.integers(0, 1 << 32, (len(at), 8)).astype(np.uint32)
+        parts.append(
+            (feature, threshold, rng.integers(0, 2, len(at)).astype(np.uint8), at, sets, rng.normal(size=len(at)))
+        )
+    names = ("feature", "threshold", "missing_left", "left", "categories", "value")
+    arrays = dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+    return SimpleNamespace(starts=np.cumsum([0] + [len(p[0]) for p in parts]), **arrays)
+
+
+def walked(forest: Any, tree: int, row: Any) -> int:
+    """The leaf of a row by the definition: below the threshold, or in the set, is left."""
+    start = int(forest.starts[tree])
+    k = start
+    while forest.feature[k] >= 0:
+        number, edge = float(row[forest.feature[k]]), forest.threshold[k]
+        if np.isnan(number):
+            left = bool(forest.missing_left[k])
+        elif np.isnan(edge):
+            code = int(number) if 0 <= number < 256 else 255
+            left = bool(int(forest.categories[k, code >> 5]) >> (code & 31) & 1)
+        else:
+            left = number < edge
+        k = start + int(forest.left[k]) + (not left)
+    return k
