@@ -18,6 +18,7 @@ State is the model's.
 from __future__ import annotations
 
 import math
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ from mrml.algorithms.objective import Objective
 from mrml.algorithms.objectives import objective_of
 from mrml.algorithms.sgd_rows import (
     Batch,
+    Buffer,
     Cursor,
     buffers,
     check_rows,
     drawn,
     global_batch,
     inputs_of,
+    kept_buffers,
 )
 from mrml.algorithms.sgd_statistics import GradientSum, Learned
 from mrml.data.block import Array, Block
@@ -194,6 +197,7 @@ class SGD(Algorithm):
             "outer": sgd_outer.first(self.outer, net.n_params),
             "shards": shards,
             "n_rows": n_rows,
+            "design": f"{zlib.crc32(repr(design).encode()):08x}",
             "steps": steps,
             "meetings": self._meetings(steps),
             "meeting": 0,
@@ -465,13 +469,17 @@ class _Task:
         kept = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
         learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
 
+    def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
+        told = shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed
+        return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
+
     def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
         """The batches until the next meeting, each with the cursor after it."""
         left = self.algorithm.steps_between
         epoch, size = cursor.epoch, self.algorithm.batch_size
         while True:
             n_before = cursor.step
-            for buffer in buffers(shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed):
+            for buffer in self._buffers(shard, cursor):
                 begin = cursor.batch if buffer.block == cursor.block else 0
                 n_batches = -(-buffer.rows.n_rows // size)
                 for number in range(begin, n_batches):
