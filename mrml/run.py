@@ -149,6 +149,7 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     schema = dataset.schema
     if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
         raise InputError(", ".join(data.data), "holds no row", "give files with rows")
+    dataset.shards(algorithm.shards)  # refused here, before any round, where there are more than blocks
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
 
