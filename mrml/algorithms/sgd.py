@@ -413,14 +413,14 @@ class _Task:
 
     def measure(self, block: Block, sums: Statistic) -> None:
         """The loss of the rows to validate with."""
-        assert isinstance(sums, Sums)
+        assert isinstance(sums, Sums) and isinstance(block.y, np.ndarray)
         check_rows(block)
-        raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
-        if block.offset is not None:
-            raw = raw + block.offset[:, None]
-        assert isinstance(block.y, np.ndarray)
-        value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
+        with np.errstate(over="ignore", invalid="ignore"):  # `update` refuses a loss that is no number
+            raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
+            if block.offset is not None:
+                raw = raw + block.offset[:, None]
+            value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
         sums.add(loss=float(value @ weight), weight=float(weight.sum()))
 
     def descend(self, block: Block, sums: Statistic) -> None:
