@@ -246,6 +246,17 @@ def test_a_model_of_codes_predicts_from_raw_columns_after_it_was_saved(tmp_path:
     assert pipeline.schema == model.schema
 
 
+def test_a_table_of_categories_alone_has_no_numbers_and_is_learned_from(tmp_path: Path) -> None:
+    text = "city,y\n" + "".join(f"{'uvw'[i % 3]},{'no' if i % 3 else 'yes'}\n" for i in range(200))
+    dataset_of(tmp_path, text)
+    config = DataConfig(data=(str(tmp_path / "d"),), target="y", window_bytes=200)
+    params = {"factors": 2, "epochs": 30, "learning_rate": 0.1}
+    out = str(tmp_path / "m")
+    run.train(RunConfig("factorization-machine", params, config, EngineConfig(engine="inline"), out))
+    block = Block(0, 0, np.arange(70), np.empty((70, 0)), {"city": coded(["u", "v"] * 35)})
+    assert run.load_model(out).predict(block).y_pred.tolist() == [1.0, 0.0] * 35
+
+
 # ---- other inputs
 
 
