@@ -22,10 +22,18 @@ from mrml.params import param
 from mrml.schema import Design, Schema
 
 
+def _fixed(value: Any) -> Any:
+    """A hyperparameter that the algorithm leaves no choice in."""
+    return param(value, "of the algorithm", internal=True)
+
+
 @dataclass(frozen=True)
 class _GLM(SGD):
     """What the four have in common."""
 
+    huber_delta: float = _fixed(1.0)
+    quantile_alpha: float = _fixed(0.5)
+    tweedie_variance_power: float = _fixed(1.5)
     solver: str = param("sgd", "sgd; the others are `mrml train ALGORITHM --solver newton --help`", choices=("sgd",))
 
     design: ClassVar[str] = "columns"
@@ -58,34 +66,29 @@ def _as_is(standard: Array, intercept: Array, design: Design) -> tuple[Array, Ar
     return coef, intercept - shift
 
 
-def _of(name: str) -> Any:
-    """The loss that the algorithm stands for."""
-    return param(name, "of the algorithm", internal=True)
-
-
 @dataclass(frozen=True)
 class Linear(_GLM):
     """Least squares by SGD."""
 
-    loss: str = _of("squared")
+    loss: str = _fixed("squared")
 
 
 @dataclass(frozen=True)
 class Logistic(_GLM):
     """Logistic regression by SGD."""
 
-    loss: str = _of("logistic")
+    loss: str = _fixed("logistic")
 
 
 @dataclass(frozen=True)
 class Softmax(_GLM):
     """Multinomial logistic regression by SGD."""
 
-    loss: str = _of("softmax")
+    loss: str = _fixed("softmax")
 
 
 @dataclass(frozen=True)
 class Poisson(_GLM):
     """Poisson regression by SGD."""
 
-    loss: str = _of("poisson")
+    loss: str = _fixed("poisson")
