@@ -22,7 +22,7 @@ from mrml.algorithms.counting import CountRecords
 from mrml.algorithms.evaluation import Evaluate
 from mrml.algorithms.pipeline import Pipeline, PipelineModel
 from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.data.dataset import Dataset
+from mrml.data.dataset import Dataset, Range
 from mrml.data.infer import infer, to_yaml
 from mrml.data.shards import Reads
 from mrml.driver import Checkpoint, fit
@@ -356,7 +356,8 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
     known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
-    expected = pipeline.rounds_in_all(None, known)
+    by_rows = known is None and pipeline.rounds_in_all(None, 1) < pipeline.rounds_in_all(None, 1 << 40)
+    expected = pipeline.rounds_in_all(None, _rows_expected(dataset) if by_rows and engine is None else known)
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns = dataset.schema.columns
     on_yarn = config.engine.engine == "streaming" and config.engine.runner == "hadoop"
@@ -374,7 +375,7 @@ def _plan(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engin
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
         **(_yarn_plan(config, dataset, workers) if on_yarn else {}),
-        **(_jobs_plan(expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
+        **(_jobs_plan(expected, pipeline.algorithm.fewer_rounds, by_rows) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
@@ -395,10 +396,21 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, A
     return {"feed": str(feed) if feed else "tasks read their blocks from HDFS", "a round runs": uber.reason}
 
 
-def _jobs_plan(n_jobs: int, advice: str) -> dict[str, Any]:
-    """What it costs that every round is a job, before anything is computed."""
+def _rows_expected(dataset: Dataset) -> int:
+    """About the rows to train with, by those of the first block; less than there are where files are compressed."""
+    files = [(number, file) for number, file in enumerate(dataset.files) if file.part == "train"]
+    number, first = files[0]
+    with dataset.naming():
+        block = next(dataset.read(Range(number, 0, 1)), None)
+    n_rows = 0 if block is None else block.n_records
+    return n_rows * sum(file.size for _, file in files) // max(min(first.size, dataset.schema.window_bytes), 1)
+
+
+def _jobs_plan(n_jobs: int, advice: str, by_rows: bool) -> dict[str, Any]:
+    """What it costs that every round is a job, before anything is computed; ``by_rows``: by an estimate of the rows."""
     minutes = n_jobs * JOB_SECONDS / 60
-    told = f"at most {n_jobs:,} jobs at about {JOB_SECONDS} s each: {minutes:,.0f} minutes before any computing"
+    told = f"{'about' if by_rows else 'at most'} {n_jobs:,} jobs at about {JOB_SECONDS} s each"
+    told += f": {minutes:,.0f} minutes before any computing"
     return {"jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}
 
 
@@ -536,6 +548,8 @@ def inspect(model_dir: str) -> dict[str, Any]:
     }
     if "importance" in inner:
         facts["trees"] = model.inner.shape()  # type: ignore[attr-defined]
+    if "net" in inner:
+        facts |= model.inner.told([name for name, _ in model.fitted.design.tables])  # type: ignore[attr-defined]
     arrays = model.inner.arrays()
     names = model.fitted.names
     if "coef" in arrays and len(names) == arrays["coef"].shape[-1]:
