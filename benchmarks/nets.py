@@ -27,7 +27,7 @@ def mrml_mlp(folder: Path) -> dict[str, Any]:
     from mrml.config import DataConfig, EngineConfig, RunConfig
     from mrml.driver import Checkpoint, fit
 
-    params = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 1, "shards": 2}
+    params = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 1, "shards": 2, "learning_rate": 0.002}
     data = DataConfig(data=(str(folder / "d1/train"),), target="label")
     config = RunConfig("mlp", params, data, EngineConfig(workers=2), "unused")
     at: list[float] = []
