@@ -32,6 +32,7 @@ BARS: dict[str, tuple[str, str, float]] = {
     "boosting": ("mrml_boosting", "xgboost_hist", 1.2),
     "leafwise": ("mrml_leafwise", "lightgbm_leaves", 1.2),
     "forest": ("mrml_forest", "sklearn_forest", 0.3),
+    "mlp": ("mrml_mlp", "sklearn_mlp", 0.7),
     "scoring": ("mrml_scoring", "xgboost_scoring", 1.5),
 }
 
@@ -151,10 +152,11 @@ def main() -> None:
     parser.add_argument("--one")
     args = parser.parse_args()
     if args.one:
-        from benchmarks import trees
+        from benchmarks import nets, trees
 
         here: Callable[[], dict[str, Any]] | None = globals().get(args.one)
-        print(json.dumps(here() if here else getattr(trees, args.one)(DATA)))
+        module = nets if hasattr(nets, args.one) else trees
+        print(json.dumps(here() if here else getattr(module, args.one)(DATA)))
         return
     summary = {}
     for bar in args.bars:
@@ -166,7 +168,7 @@ def main() -> None:
         print(
             f"{bar:13} {ours:18} {mine:7.2f} s   {theirs:15} {peer:7.2f} s   ratio {mine / peer:.2f} (bar {most}) {met}"
         )
-        print(f"{'':13} {runs[-1][0]}", flush=True)
+        print("\n".join(f"{'':13} {found}" for found in runs[-1]), flush=True)
         summary[bar] = {"ours_s": mine, "peer_s": peer, "ratio": mine / peer, "bar": most}
     print(json.dumps(summary))
 

@@ -77,6 +77,8 @@ class Algorithm(ABC):
     design: ClassVar[str] = "matrix"
     #: whether rows are judged within the groups of the group column
     grouped: bool = False
+    #: runs of training blocks that its rounds read whole; 0: they read Block by Block
+    shards: int = 0
     #: whether the numeric columns are standardised when the user does not say
     standardise: ClassVar[bool] = True
     #: what to do about many rounds where each is a job on a cluster

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrml.algorithms.pipeline import Pipeline
 from mrml.config import RunConfig
-from mrml.data.dataset import Dataset
+from mrml.data.dataset import Dataset, Range
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
 
@@ -23,9 +23,10 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
     known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
-    expected = pipeline.rounds_in_all(None, known)
+    by_rows = known is None and pipeline.rounds_in_all(None, 1) < pipeline.rounds_in_all(None, 1 << 40)
+    expected = pipeline.rounds_in_all(None, _rows_expected(dataset) if by_rows and engine is None else known)
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
-    columns = dataset.schema.columns
+    columns, advice = dataset.schema.columns, pipeline.algorithm.fewer_rounds
     on_yarn = config.engine.on_yarn
     return {
         "config": dataclasses.asdict(config),
@@ -40,17 +41,25 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
-        **(_yarn_plan(config, dataset, workers, expected, pipeline.algorithm.fewer_rounds) if on_yarn else {}),
+        **(_jobs(_yarn_plan(config, dataset, workers), expected, advice, by_rows) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
 
 
-def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int, n_jobs: int, advice: str) -> dict[str, Any]:
-    """How a round reads its rows on YARN, and where it runs; without a configuration, by Hadoop's own defaults.
+def _rows_expected(dataset: Dataset) -> int:
+    """About the rows to train with, by those of the first block; less than there are where files are compressed."""
+    files = [(number, file) for number, file in enumerate(dataset.files) if file.part == "train"]
+    number, first = files[0]
+    with dataset.naming():
+        block = next(dataset.read(Range(number, 0, 1)), None)
+    n_rows = 0 if block is None else block.n_records
+    return n_rows * sum(file.size for _, file in files) // max(min(first.size, dataset.schema.window_bytes), 1)
 
-    And what it costs that every round is a job, before anything is computed.
-    """
+
+def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
+    """How a round reads its rows on YARN, where it runs, and its seconds before any computing; without a
+    configuration, by Hadoop's own defaults."""
     from mrml.engines.feed import Feed
     from mrml.engines.uber import decide
     from mrml.engines.yarn import configuration
@@ -61,11 +70,17 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int, n_jobs: int, a
     feed = Feed.of(dataset, workers, config.data.split_bytes) if engine.feed == "stream" else None
     n_splits = feed.n_splits if feed else 1
     uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
-    seconds = UBER_SECONDS if uber else JOB_SECONDS
-    minutes = n_jobs * seconds / 60
     return {
         "feed": str(feed) if feed else "tasks read their blocks from HDFS",
         "a round runs": uber.reason,
-        "jobs": f"at most {n_jobs:,} jobs at about {seconds} s each: {minutes:,.0f} minutes before any computing",
-        **({"fewer jobs": advice} if advice and minutes > 10 else {}),
+        "seconds a job": UBER_SECONDS if uber else JOB_SECONDS,
     }
+
+
+def _jobs(plan: dict[str, Any], n_jobs: int, advice: str, by_rows: bool) -> dict[str, Any]:
+    """What it costs that every round is a job; ``by_rows``: by an estimate of the rows."""
+    seconds = plan.pop("seconds a job")
+    minutes = n_jobs * seconds / 60
+    told = f"{'about' if by_rows else 'at most'} {n_jobs:,} jobs at about {seconds} s each"
+    told += f": {minutes:,.0f} minutes before any computing"
+    return {**plan, "jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}

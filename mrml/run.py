@@ -121,6 +121,7 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     schema = dataset.schema
     if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
         raise InputError(", ".join(data.data), "holds no row", "give files with rows")
+    dataset.shards(algorithm.shards)  # refused here, before any round, where there are more than blocks
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)
 
@@ -388,6 +389,8 @@ def inspect(model_dir: str) -> dict[str, Any]:
     }
     if "importance" in inner:
         facts["trees"] = model.inner.shape()  # type: ignore[attr-defined]
+    if "net" in inner:
+        facts |= model.inner.told([name for name, _ in model.fitted.design.tables])  # type: ignore[attr-defined]
     arrays = model.inner.arrays()
     names = model.fitted.names
     if "coef" in arrays and len(names) == arrays["coef"].shape[-1]:

@@ -48,9 +48,13 @@ class MLP(_Network):
     embedding: int = param(0, "width of a category's embedding; 0: by its levels, at most 50", low=0)
     wide: bool = param(False, "a linear part beside the hidden layers (wide and deep)")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden or min(self.hidden) < 1:
+            finding = "a layer has no unit" if self.hidden else "there is no hidden layer"
+            raise ConfigError("algorithm, hidden", finding, "say --hidden 128,64, or train logistic --solver sgd")
+
     def net(self, design: Design, n_outputs: int) -> Net:
-        if not self.hidden:
-            raise ConfigError("algorithm, hidden", "there is no hidden layer", "say --hidden 100, or train logistic")
         return Net(hidden=self.hidden, activation=self.activation, dropout=self.dropout, norm=self.norm,
                    wide=self.wide, n_outputs=n_outputs, **self._inputs(design))  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -75,6 +75,30 @@ class NetModel(Model):
             return Prediction(raw.argmax(axis=1).astype(np.float64), link(raw.T), raw)
         probability = np.stack([link(-raw.T), link(raw.T)], axis=1)
         return Prediction((raw[:, 0] > 0.0).astype(np.float64), probability, raw[:, 0])
+
+    def told(self, tables: Sequence[str]) -> dict[str, Any]:
+        """Layers, and what it looks up; ``tables`` are the names of its coded columns."""
+        looked_up = zip(tables, self.net.tables, strict=True) if self.net.hidden else ()
+        embeddings = [{"column": c, "levels": n, "width": w, "parameters": n * w} for c, (n, w) in looked_up]
+        return {"layers": self.shape(), "embeddings": embeddings, "parameters": len(self.params)}
+
+    def shape(self) -> list[dict[str, Any]]:
+        """Its layers from the inputs up: what each reads, gives and does, and its parameters."""
+        net, sizes = self.net, dict[str, int]()
+        for slot in net.slots:
+            part, _, rest = slot.name.partition(".")
+            name = f"hidden {int(rest[0]) + 1}" if part == "hidden" else part
+            sizes[name] = sizes.get(name, 0) + slot.size
+        columns = net.n_numeric + net.n_levels + net.n_sparse
+        reads = [net.n_inputs + (0 if net.sparse_dim else net.n_sparse), *net.hidden]
+        then = [net.norm + " norm"] * (net.norm != "none") + [net.activation]
+        then += [f"dropout {net.dropout:g}"] * (net.dropout > 0)
+        found = [(f"hidden {k + 1}", reads[k], units, ", ".join(then)) for k, units in enumerate(net.hidden)]
+        found += [("factors", columns, net.factors, "products of pairs")] * bool(net.factors)
+        found += [("wide", columns, net.n_outputs, "")] * net.wide
+        found += [("output", reads[-1] if net.hidden else 0, net.n_outputs, f"link of {self.objective}")]
+        names = ("layer", "reads", "gives", "then", "parameters")
+        return [dict(zip(names, (*row, sizes[row[0]]), strict=True)) for row in found]
 
     def header(self) -> dict[str, Any]:
         return {

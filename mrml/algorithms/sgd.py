@@ -18,6 +18,7 @@ State is the model's.
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -111,7 +112,7 @@ class SGD(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sync_every != "epoch" and not (self.sync_every.isdigit() and int(self.sync_every) > 0):
+        if not re.fullmatch("epoch|[1-9][0-9]*", self.sync_every):
             finding = f"{self.sync_every!r} is neither epoch nor a number of steps"
             raise ConfigError("algorithm, sync_every", finding, "say epoch, 100 or 1")
         if self.synchronous:
@@ -205,6 +206,7 @@ class SGD(Algorithm):
             "phase": "train",
             "measures": True,
             "has_valid": None,
+            "judged": 0,
             "loss": None,
             "valid_loss": None,
             "best": None,
@@ -226,8 +228,12 @@ class SGD(Algorithm):
         if objective.target == "binary" and len(design.classes) > 2:
             finding = f"{name} needs a target of 2 classes, here are {len(design.classes)}"
             raise ConfigError("algorithm, loss", finding, "say --loss softmax")
-        if not wants_classes:
+        if wants_classes:
+            return
+        try:
             objective.check(design.target, design.classes)
+        except InputError as error:  # its remedy is an option of boosting
+            raise InputError(error.place, error.finding, "use squared errors, or mend the data") from None
 
     def _bias(self, name: str, design: Design) -> Array:
         """(n_outputs,) where the output begins: at the mean target, in link space."""
@@ -293,13 +299,17 @@ class SGD(Algorithm):
 
     def _judge(self, params: dict[str, Any], values: Mapping[str, Value]) -> None:
         """The loss of the State that was broadcast, on the rows to validate with; the best one is kept."""
+        sums: Sums | None = values.get("valid")
         if params["has_valid"] is None:
-            params["has_valid"] = "valid" in values
-        if "valid" not in values:
+            params["has_valid"] = sums is not None and bool(sums["weight"] > 0)
+            if self.early_stopping and not params["has_valid"]:
+                finding = "there are no validation rows"
+                raise ConfigError("algorithm, early_stopping", finding, "name some with --valid")
+        if sums is None or not params["has_valid"]:
             return
-        sums: Sums = values["valid"]
-        loss = float(sums["loss"] / sums["weight"]) if sums["weight"] > 0 else math.nan
-        params["valid_loss"] = loss
+        loss = float(sums["loss"] / sums["weight"])
+        _refuse_nan(loss, params["meeting"], f"validation rows after epoch {params['epoch']}", params["rate"])
+        params["valid_loss"], params["judged"] = loss, params["epoch"]
         if params["best"] is None or loss < params["best"]["loss"]:
             kept = {"params": params["params"], "buffers": params["buffers"]}
             params["best"] = {"loss": loss, "epoch": params["epoch"], **kept}
@@ -312,10 +322,11 @@ class SGD(Algorithm):
         found = sums.gradient({slot.name: slot for slot in net.slots if slot.sparse})
         if found.weight > 0:
             params["loss"] = found.loss / found.weight
-            _refuse_nan(params["loss"], f"batch {step + 1}", params["rate"])
+            _refuse_nan(params["loss"], step, f"batch {step + 1}", params["rate"])
             for name in ("params", "inner", "buffers"):
                 params[name] = params[name].copy()
             self.inner().step(params["params"], found.mean(), params["inner"], step + 1, params["rate"])
+            _refuse_nan(_largest(params["params"]), step, f"batch {step + 1}", params["rate"])
             update_buffers(params["buffers"], found.moments, found.n_rows)
 
     def _meet(self, params: dict[str, Any], learned: Learned) -> None:
@@ -353,11 +364,10 @@ class SGD(Algorithm):
         return self._ended(state, params)
 
     def _patience_lost(self, params: Mapping[str, Any]) -> bool:
-        """Whether the last epochs that were measured did not get better."""
+        """Whether the last epochs that were measured did not get better: between two meetings may lie several."""
         if not (self.early_stopping and params["best"]):
             return False
-        measured = params["epoch"] - (1 if params["measures"] else 0)
-        return bool(measured - params["best"]["epoch"] >= self.early_stopping)
+        return bool(params["judged"] - params["best"]["epoch"] >= self.early_stopping)
 
     def _ended(self, state: State, params: dict[str, Any]) -> State:
         best = params["best"]
@@ -403,14 +413,14 @@ class _Task:
 
     def measure(self, block: Block, sums: Statistic) -> None:
         """The loss of the rows to validate with."""
-        assert isinstance(sums, Sums)
+        assert isinstance(sums, Sums) and isinstance(block.y, np.ndarray)
         check_rows(block)
-        raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
-        if block.offset is not None:
-            raw = raw + block.offset[:, None]
-        assert isinstance(block.y, np.ndarray)
-        value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
+        with np.errstate(over="ignore", invalid="ignore"):  # `update` refuses a loss that is no number
+            raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
+            if block.offset is not None:
+                raw = raw + block.offset[:, None]
+            value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
         sums.add(loss=float(value @ weight), weight=float(weight.sum()))
 
     def descend(self, block: Block, sums: Statistic) -> None:
@@ -431,15 +441,16 @@ class _Task:
         facts = self.state["shards"][str(shard.number)]
         steps = self._steps(facts)
         cursor, weight, loss, n_rows = Cursor(*facts["cursor"]), 0.0, 0.0, 0
-        local = cursor.step if self.algorithm.inner_state != "restart" else 0
+        local, rate = cursor.step if self.algorithm.inner_state != "restart" else 0, 0.0
         for batch, after in self._batches(shard, cursor):
             rate = self.rates.rate(cursor.step, self.total)
             draws = Draws(self.algorithm.seed, cursor.step, batch.row_key)
             local += 1
             found = steps.step(batch.inputs, batch.y, batch.weight, batch.offset, draws, local, rate)
-            _refuse_nan(found, f"shard {shard.number}, step {cursor.step + 1}", rate, self.state.round)
+            _refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step + 1}", rate)
             weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
             loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
+        _refuse_nan(_largest(steps.params), self.state["meeting"], f"shard {shard.number}, step {cursor.step}", rate)
         if self.algorithm.steps_between is None:
             cursor = Cursor(cursor.epoch + (cursor.block > 0 or cursor.batch > 0), 0, 0, cursor.step)
         self._send(shard.number, learned, steps, weight, loss, n_rows, cursor)
@@ -474,8 +485,9 @@ class _Task:
         return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
 
     def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
-        """The batches until the next meeting, each with the cursor after it."""
+        """The batches until the next meeting, each with the cursor after it; the last one may be sooner."""
         left = self.algorithm.steps_between
+        left = None if left is None else min(left, self.total - cursor.step)
         epoch, size = cursor.epoch, self.algorithm.batch_size
         while True:
             n_before = cursor.step
@@ -499,8 +511,14 @@ class _Task:
             cursor = Cursor(epoch, 0, 0, cursor.step)
 
 
-def _refuse_nan(loss: float, place: str, rate: float, round_: int | None = None) -> None:
+def _largest(params: Array) -> float:
+    """The largest parameter; no number where one of them is none: the next loss would not be one either."""
+    return float(np.abs(params).max())
+
+
+def _refuse_nan(loss: float, meeting: int, place: str, rate: float) -> None:
+    """Diverged for a loss, or a parameter, that is no number; round 1 of a run fits the transforms."""
     if not math.isfinite(loss):
-        where = place if round_ is None else f"round {round_ + 1}, {place}"
         finding = f"the loss is no number at a learning rate of {rate:g}"
-        raise Diverged(where, finding, "lower --learning-rate, or say --clip-norm 1; are all features finite?")
+        remedy = "lower --learning-rate, or say --clip-norm 1; are all features finite?"
+        raise Diverged(f"round {meeting + 2}, {place}", finding, remedy)

@@ -53,7 +53,7 @@ def run_inspect(args: argparse.Namespace) -> None:
     if args.tree is not None or args.plot is not None:
         return _show_trees(args)
     facts = run.inspect(args.model)
-    text = _trees_text(facts) if "importance" in facts else _text(facts)
+    text = _trees_text(facts) if "importance" in facts else _net_text(facts) if "layers" in facts else _text(facts)
     emit_json(facts) if args.json else emit(text)
 
 
@@ -88,6 +88,17 @@ def _trees_text(facts: dict[str, Any]) -> str:
     parts += [f"hyperparameters\n{_nested(params)}", f"importance\n{shown}{more}"]
     unused = len(facts["names"]) - len(rows)
     return "\n".join([*parts, f"{logs.count(unused, 'column')} split nowhere"] if unused else parts)
+
+
+def _net_text(facts: dict[str, Any]) -> str:
+    """Facts of a network: how it was trained, its layers, and the columns that it looks up."""
+    params = {k: v for k, v in facts["params"].items() if v is not None}
+    told = {"target": facts["target"], "classes": ", ".join(facts["classes"]), "objective": facts["objective"]}
+    told |= {"parameters": facts["parameters"], "numeric columns": facts["net"]["n_numeric"]}
+    told |= {"sparse columns": facts["net"]["n_sparse"] or None, **facts["facts"]}
+    parts = [table([(k.replace("_", " "), logs.number(v)) for k, v in told.items() if v not in ("", None)], indent=0)]
+    parts += [f"{name}\n{_nested(facts[name])}" for name in ("layers", "embeddings") if facts[name]]
+    return "\n".join([*parts, f"hyperparameters\n{_nested(params)}"])
 
 
 def run_version(args: argparse.Namespace) -> None:

@@ -214,7 +214,7 @@ TILE = 64
 def by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
     """``out = operation(out, row)`` for a row repeated ``TILE`` times in ``tile``, in place."""
     whole = len(out) - len(out) % TILE
-    body = out[:whole].reshape(-1, tile.size)
+    body = out[:whole].reshape(whole // TILE, tile.size)  # there may be no column
     operation(body, tile, out=body)
     if whole < len(out):
         rest = out[whole:].reshape(-1)

@@ -15,16 +15,10 @@ import pytest
 from mrml import run
 from mrml.config import DataConfig, EngineConfig, RunConfig
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+from .real import cut, shared, taxi
+
 INLINE = EngineConfig(engine="inline")
 GROWTHS = ("depthwise", "leafwise")
-
-
-def shared(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data {'/'.join(parts)} is not here")
-    return path
 
 
 class Set(NamedTuple):
@@ -48,28 +42,11 @@ def _higgs(folder: Path) -> tuple[Path, Path]:
     return shared("higgs-7k", "binary.train"), folder / "binary.test"
 
 
-def _cut(folder: Path, head: list[str], rows: list[list[str]]) -> tuple[Path, Path]:
-    """Row i is test where i % 5 == 0."""
-    for name, part in (("train.csv", [r for i, r in enumerate(rows) if i % 5]), ("test.csv", rows[::5])):
-        with open(folder / name, "w", newline="") as file:
-            csv.writer(file).writerows([head, *part])
-    return folder / "train.csv", folder / "test.csv"
-
-
 def _telco(folder: Path) -> tuple[Path, Path]:
     """A blank TotalCharges is missing."""
     with open(shared("telco-churn", "Telco-Customer-Churn.csv"), newline="") as file:
         head, *rows = csv.reader(file)
-    return _cut(folder, head, [[value.strip() for value in row] for row in rows])
-
-
-def _taxi(folder: Path) -> tuple[Path, Path]:
-    """Rows that cost something; a big tip is more than a fifth of the fare."""
-    with open(shared("chicago-taxi", "data.csv"), newline="") as file:
-        head, *rows = csv.reader(file)
-    fare, tips = head.index("fare"), head.index("tips")
-    paid = [row for row in rows if row[fare] and float(row[fare]) > 0]
-    return _cut(folder, [*head, "big"], [[*row, str(int(float(row[tips]) > 0.2 * float(row[fare])))] for row in paid])
+    return cut(folder, head, [[value.strip() for value in row] for row in rows])
 
 
 def _housing(folder: Path) -> tuple[Path, Path]:
@@ -97,7 +74,7 @@ SETS = {
     "dna": Set(
         "softmax", "accuracy", (0.9536, 0.9578), 0.945, {"target": "label"}, _given("dna", "dna.scale", "dna.scale.t")
     ),
-    "chicago-taxi": Set("logistic", "auc", (0.9547, 0.9539), 0.95, {"target": "big", "exclude": ("tips",)}, _taxi),
+    "chicago-taxi": Set("logistic", "auc", (0.9547, 0.9539), 0.95, {"target": "big", "exclude": ("tips",)}, taxi),
 }  # fmt: skip
 
 
