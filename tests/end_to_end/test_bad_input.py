@@ -662,7 +662,7 @@ class Counted(Model):
 LINE = 1 + next(i for i, line in enumerate(OWN.splitlines()) if "raise ZeroDivisionError" in line)
 AT = {
     "init": "round 1, update",
-    "map": "split 0",
+    "map": "split 0, a.csv, block 0",
     "reduce": "key 'rows'",
     "update": "round 2, update",
     "model": "model",
@@ -712,7 +712,7 @@ def test_what_a_model_raises_is_5_and_no_predictions_are_left(place: Place, engi
     done = place("predict", "m", "--data", "d", "--output", "p", "--engine", *ENGINES[engine], "-q")
     assert (
         done.code == 5
-        and done.err.startswith("error: split 0: ZeroDivisionError: in predict, at")
+        and done.err.startswith("error: split 0, a.csv, block 0: ZeroDivisionError: in predict, at")
         and place.tree() == before
     )
 

@@ -234,7 +234,8 @@ def test_a_run_that_is_overwritten_loses_its_job_and_a_terminated_driver_takes_i
     first.kill()  # its job goes on
     assert not apps(client, before)[0].ended
     second = Driver(client, tmp_path, folder, "--overwrite", "--seed", "2")
-    until(lambda: second.run_id() != before and apps(client, second.run_id()), "nothing was submitted anew")
+    until(lambda: second.ended or (second.run_id() != before and apps(client, second.run_id())), "nothing came anew")
+    assert not second.ended, second.end()
     assert [a.state for a in apps(client, before)] == ["KILLED"], "ended before the other one began"
     assert not staged(client, before).exists()
     second.process.send_signal(signal.SIGTERM)
