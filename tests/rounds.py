@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mrml.algorithm import Algorithm, State
 from mrml.data.block import Block
@@ -11,7 +11,7 @@ from mrml.engines.task import map_split, reduce_key, value_of
 from mrml.schema import Schema
 
 
-def run_round(algorithm: Algorithm, state: State, tasks: Sequence[Sequence[Block]]) -> State:
+def run_round(algorithm: Algorithm, state: State, tasks: Iterable[Iterable[Block]]) -> State:
     """One round in which each sequence of blocks is a task."""
     parts: dict[str, list] = {}
     for source in sources(algorithm.reads(state), tasks):
@@ -20,10 +20,11 @@ def run_round(algorithm: Algorithm, state: State, tasks: Sequence[Sequence[Block
     return State.from_wire(algorithm.update(state, values).to_wire())
 
 
-def sources(reads: Reads, tasks: Sequence[Sequence[Block]]) -> list[Sequence[Block] | Shard]:
-    """What the tasks of a round map: their own blocks, or the shards of all."""
+def sources(reads: Reads, tasks: Iterable[Iterable[Block]]) -> list[Iterable[Block] | Shard]:
+    """What the tasks of a round map: their own blocks, each when it is its turn, or the shards of all."""
     wanted = {part for part, on in (("train", reads.train and not reads.shards), ("valid", reads.valid)) if on}
-    found: list[Sequence[Block] | Shard] = [[b for b in blocks if b.part in wanted] for blocks in tasks]
+    tasks = [list(blocks) for blocks in tasks] if reads.shards else list(tasks)
+    found: list[Iterable[Block] | Shard] = [(b for b in blocks if b.part in wanted) for blocks in tasks]
     if reads.shards:
         train = sorted((b for blocks in tasks for b in blocks if b.part == "train"), key=lambda b: (b.file, b.index))
         for number, run in enumerate(cut([int(b.n_rows > 0) for b in train], reads.shards)):

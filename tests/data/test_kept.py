@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def kept_tasks(folder: Path, reads: list[int]) -> Callable[[Dataset, Algorithm, 
 
     def tasks(dataset: Dataset, algorithm: Algorithm, state: State) -> Any:
         reads.append(0)
-        counting = Counting(**vars(dataset))
+        counting = Counting(**{f.name: getattr(dataset, f.name) for f in dataclasses.fields(dataset)})
         for number, split in enumerate(dataset.splits(SPLIT_BYTES)):
             names = algorithm.keeps(state)
             if not names:
