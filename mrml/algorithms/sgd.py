@@ -111,6 +111,9 @@ class SGD(Algorithm):
     # ---- what the hyperparameters say
 
     def __post_init__(self) -> None:
+        every: object = self.sync_every
+        if type(every) is int:  # as good as its text
+            object.__setattr__(self, "sync_every", str(every))
         super().__post_init__()
         if not re.fullmatch("epoch|[1-9][0-9]*", self.sync_every):
             finding = f"{self.sync_every!r} is neither epoch nor a number of steps"
