@@ -499,9 +499,7 @@ class _Task:
                 n_batches = -(-buffer.rows.n_rows // size)
                 for number in range(begin, n_batches):
                     step = cursor.step + 1
-                    whole = number + 1 == n_batches
-                    place = (buffer.block + buffer.n_blocks, 0) if whole else (buffer.block, number + 1)
-                    after = Cursor(epoch, *place, step)
+                    after = Cursor(epoch, buffer.block, number + 1, step)
                     yield buffer.rows.part(slice(number * size, (number + 1) * size)), after
                     cursor = after
                     left = None if left is None else left - 1
