@@ -50,9 +50,12 @@ class MLP(_Network):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        remedy = "say --hidden 128,64, or train logistic --solver sgd"
+        if not isinstance(self.hidden, tuple | list) or not all(type(units) is int for units in self.hidden):
+            raise ConfigError("algorithm, hidden", f"{self.hidden!r} are no whole numbers, one a layer", remedy)
         if not self.hidden or min(self.hidden) < 1:
             finding = "a layer has no unit" if self.hidden else "there is no hidden layer"
-            raise ConfigError("algorithm, hidden", finding, "say --hidden 128,64, or train logistic --solver sgd")
+            raise ConfigError("algorithm, hidden", finding, remedy)
 
     def net(self, design: Design, n_outputs: int) -> Net:
         return Net(hidden=self.hidden, activation=self.activation, dropout=self.dropout, norm=self.norm,

@@ -111,6 +111,9 @@ class SGD(Algorithm):
     # ---- what the hyperparameters say
 
     def __post_init__(self) -> None:
+        every: object = self.sync_every
+        if type(every) is int:  # as good as its text
+            object.__setattr__(self, "sync_every", str(every))
         super().__post_init__()
         if not re.fullmatch("epoch|[1-9][0-9]*", self.sync_every):
             finding = f"{self.sync_every!r} is neither epoch nor a number of steps"
@@ -496,9 +499,7 @@ class _Task:
                 n_batches = -(-buffer.rows.n_rows // size)
                 for number in range(begin, n_batches):
                     step = cursor.step + 1
-                    whole = number + 1 == n_batches
-                    place = (buffer.block + buffer.n_blocks, 0) if whole else (buffer.block, number + 1)
-                    after = Cursor(epoch, *place, step)
+                    after = Cursor(epoch, buffer.block, number + 1, step)
                     yield buffer.rows.part(slice(number * size, (number + 1) * size)), after
                     cursor = after
                     left = None if left is None else left - 1

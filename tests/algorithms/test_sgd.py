@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrml import wire
 from mrml.algorithm import State
 from mrml.algorithms.mlp import MLP
 from mrml.algorithms.sgd import _Task
@@ -21,9 +23,10 @@ from mrml.data.block import Array, Block
 from mrml.data.shards import Shard, cut
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError, Diverged
-from mrml.kernels.net import Inputs
+from mrml.kernels.net import Inputs, Net
 from mrml.kernels.net_numpy import gradient
 from mrml.losses import logistic
+from tests.kernels.nets import compute, make_batch, perturbed, whole
 from tests.rounds import run, run_round, sources
 
 from .nets import Learner, blocks_of, joined, rows_of, schema_of, weighing
@@ -297,6 +300,26 @@ def test_gradients_of_parts_add_up_to_that_of_the_whole() -> None:
     np.testing.assert_allclose(total.dense, whole.dense, rtol=1e-4, atol=1e-4)
 
 
+@settings(max_examples=30)
+@given(cuts=st.lists(st.integers(0, 40), max_size=4), seed=st.integers(0, 9))
+def test_gradients_of_tables_hold_the_rows_that_any_part_touched_once(cuts: list[int], seed: int) -> None:
+    """Embeddings, wide and factors of coded and CSR columns; parts may be empty."""
+    net = Net(2, tables=((9, 3), (4, 2)), n_sparse=12, hidden=(4,), wide=True, factors=2)
+    batch, params = make_batch(net, 40, seed=seed), perturbed(net, seed)
+    total = GradientSum()
+    for start, stop in itertools.pairwise([0, *sorted(cuts), 40]):
+        one = GradientSum()
+        if stop > start:
+            one.put(compute(net, params, batch.rows(np.arange(start, stop))))
+        total.merge(GradientSum.from_wire(wire.loads(wire.dumps(one.to_wire()))))
+    slots = {slot.name: slot for slot in net.slots if slot.sparse}
+    found, whole_ = total.gradient(slots), compute(net, params, batch)
+    assert (found.n_rows, found.weight) == (40, pytest.approx(whole_.weight))
+    for mine, theirs in zip(found.sparse, whole_.sparse, strict=True):
+        assert mine.slot == theirs.slot and np.array_equal(mine.rows, theirs.rows)
+    np.testing.assert_allclose(whole(net, found), whole(net, whole_), rtol=1e-5, atol=1e-5)
+
+
 # ---- weights
 
 
@@ -385,6 +408,15 @@ def test_validation_rows_are_read_once_an_epoch_and_never_where_there_are_none()
 def test_early_stopping_without_validation_rows_is_refused() -> None:
     with pytest.raises(ConfigError, match="early_stopping: there are no validation rows; name some with --valid"):
         last(MLP(**PLAIN, early_stopping=2), blocks())
+
+
+def test_a_number_of_steps_is_as_good_as_its_text_and_layers_are_whole_numbers() -> None:
+    every: Any = 10
+    assert MLP(sync_every=every) == MLP(sync_every="10")
+    wrong: Any
+    for wrong in (8, (8.5,), ("8",), (True,), "8"):
+        with pytest.raises(ConfigError, match=r"algorithm, hidden: .* no whole numbers, one a layer; say --hidden"):
+            MLP(hidden=wrong)
 
 
 # ---- what diverges

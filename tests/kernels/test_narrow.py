@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float32]
 BF16_STEP = 2.0**-7
 #: below the largest bfloat16, above which numbers may become infinite
 FINITE = st.floats(-(2.0**127), 2.0**127, width=32, allow_subnormal=False)
+SOME = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float32, st.integers(0, 3 * RUN), elements=FINITE)
 ROUNDINGS = 4000
 
@@ -48,7 +49,7 @@ def test_bf16_is_the_number_below_or_the_number_above(vector: Array, seed: int) 
 
 
 @given(
-    hnp.arrays(np.float32, st.integers(0, 3 * RUN), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    hnp.arrays(np.float32, st.integers(0, 3 * RUN), elements=SOME),
     st.integers(0, 99),
 )
 def test_int8_is_within_a_step_of_the_number_where_a_step_is_the_largest_of_its_run_by_127(
@@ -57,7 +58,7 @@ def test_int8_is_within_a_step_of_the_number_where_a_step_is_the_largest_of_its_
     found = there_and_back(vector, "int8", seed)
     for part, back in zip(runs_of(vector), runs_of(found), strict=True):
         step = float(np.abs(part).max()) / 127
-        assert (np.abs(back.astype(float) - part) <= step * (1 + 1e-6) + 1e-44).all()
+        assert (np.abs(back.astype(float) - part) <= step * (1 + 1e-6) + 3e-43).all()  # of scales below float32's
 
 
 @pytest.mark.parametrize("form", ["bf16", "int8"])
