@@ -85,7 +85,11 @@ def settled(tree: Any) -> Any:
 
 
 def loads(message: bytes | memoryview) -> Any:
-    """The tree of a message; arrays are read-only views of it.  EngineError when it is damaged."""
+    """The tree of a message; arrays are read-only, views of it where they lie aligned.  EngineError when it is damaged.
+
+    NumPy computes a product with an array that is not aligned by another path than BLAS, to other last bits; and where
+    an array lies depends on the length of the header, so on what else travels with it.
+    """
     view = memoryview(message)
     if len(view) < _HEAD.size or bytes(view[:4]) != MAGIC:
         raise EngineError("wire", "these bytes are not an mrml message", "run every process with the same mrml")
@@ -103,7 +107,11 @@ def loads(message: bytes | memoryview) -> Any:
             if "__array__" in node:
                 dtype, shape, offset, n_bytes = node["__array__"]
                 raw = view[start + offset : start + offset + n_bytes]
-                return np.frombuffer(raw, dtype=dtype).reshape(shape)
+                array = np.frombuffer(raw, dtype=dtype).reshape(shape)
+                if not array.flags.aligned:
+                    array = array.copy()
+                    array.flags.writeable = False
+                return array
             return {k: decode(v) for k, v in node.items()}
         if isinstance(node, list):
             return [decode(v) for v in node]

@@ -81,6 +81,34 @@ def test_a_torn_message_is_refused(tree: Any, data: st.DataObject) -> None:
         wire.loads(message[: data.draw(st.integers(0, len(message) - 1))])
 
 
+def arrays_in(tree: Any) -> list[Any]:
+    if isinstance(tree, np.ndarray):
+        return [tree]
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [array for part in inner for array in arrays_in(part)]
+
+
+@given(trees, st.integers(0, 70), st.integers(0, 15))
+def test_arrays_are_aligned_and_read_only_wherever_they_lie(tree: Any, n_header: int, shift: int) -> None:
+    """What is computed from them must not depend on what travels beside them."""
+    message = wire.dumps({"before": "x" * n_header, "tree": tree})
+    inside = memoryview(b"-" * shift + message)[shift:]
+    for found in (wire.loads(message), wire.loads(inside)):
+        assert same(tree, found["tree"])
+        assert all(a.flags.aligned and not a.flags.writeable for a in arrays_in(found))
+
+
+def test_a_product_with_what_travelled_is_the_same_whatever_travelled_beside_it() -> None:
+    """An embedding's gradient of one row was a bit off where the loss, in the header, had a digit more."""
+    r = np.random.default_rng(0)
+    weight, error = r.normal(size=(40, 6)).astype(np.float32), r.normal(size=(1, 6)).astype(np.float32)
+    found = set()
+    for n in range(16):
+        back = wire.loads(wire.dumps({"loss": "1" * n, "weight": weight.ravel()}))["weight"]
+        found.add((error @ back.reshape(40, 6)[3:].T).tobytes())
+    assert len(found) == 1
+
+
 def test_what_runs_code_does_not_travel() -> None:
     for leaf in (object(), np.array([object()]), {1: 2}, {"__array__": 1}, b"bytes"):
         with pytest.raises(TypeError):

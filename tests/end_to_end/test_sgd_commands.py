@@ -152,6 +152,21 @@ def test_a_model_is_scored_in_another_process_as_in_this_one(place: Place) -> No
     assert right / 90 == pytest.approx(here["accuracy"])
 
 
+@pytest.mark.parametrize("more", [("--shards", "3"), ("--sync-every", "1")])
+def test_the_best_epoch_on_validation_rows_is_the_same_on_every_engine(place: Place, more: tuple[str, ...]) -> None:
+    """Labels that are drawn: what is learned by heart is wrong elsewhere."""
+    r = random.Random(3)
+    noise = {name: re.sub(",(yes|no),", lambda _: r.choice([",yes,", ",no,"]), rows(n, n))
+             for name, n in (("d/a.csv", 100), ("v/a.csv", 300))}  # fmt: skip
+    place.put(noise)
+    argv = [word for word in TRAIN if word not in ("--engine", "inline", "--output", "m")]
+    argv += [*SMALL, *more, "--valid", "v", "--early-stopping", "4", "--learning-rate", "0.05", "--epochs", "20"]
+    for output, engine in (("m1", ("inline",)), ("m2", ("local", "--workers", "2"))):
+        found = told(place, *argv, "--output", output, "--engine", *engine, "-q")
+        assert found["stop"].startswith("the validation loss did not fall for 4 epochs; the best State is that after")
+    assert place.model("m1") == place.model("m2")
+
+
 #: a network that stops after its first meeting while the file HOLD is there
 WAITS = """
 import os, time
@@ -173,9 +188,9 @@ class Waits(MLP):
 def test_a_killed_run_goes_on_to_the_same_bytes_whatever_becomes_of_the_optimizers_state(
     place: Place, state: str
 ) -> None:
-    place.put({"d/a.csv": R, "waits.py": WAITS})
+    place.put({"d/a.csv": R, "v/a.csv": rows(80, 2), "waits.py": WAITS})
     more = ("--sync-every", "4", "--shards", "3", "--inner-state", state, "--outer", "nesterov", "--norm", "batch",
-            "--dropout", "0.2", "--wire", "bf16", "--shuffle-rows", "50", "-q")  # fmt: skip
+            "--dropout", "0.2", "--wire", "bf16", "--shuffle-rows", "50", "--valid", "v", "-q")  # fmt: skip
     argv = ("train", "waits:Waits", *TRAIN[2:], *SMALL, *more)
     hold = place.here / "hold"
     hold.touch()
