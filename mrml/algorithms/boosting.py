@@ -408,7 +408,9 @@ class Boosting(Algorithm):
         best = module_of(state["kernels"]).best_splits(g, h, columns, nodes, self.rules, *units)
         found = best._replace(feature=np.where(best.feature >= 0, best.feature + features.first, -1).astype(np.int32))
         sums = {"g": nodes.g, "h": nodes.h, "rows": rows}
-        kept = {"g": g, "h": h, "rows": rows} if self._keeps(state, plan) else None
+        depth = [trees[t]["depth"][k] for t, k in zip(plan.tree, plan.node, strict=True)]
+        deeper = min(depth, default=0) + 1 < self.depth_limit
+        kept = {"g": g, "h": h, "rows": rows} if deeper and self._keeps(state, plan) else None
         return {"splits": dict(found._asdict()), "sums": sums, "histograms": kept}
 
     def _keeps(self, state: State, plan: hist.Plan) -> bool:

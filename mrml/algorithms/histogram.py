@@ -165,6 +165,7 @@ def siblings(plan: Plan, built: Array, parents: Array) -> Array:
         out[k] = built[slot] if slot >= 0 else parents[parent]
         if slot < 0:  # row by row there are no temporary arrays of all of them
             out[k] -= built[sibling]
+    out.flags.writeable = False  # so that a State takes it as it is
     return out
 
 

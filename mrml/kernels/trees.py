@@ -35,7 +35,7 @@ class Step(NamedTuple):
     """How rows move on: a row of ``codes`` in node k goes to ``left[k]`` where ``goes_left[k, codes[feature[k]]]``.
 
     ``feature`` (n_nodes,) int32, -1 in a leaf; ``left`` (n_nodes,) int32, the right child is the next node;
-    ``goes_left`` (n_nodes, 256) uint8.
+    ``goes_left`` (n_nodes, 256) uint8.  A leaf is on the left of itself, and there everything goes.
     """
 
     feature: Array
@@ -368,7 +368,8 @@ def step_of(feature: Array, left: Array, bin_: Array, missing_left: Array, categ
     goes[chosen] = members(categories[chosen])
     numeric = np.flatnonzero(inner & (bin_ >= 0))
     goes[numeric, n_bins[feature[numeric]]] = missing_left[numeric]
-    return Step(feature.astype(np.int32), left.astype(np.int32), goes)
+    goes[~inner] = 1
+    return Step(feature.astype(np.int32), np.where(inner, left, np.arange(len(left))).astype(np.int32), goes)
 
 
 def predict(x: Array, trees: Any, out: Array) -> None:
