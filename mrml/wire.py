@@ -67,6 +67,7 @@ def settled(tree: Any) -> Any:
         if (
             tree.flags.writeable
             or not tree.flags.c_contiguous
+            or not tree.flags.aligned
             or not tree.dtype.isnative
             or type(tree) is not np.ndarray
         ):
