@@ -251,7 +251,7 @@ class _Pass:
             rows, values = batch.up(kind, error)
             squared = None if value is None else np.square(value)
             own = sums(batch.touched(kind).of, len(rows), slope, row, squared)
-            found[f"factors.{kind}"] = rows, values - p[f"factors.{kind}"][rows] * own
+            found[f"factors.{kind}"] = rows, values - np.take(p[f"factors.{kind}"], rows, axis=0) * own
         return found
 
     def _hidden(self, draws: Draws | None) -> Array:
@@ -272,7 +272,7 @@ class _Pass:
         a[:, : net.n_numeric] = batch.x
         at = net.n_numeric
         for number, (_, dim) in enumerate(net.tables):
-            a[:, at : at + dim] = batch.p[f"table.{number}"][batch.codes[:, number]]
+            a[:, at : at + dim] = np.take(batch.p[f"table.{number}"], batch.codes[:, number], axis=0)
             at += dim
         if net.sparse_dim and net.n_sparse:
             a[:, at:] = batch.down("sparse", batch.p["bag"]) if "sparse" in batch.entries else 0.0

@@ -1,8 +1,8 @@
 """Tables of parameters of which a batch touches few rows: sums of rows, and sums into rows.
 
 Both directions are one operation, sums by group, in float64 and in the order of the entries, so that a row's sum
-depends on its own entries alone.  ``bincount`` takes 1.4 ns an entry where ``add.at`` takes 7 and a sort with
-``reduceat`` 100.
+depends on its own entries alone.  ``bincount``, column by column, takes 1.4 ns an entry where ``add.at`` takes 7 and a
+sort with ``reduceat`` 100; ``take`` gathers rows of 8 seven times faster than an index in brackets.
 
 Floor 1: arrays in, arrays out.
 """
@@ -53,11 +53,12 @@ def touched(index: Array, n_rows: int) -> Touched:
     if n_rows > 64 * len(index) + 4096:
         rows, of = np.unique(index, return_inverse=True)
         return Touched(rows.astype(np.int64), of.ravel())
-    number = np.zeros(n_rows, np.int64)
-    number[index] = 1
-    rows = np.flatnonzero(number)
+    marks = np.zeros(n_rows, np.bool_)
+    marks[index] = True
+    rows = np.flatnonzero(marks)
+    number = np.empty(n_rows, np.int64)
     number[rows] = np.arange(len(rows))
-    return Touched(rows, number[index])
+    return Touched(rows, np.take(number, index))
 
 
 def sums(group: Array, n_groups: int, table: Array, index: Array, value: Array | None, square: bool = False) -> Array:
@@ -72,19 +73,11 @@ def sums(group: Array, n_groups: int, table: Array, index: Array, value: Array |
     step = max(1, _AT_ONCE // max(len(group), 1))
     for at in range(0, width, step):
         part = slice(at, min(at + step, width))
-        weights = table[index, part] if step < width else table[index]
+        terms = table[index, part] if step < width else np.take(table, index, axis=0)
         if value is not None:
-            weights = weights * value[:, None]
+            terms *= value[:, None]
         if square:
-            weights = np.square(weights)
-        out[:, part] = _by_group(group, n_groups, weights)
+            np.square(terms, out=terms)
+        for column, term in enumerate(terms.T, at):
+            out[:, column] = np.bincount(group, term, n_groups)
     return out
-
-
-def _by_group(group: Array, n_groups: int, weights: Array) -> Array:
-    """(n_groups, width) float64 sums of weights (m, width)."""
-    width = weights.shape[1]
-    if width == 1:
-        return np.bincount(group, weights[:, 0], n_groups)[:, None]
-    cells = (group[:, None] * width + np.arange(width)).ravel()
-    return np.bincount(cells, weights.ravel(), n_groups * width).reshape(n_groups, width)

@@ -76,14 +76,14 @@ class Optimizer:
             part = slice(at, min(at + PIECE, len(gradient.dense)))
             self._move(params[part], gradient.dense[part], state[:, part], t, learning_rate)
         for slot, every, values in gradient.sparse:
-            table, kept = slot.view(params), state[:, slot.offset : slot.offset + slot.size]
-            kept = kept.reshape(len(state), *slot.shape)
+            tables = [slot.view(vector) for vector in (params, *state)]
             some = max(1, PIECE // slot.shape[1])
             for at in range(0, len(every), some):
                 rows = every[at : at + some]
-                p, s = table[rows], kept[:, rows]
-                self._move(p, values[at : at + some], s, t, learning_rate)
-                table[rows], kept[:, rows] = p, s
+                own = np.stack([np.take(table, rows, axis=0) for table in tables])
+                self._move(own[0], values[at : at + some], own[1:], t, learning_rate)
+                for table, moved in zip(tables, own, strict=True):
+                    table[rows] = moved
 
     def _clip(self, gradient: Gradient) -> None:
         """Scale a gradient down to ``clip_norm`` as torch.nn.utils.clip_grad_norm_ does."""
