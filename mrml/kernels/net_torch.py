@@ -132,6 +132,8 @@ def _hidden(
             z = z + _bag(at.csr, p["hidden.0.sparse"], len(z))
         if "bias" in own:
             z = z + own["bias"]
+        if net.norm != "none":  # in float32 also where products are bfloat16
+            z = z.to(own["scale"].dtype)
         if net.norm == "layer":
             z = f.layer_norm(z, (net.hidden[layer],), own["scale"], own["shift"], EPSILON)
         elif net.norm == "batch":
@@ -204,11 +206,11 @@ def drop_below(dropout: float) -> int:
     return min(round(65536 * dropout), 65535)
 
 
-def dropping(net: Net, draws: Draws | None, device: str) -> Callable[[int, Tensor], Tensor] | None:
+def dropping(net: Net, draws: Draws | None, move: Callable[[Array], Tensor]) -> Callable[[int, Tensor], Tensor] | None:
     """What :func:`forward` takes as ``keep``: units dropped by our draws."""
     if draws is None or not net.dropout:
         return None
-    state = torch.from_numpy(bits(draws.seed, draws.step, draws.row_key).view(np.int64)).to(device, non_blocking=True)
+    state = move(bits(draws.seed, draws.step, draws.row_key).view(np.int64))
     scale = 65536 / (65536 - drop_below(net.dropout))
     return lambda layer, a: _kept(state, layer, a.shape[1], net.dropout).to(a.dtype) * scale
 
@@ -223,7 +225,7 @@ class Batch:
     from: a device that said how many they are would have to be waited for.
     """
 
-    def __init__(self, net: Net, inputs: Inputs, device: str, move: Callable[[Array], Tensor]) -> None:
+    def __init__(self, net: Net, inputs: Inputs, move: Callable[[Array], Tensor]) -> None:
         self.net, self.touched = net, dict[str, Array]()
         levels, tables, csr = torch.empty(0), (), None  # type: Tensor, tuple[Tensor, ...], Csr | None
         if net.tables:
@@ -252,11 +254,16 @@ class Batch:
         return Csr(move(row), move(of), move(sparse.data))
 
 
+def tensor_of(array: Array) -> Tensor:
+    """An array as a tensor of the CPU, which shares its memory where it may be written to."""
+    return torch.from_numpy(np.ascontiguousarray(array) if array.flags.writeable else np.array(array))
+
+
 def moving(device: str, dtype: torch.dtype) -> Callable[[Array], Tensor]:
     """Arrays to a device, floating ones as ``dtype``; on the CPU without a copy where the dtype is right."""
 
     def move(array: Array) -> Tensor:
-        moved = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        moved = tensor_of(array).to(device)
         return moved.to(dtype) if moved.is_floating_point() else moved
 
     return move
@@ -277,11 +284,12 @@ def gradient(
     """:func:`mrml.kernels.net_numpy.gradient` by torch: the same arguments, the same sums, in float32 or float64."""
     one_thread(device)
     dtype = torch.from_numpy(params[:0]).dtype
-    batch = Batch(net, inputs, device, moving(device, dtype))
-    flat = torch.from_numpy(params).to(device)
+    move = moving(device, dtype)
+    batch = Batch(net, inputs, move)
+    flat = tensor_of(params).to(device)
     leaves = {s.name: _leaf(s, flat, batch.touched) for s in net.slots if not s.sparse or s.name in batch.touched}
     moments: list[Tensor] = []
-    raw = forward(net, leaves, batch.at, dropping(net, draws, device), None, moments).double()
+    raw = forward(net, leaves, batch.at, dropping(net, draws, move), None, moments).double()
     total = weighted_loss(loss, raw, *(None if a is None else _wide(a, device) for a in (y, weight, offset)))
     if len(y):
         total.backward()
@@ -314,7 +322,7 @@ def _gathered(net: Net, leaves: Parameters, batch: Batch, moments: list[Tensor],
 
 
 def _wide(array: Array, device: str) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, np.float64)).to(device)
+    return tensor_of(array.astype(np.float64, copy=False)).to(device)
 
 
 def _numpy(tensor: Tensor) -> Array:
@@ -388,7 +396,7 @@ def module_of(net: Net | Mapping[str, Any], params: Array | None = None, buffers
 def predict(net: Net, params: Array, buffers: Array, inputs: Inputs, device: str = "cpu") -> Array:
     """Raw predictions (n, n_outputs) float64, some thousand rows at a time."""
     one_thread(device)
-    flat, moments = torch.from_numpy(params).to(device), torch.from_numpy(buffers).to(device)
+    flat, moments = tensor_of(params).to(device), tensor_of(buffers).to(device)
     p = {s.name: flat[s.offset : s.offset + s.size].view(s.shape) for s in net.slots}
     move = moving(device, flat.dtype)
     found = [np.empty((0, net.n_outputs))]
