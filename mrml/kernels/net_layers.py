@@ -130,8 +130,8 @@ class Layer:
 
     def _activated(self, z: Array) -> Array:
         self.z = z
-        if self.net.activation == "relu":  # an array of zeros: 12 us where the scalar takes 57
-            self.a = np.maximum(z, self._scratch("zeros", z), out=z)
+        if self.net.activation == "relu":
+            self.a = self._rectified(z)
         elif self.net.activation == "tanh":
             self.a = np.tanh(z, out=z)
         else:
@@ -144,6 +144,15 @@ class Layer:
             self.a *= z
             self.a *= 0.5
         return self.a
+
+    def _rectified(self, z: Array) -> Array:
+        """``max(z, 0)`` in place, NaN staying NaN: beside an array of zeros 13 us, beside the number 57."""
+        rows = min(len(z), 1024)
+        zeros = self._work.array(f"{self.number}.zeros", (rows, z.shape[1]), z.dtype)
+        for at in range(0, len(z), 1024):
+            some = z[at : at + 1024]
+            np.maximum(some, zeros[: len(some)], out=some)
+        return z
 
     def _through_activation(self, error: Array) -> Array:
         s = self._scratch("s", error)

@@ -99,6 +99,8 @@ def gradient(
 ) -> Gradient:
     """Loss and gradient, summed over the rows of a batch; its dense array is ``work``'s until the next batch.
 
+    What overflows is inf or NaN in the loss or in the gradient, and no warning.
+
     Parameters
     ----------
     params : (n_params,) float32; ``buffers`` (n_buffers,) float64, which a batch does not read.
@@ -107,12 +109,13 @@ def gradient(
     """
     batch = _Batch(net, net.views(params), inputs, work or Work())
     run = _Pass(batch)
-    raw = run.forward(draws).astype(np.float64)
-    if offset is not None:
-        raw += offset[:, None]
-    value, total, slope = _evaluated(loss, y, weight, raw)
     dense = batch.work.array("dense", (net.n_dense,), params.dtype)
-    by_name = run.backward(slope.astype(params.dtype), net.views(dense))
+    with np.errstate(over="ignore", invalid="ignore"):
+        raw = run.forward(draws).astype(np.float64)
+        if offset is not None:
+            raw += offset[:, None]
+        value, total, slope = _evaluated(loss, y, weight, raw)
+        by_name = run.backward(slope.astype(params.dtype), net.views(dense))
     sparse = tuple(SparseGradient(slot, *by_name[slot.name]) for slot in net.slots if slot.sparse)
     return Gradient(value, total, dense, sparse, run.moments(), len(y))
 
@@ -121,13 +124,12 @@ def _evaluated(loss: Loss, y: Array, weight: Array | None, raw: Array) -> tuple[
     """Weighted loss, weight, and d loss / d raw (n, n_outputs)."""
     if not len(y):
         return 0.0, 0.0, raw
-    with np.errstate(over="ignore", invalid="ignore"):
-        value, slope, _ = loss.evaluate(y, raw if raw.shape[1] > 1 else raw[:, 0], 1)
-        assert slope is not None
-        slope = slope.reshape(raw.shape)
-        if weight is None:
-            return float(value.sum()), float(len(y)), slope
-        return float((value * weight).sum()), float(weight.sum()), slope * weight[:, None]
+    value, slope, _ = loss.evaluate(y, raw if raw.shape[1] > 1 else raw[:, 0], 1)
+    assert slope is not None
+    slope = slope.reshape(raw.shape)
+    if weight is None:
+        return float(value.sum()), float(len(y)), slope
+    return float((value * weight).sum()), float(weight.sum()), slope * weight[:, None]
 
 
 class _Batch:

@@ -69,8 +69,12 @@ class Optimizer:
     def step(self, params: Array, gradient: Gradient, state: Array, t: int, learning_rate: float) -> None:
         """Move ``params`` (n_params,) and ``state`` (k, n_params) in place, by the mean gradient of step t >= 1.
 
-        The gradient's arrays are overwritten.
+        The gradient's arrays are overwritten.  What overflows is inf or NaN, and no warning.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._step(params, gradient, state, t, learning_rate)
+
+    def _step(self, params: Array, gradient: Gradient, state: Array, t: int, learning_rate: float) -> None:
         self._clip(gradient)
         for at in range(0, len(gradient.dense), PIECE):
             part = slice(at, min(at + PIECE, len(gradient.dense)))

@@ -15,6 +15,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from mrml.kernels.net import MOMENTUM, Inputs, Net, SparseRows, update_buffers
 from mrml.kernels.net_layers import Draws, Work, kept_units
 from mrml.kernels.net_numpy import chunk_rows, gradient, predict, standardised
+from mrml.kernels.optimizers import Optimizer
+from mrml.kernels.random import GOLDEN, bits, mix
 from mrml.losses import LOSSES, half_squared_error, logistic, softmax
 from tests.kernels.nets import Array, compute, csr_rows, differences, make_batch, perturbed, whole
 
@@ -54,6 +56,44 @@ def test_every_kind_of_net_has_the_gradient_of_finite_differences(name: str) -> 
 def test_every_layer_has_the_gradient_of_finite_differences(activation: str, norm: str, dropout: float) -> None:
     net = Net(n_numeric=3, hidden=(6, 5), activation=activation, norm=norm, dropout=dropout)
     check_differences(net, logistic, tolerance=2e-5)
+
+
+def by_hand(net: Net, params: Array, x: Array, draws: Draws) -> Array:
+    """Raw predictions (n,) of hidden layers, as torch.nn writes them."""
+    p, a = net.views(params), x
+    for i in range(len(net.hidden)):
+        z = a @ p[f"hidden.{i}.weight"] + p.get(f"hidden.{i}.bias", 0.0)
+        if net.norm != "none":
+            axis = 0 if net.norm == "batch" else 1
+            z = (z - z.mean(axis=axis, keepdims=True)) / np.sqrt(z.var(axis=axis, keepdims=True) + 1e-5)
+            z = z * p[f"hidden.{i}.scale"] + p[f"hidden.{i}.shift"]
+        inner = np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)
+        a = {"relu": z * (z > 0), "tanh": np.tanh(z), "gelu": 0.5 * z * (1 + np.tanh(inner))}[net.activation]
+        if net.dropout:
+            share = round(65536 * net.dropout) / 65536
+            a = a * kept_units(draws, i, net.hidden[i], net.dropout) / (1 - share)
+    return (a @ p["output.weight"] + p["output.bias"])[:, 0]
+
+
+@pytest.mark.parametrize(("activation", "norm", "dropout"), LAYERS)
+def test_every_layer_computes_the_formula_of_torch(activation: str, norm: str, dropout: float) -> None:
+    net = Net(n_numeric=3, hidden=(6, 5), activation=activation, norm=norm, dropout=dropout)
+    batch, params = make_batch(net, 24), perturbed(net)
+    raw = by_hand(net, params, batch.inputs.x, batch.draws) + batch.offset
+    expected = float((logistic.value(batch.y, raw) * batch.weight).sum())
+    np.testing.assert_allclose(compute(net, params, batch).loss, expected, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_what_diverged_is_told_by_the_loss_and_not_by_warnings(activation: str) -> None:
+    net = Net(n_numeric=3, hidden=(6, 5), activation=activation, norm="layer")
+    batch, optimizer = make_batch(net, 24, dtype=np.float32), Optimizer("adam")
+    for scale in (np.nan, 1e30):
+        params = net.init(0) * np.float32(scale)
+        found = compute(net, params, batch, half_squared_error)
+        assert np.isnan(found.loss) or scale == 1e30  # which a norm takes off again
+        optimizer.step(params, found.mean(), optimizer.init_state(net.n_params), 1, 1e30)
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
@@ -229,6 +269,16 @@ def test_what_dropout_keeps_of_a_row_does_not_depend_on_its_batch(
     every = kept_units(Draws(1, step, keys), layer, 13, 0.3)
     assert np.array_equal(kept_units(Draws(1, step, keys[take]), layer, 13, 0.3), every[take])
     assert np.array_equal(kept_units(Draws(1, step, keys[take]), layer, 5, 0.3), every[take, :5])
+
+
+def test_what_dropout_keeps_is_the_formula_in_python_integers() -> None:
+    keys = np.array([3, 2**63 + 1], np.uint64)
+    found = kept_units(Draws(11, 5, keys), 2, 7, 0.4)
+    for row, key in enumerate(keys.tolist()):
+        state = int(bits(11, 5, np.array([key], np.uint64))[0])
+        for unit in range(7):
+            word = mix(state + (2 * 2**24 + unit // 4 + 1) * GOLDEN)
+            assert found[row, unit] == ((word >> 16 * (unit % 4)) % 2**16 >= round(0.4 * 2**16))
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mrml.kernels.random import GOLDEN, bits, mix, rng
+from mrml.kernels.random import GOLDEN, bits, mix, rng, words
 
 KEYS = np.arange(200_000, dtype=np.uint64)
 INT64 = st.integers(-(2**63), 2**64 - 1)
@@ -22,6 +22,9 @@ def test_the_finaliser_gives_the_published_numbers_of_splitmix64() -> None:
         6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821,
     ]  # fmt: skip
     assert [mix(1234567 + i * GOLDEN) for i in range(1, 6)] == published
+    state = np.array([0, 1234567], np.uint64)
+    assert words(state, 0, 5)[1].tolist() == published
+    assert words(state, 2, 3)[1].tolist() == published[2:]
 
 
 def test_known_vectors_do_not_change() -> None:
