@@ -101,6 +101,12 @@ def algorithm_of(config: RunConfig) -> Algorithm:
     return build(cls, config.params)
 
 
+def check_here(config: RunConfig, algorithm: Algorithm) -> None:
+    """Refuse a run that this machine cannot compute; on a cluster the tasks say so themselves."""
+    if config.engine.engine != "streaming" or config.engine.runner != "hadoop":
+        algorithm.check_here()
+
+
 def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipeline:
     """The algorithm behind the transforms that the schema asks for."""
     for name in data.hash:
@@ -242,6 +248,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     algorithm = algorithm_of(config)
     began = time.time()
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
+        check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
@@ -344,6 +351,7 @@ def _metrics(
 def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
+    check_here(config, algorithm)
     dataset, pipeline = open_training(config, algorithm)
     return _plan(config, dataset, pipeline, None)
 

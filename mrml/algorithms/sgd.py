@@ -44,8 +44,8 @@ from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, Diverged, InputError
 from mrml.kernels.narrow import FORMS, narrowed, widened
 from mrml.kernels.net import Net, update_buffers
-from mrml.kernels.net_numpy import Draws, gradient, predict
-from mrml.kernels.net_steps import NumpySteps
+from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Steps, chosen
+from mrml.kernels.net_numpy import Draws
 from mrml.kernels.optimizers import STATES, Optimizer, Schedule
 from mrml.losses import Loss
 from mrml.params import param
@@ -92,6 +92,10 @@ class SGD(Algorithm):
     huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
     quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
     tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
+    kernels: str = param("auto", "what computes; auto: numpy unless a GPU is asked for", choices=KERNELS)
+    device: str = param("cpu", "cpu, cuda, cuda:1, or auto: a GPU where one is; needs the torch extra but for cpu")
+    precision: str = param("float32", "of products of matrices in torch", choices=PRECISIONS)
+    compile: bool = param(False, "let torch.compile make one program of the network")
     seed: int = param(0, "of the random draws")
 
     lazy: ClassVar[bool] = True
@@ -131,6 +135,22 @@ class SGD(Algorithm):
     def steps_between(self) -> int | None:
         """Steps of a shard between two meetings; None: an epoch's."""
         return None if self.sync_every == "epoch" else int(self.sync_every)
+
+    @property
+    def computes(self) -> Computes:
+        """What computes, by the hyperparameters and this machine."""
+        return chosen(self.kernels, self.device, self.precision, self.compile)
+
+    def kernel(self, computes: Computes) -> Kernel:
+        """The kernel of a State; ConfigError where it is not here."""
+        return computes.kernel()
+
+    def check_here(self) -> None:
+        self.kernel(self.computes)
+
+    def network(self, values: Mapping[str, Any]) -> Net:
+        """The network that a State describes."""
+        return Net.from_json(values)
 
     def objective(self, name: str) -> Objective:
         """The objective of a resolved name."""
@@ -188,6 +208,7 @@ class SGD(Algorithm):
         return State(
             {
                 "net": net.to_json(),
+                "computes": list(self.computes),
                 "objective": name,
                 "params": params,
                 "buffers": net.init_buffers(),
@@ -295,7 +316,7 @@ class SGD(Algorithm):
 
     def _descend(self, params: dict[str, Any], sums: GradientSum) -> None:
         """The optimizer's step by the gradient of the global batch."""
-        net = Net.from_json(params["net"])
+        net = self.network(params["net"])
         step, total = params["meeting"], self.epochs * params["steps"]
         params["rate"] = self.rates().rate(step, total)
         found = sums.gradient({slot.name: slot for slot in net.slots if slot.sparse})
@@ -363,7 +384,8 @@ class SGD(Algorithm):
     def facts(self, state: State) -> dict[str, Any]:
         """What the model tells of its training."""
         told = ("epoch", "meeting", "loss", "valid_loss")
-        return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}}
+        waived = {"identity": "waived: CUDA"} if Computes(*state["computes"]).waived else {}
+        return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}, **waived}
 
 
 class _Task:
@@ -371,7 +393,8 @@ class _Task:
 
     def __init__(self, algorithm: SGD, state: State) -> None:
         self.algorithm, self.state = algorithm, state
-        self.net = Net.from_json(state["net"])
+        self.net = algorithm.network(state["net"])
+        self.kernel = algorithm.kernel(Computes(*state["computes"]))
         self.loss: Loss = algorithm.objective(state["objective"]).loss
         sent = state["sent"] if "sent" in state.params else None
         self.params = widened(sent["params"]) if sent else state["params"]
@@ -394,7 +417,7 @@ class _Task:
         """The loss of the rows to validate with."""
         assert isinstance(sums, Sums)
         check_rows(block)
-        raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
+        raw = self.kernel.predict(self.net, self.params, self.state["buffers"], inputs_of(block))
         if block.offset is not None:
             raw = raw + block.offset[:, None]
         assert isinstance(block.y, np.ndarray)
@@ -411,8 +434,8 @@ class _Task:
         if len(rows):
             batch = drawn(block, rows)
             draws = Draws(self.algorithm.seed, step, batch.row_key)
-            sums.put(gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y, batch.weight,
-                              batch.offset, self.loss, draws))  # fmt: skip
+            sums.put(self.kernel.gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y,
+                                          batch.weight, batch.offset, self.loss, draws))  # fmt: skip
 
     def learn(self, shard: Shard, learned: Statistic) -> None:
         """The steps of a shard until the next meeting."""
@@ -429,22 +452,23 @@ class _Task:
             _refuse_nan(found, f"shard {shard.number}, step {cursor.step + 1}", rate, self.state.round)
             weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
             loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
+        loss += steps.rest()
+        _refuse_nan(loss, f"shard {shard.number}, by step {cursor.step}", self.rates.rate(cursor.step, self.total),
+                    self.state.round)  # fmt: skip
         if self.algorithm.steps_between is None:
             cursor = Cursor(cursor.epoch + (cursor.block > 0 or cursor.batch > 0), 0, 0, cursor.step)
         self._send(shard.number, learned, steps, weight, loss, n_rows, cursor)
 
-    def _steps(self, facts: Mapping[str, Any]) -> NumpySteps:
+    def _steps(self, facts: Mapping[str, Any]) -> Steps:
         optimizer = self.algorithm.inner()
         inner = self.averaged
         if self.algorithm.inner_state == "keep":
             inner = facts["inner"]
         elif self.algorithm.inner_state == "restart":
             inner = optimizer.init_state(self.net.n_params)
-        return NumpySteps(
-            self.net, self.loss, optimizer, self.params.copy(), self.state["buffers"].copy(), inner.copy()
-        )
+        return self.kernel.steps(self.net, self.loss, optimizer, self.params, self.state["buffers"], inner)
 
-    def _send(self, number: int, learned: Learned, steps: NumpySteps, weight: float, loss: float, n_rows: int,
+    def _send(self, number: int, learned: Learned, steps: Steps, weight: float, loss: float, n_rows: int,
               cursor: Cursor) -> None:  # fmt: skip
         algorithm, form = self.algorithm, self.algorithm.wire
         at = _UP + (self.state["meeting"] * algorithm.shards + number) * 2

@@ -40,8 +40,8 @@ HEAR_S = 0.2
 class _Process:
     """One worker, and what it has been told."""
 
-    def __init__(self, fork: bool = False) -> None:
-        self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
+    def __init__(self, number: int, fork: bool = False) -> None:
+        self.child, self.stdin, self.stdout = self._started = start.fork(number) if fork else start.spawn(number)
         self.told: dict[str, int] = {}
         self.task: int | None = None
 
@@ -74,7 +74,7 @@ class LocalEngine(Engine):
         self._owners: dict[str, dict[int, int]] = {}
         # started before anything is planned: a new interpreter takes 0.15 s to import NumPy and pyarrow
         fork = start.may_fork()
-        self._processes = [_Process(fork) for _ in range(self.n_workers)]
+        self._processes = [_Process(number, fork) for number in range(self.n_workers)]
 
     @property
     def pids(self) -> list[int]:
@@ -204,7 +204,7 @@ class LocalEngine(Engine):
                 raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
             log.warning("worker %d died (exit code %d): split %d runs again", number, dead.child.returncode, task)
             waiting.appendleft(task)
-        self._processes[number] = _Process()
+        self._processes[number] = _Process(number)
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
 
     def _drain(self) -> None:
@@ -212,7 +212,7 @@ class LocalEngine(Engine):
         for number, process in enumerate(self._processes):
             if process.task is not None:
                 process.end()
-                self._processes[number] = _Process()
+                self._processes[number] = _Process(number)
 
     def close(self) -> None:
         for process in self._processes:

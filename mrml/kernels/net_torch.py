@@ -283,10 +283,9 @@ def gradient(
 ) -> Gradient:
     """:func:`mrml.kernels.net_numpy.gradient` by torch: the same arguments, the same sums, in float32 or float64."""
     one_thread(device)
-    dtype = torch.from_numpy(params[:0]).dtype
-    move = moving(device, dtype)
-    batch = Batch(net, inputs, move)
     flat = tensor_of(params).to(device)
+    move = moving(device, flat.dtype)
+    batch = Batch(net, inputs, move)
     leaves = {s.name: _leaf(s, flat, batch.touched) for s in net.slots if not s.sparse or s.name in batch.touched}
     moments: list[Tensor] = []
     raw = forward(net, leaves, batch.at, dropping(net, draws, move), None, moments).double()
