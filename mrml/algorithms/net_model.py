@@ -50,6 +50,12 @@ class NetModel(Model):
         return objective_of(self.objective, self.hyperparams)
 
     @property
+    def link(self) -> str:
+        """What turns raw predictions into means or probabilities: identity, exp, sigmoid or softmax."""
+        named = {"logistic": "sigmoid", "softmax": "softmax", "poisson": "exp", "gamma": "exp", "tweedie": "exp"}
+        return named.get(self._objective.loss.name, "identity")
+
+    @property
     def loss(self) -> str:
         """The name of the loss for the deviance."""
         return self._objective.deviance

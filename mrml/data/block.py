@@ -202,6 +202,8 @@ TILE = 64
 
 def by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
     """``out = operation(out, row)`` for a row repeated ``TILE`` times in ``tile``, in place."""
+    if not out.size:  # rows without numbers have no tile
+        return
     whole = len(out) - len(out) % TILE
     body = out[:whole].reshape(-1, tile.size)
     operation(body, tile, out=body)
