@@ -20,6 +20,9 @@ ESTIMATORS = {
     "Softmax": "softmax",
     "Poisson": "poisson",
     "Boosting": "boosting",
+    "Forest": "forest",
+    "MLP": "mlp",
+    "FactorizationMachine": "factorization-machine",
     "KMeans": "kmeans",
 }
 

@@ -71,8 +71,9 @@ class Algorithm(ABC):
     #: True when ``map`` standardises by itself (``block.standardised()``); otherwise ``block.X``
     #: already is standardised where the configuration asks for it
     lazy: ClassVar[bool] = False
-    #: what ``block.X`` holds: "matrix", numbers; "bins", uint8 codes of at most ``max_bin`` bins a column; or "codes",
-    #: the numeric columns, with the codes of the categorical ones in ``block.coded``
+    #: what ``block.X`` holds: "matrix", numbers; "columns", the same, with facts of the target in the design; "bins",
+    #: uint8 codes of at most ``max_bin`` bins a column; or "codes", the numeric columns, with the codes of the
+    #: categorical ones in ``block.coded`` and the facts
     design: ClassVar[str] = "matrix"
     #: whether rows are judged within the groups of the group column
     grouped: bool = False

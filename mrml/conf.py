@@ -25,6 +25,7 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -134,13 +135,13 @@ def every_option() -> list[Option]:
     return run_options(None) + hyper
 
 
-def load_algorithm(name: str) -> type:
+def load_algorithm(name: str, solver: str = "") -> type:
     """The class of a name of the table or of ``package.module:Class``, the current directory included."""
     from mrml.algorithm import Algorithm, load_class
 
     if name not in TABLE and ":" in name:
         see_current_directory()
-    found: type = load_class(locate(name), Algorithm)
+    found: type = load_class(locate(name, solver), Algorithm)
     return found
 
 
@@ -171,6 +172,14 @@ def algorithm_name(flag: str | None, environ: Mapping[str, str], tree: Mapping[s
     """The algorithm a run is for, before its options are known; empty when none is named."""
     in_file = (tree.get("algorithm") or {}).get("name")
     return str(flag or environ.get(PREFIX + "ALGORITHM") or in_file or "")
+
+
+def solver_name(rest: Sequence[str], environ: Mapping[str, str], tree: Mapping[str, Any]) -> str:
+    """The solver that is asked for: one of them has hyperparameters of its own."""
+    flags = [word.partition("=")[2] for word in rest if word.startswith("--solver=")]
+    flags += [after for word, after in pairwise(rest) if word == "--solver"]
+    in_file = (tree.get("algorithm") or {}).get("solver")
+    return str((flags or [""])[-1] or environ.get(PREFIX + "SOLVER") or in_file or "")
 
 
 def resolve(

@@ -97,7 +97,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
 
 def algorithm_of(config: RunConfig) -> Algorithm:
     """The algorithm with its hyperparameters; ConfigError for unknown names."""
-    cls = load_class(locate(config.algorithm), Algorithm)
+    cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
     return build(cls, config.params)
 
 
@@ -119,6 +119,8 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
         from mrml.algorithms.binning import BinnedPipeline as cls
     elif algorithm.design == "codes":
         from mrml.algorithms.coded import CodedPipeline as cls
+    elif algorithm.design == "columns":
+        from mrml.algorithms.coded import FactsPipeline as cls
     return cls(
         algorithm=algorithm,
         schema=schema,

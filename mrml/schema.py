@@ -117,7 +117,7 @@ class Design:
     n_rows, sum_weight : of the training part.
     bins : None, or how ``block.X`` came to hold uint8 codes.
     tables : name and number of codes of every column in ``block.coded``.
-    target : mean, min and max of a target of numbers, where the algorithm asks for codes.
+    target : mean, min and max of a target of numbers, where the algorithm asks for that.
     """
 
     names: tuple[str, ...] = ()

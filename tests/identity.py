@@ -52,6 +52,8 @@ SPARSE = {"data": "sparse.libsvm", "format": "libsvm"}
 RANKS = {"data": "ranks.csv", "target": "relevance", "group": "query", "weight": "w"}
 POINTS = {"data": "packed.csv.gz", "exclude": ("count", "label", "kind", "city", "number", "w")}
 
+NORMED = {"hidden": (6, 3), "dropout": 0.2, "norm": "batch", "epochs": 3, "batch_size": 100}
+
 CASES = (
     Case("linear-newton", "linear", {"solver": "newton"}, NUMBERS, 2),
     Case("linear-lbfgs", "linear", {"solver": "lbfgs"}, NUMBERS, 5),
@@ -75,6 +77,18 @@ CASES = (
                                          "metric": "rmse"}, NUMBERS, 6),
     Case("forest", "forest", {"trees": 5, "trees_per_round": 3, "max_depth": 3}, NUMBERS, 7),
     Case("forest-classes", "forest", {"objective": "gini", "trees": 3, "max_depth": 3}, KINDS, 4),
+    Case("mlp-epoch", "mlp", {**NORMED, "shards": 5}, MIXED, 5),
+    Case("mlp-epoch-nesterov", "mlp", {**NORMED, "shards": 3, "outer": "nesterov", "inner_state": "keep", "epochs": 2,
+                                       "wire": "int8"}, KINDS, 4),
+    Case("mlp-epoch-adam", "mlp", {**NORMED, "shards": 4, "outer": "adam", "wire": "bf16"}, NUMBERS, 4),
+    Case("mlp-steps", "mlp", {**NORMED, "sync_every": "10", "shards": 2, "shuffle_rows": 300}, NUMBERS, 7),
+    Case("mlp-steps-nesterov", "mlp", {**NORMED, "sync_every": "10", "shards": 7, "outer": "nesterov", "epochs": 5,
+                                       "batch_size": 20}, MIXED, 6),
+    Case("mlp-steps-adam", "mlp", {**NORMED, "sync_every": "10", "shards": 3, "outer": "adam",
+                                   "inner_state": "restart"}, MIXED, 5),
+    Case("mlp-global", "mlp", {**NORMED, "sync_every": "1", "batch_size": 700}, MIXED, 8),
+    Case("factorization-machine", "factorization-machine", {"loss": "logistic", "sync_every": "7", "shards": 2,
+                                                            "factors": 3}, SPARSE, 6),
     Case("kmeans", "kmeans", {"k": 4, "seed": 3, "seeding_rounds": 1}, POINTS, 5),
     Case("kmeans-random", "kmeans", {"k": 3, "seeding": "random", "standardise": True}, POINTS, 5),
     Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),

@@ -33,8 +33,14 @@ TABLE: dict[str, Entry] = {
 }
 
 
-def locate(name: str) -> str:
+#: algorithms that `--solver sgd` makes others of, with hyperparameters of their own
+SGD = {name: f"mrml.algorithms.glm_sgd:{name.capitalize()}" for name in ("linear", "logistic", "softmax", "poisson")}
+
+
+def locate(name: str, solver: object = None) -> str:
     """``module:Class`` of a name of the table or of a path; ConfigError with the nearest name otherwise."""
+    if solver == "sgd" and name in SGD:
+        return SGD[name]
     if name in TABLE:
         return TABLE[name].path
     if ":" in name:

@@ -104,7 +104,7 @@ class CodedFitted(Fitted):
 
     @cached_property
     def design(self) -> Design:
-        return dataclasses.replace(super().design, tables=self.tables, target=self.params["facts"])
+        return dataclasses.replace(super().design, tables=self.tables)
 
     def block(self, raw: Block, lazy: bool) -> Block:
         plain = dataclasses.replace(raw, coded={})
@@ -133,19 +133,15 @@ class CodedFitted(Fitted):
 
 
 @dataclass(frozen=True)
-class CodedPipeline(Pipeline):
-    """Fits transforms that leave categories as codes."""
-
-    fitted_class: ClassVar[type[Fitted]] = CodedFitted
+class FactsPipeline(Pipeline):
+    """Fits transforms, and looks at a target of numbers as well."""
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        texts = self.schema.features("text")
-        if texts:
-            finding = "is text, which a network of embeddings does not read"
-            remedy = "give it kind categorical and name it with --hash, or leave it out with --exclude"
-            raise ConfigError(f"column {texts[0].name!r}", finding, remedy)
-        return (*super().keys, *([FACTS] if self._by_number else [tf.TARGET] * (tf.TARGET not in super().keys)))
+        keys = super().keys
+        if self._by_number:
+            return (*keys, FACTS)
+        return keys if tf.TARGET in keys else (*keys, tf.TARGET)
 
     @cached_property
     def _by_number(self) -> bool:
@@ -166,7 +162,6 @@ class CodedPipeline(Pipeline):
 
     def _fit(self, values: Mapping[str, Any]) -> dict[str, Any]:
         params = super()._fit(values)
-        params |= {"kind": "codes", "facts": {}}
         if self.algorithm.target == "auto":
             params["target"] = "numeric" if self._by_number else "classes"
         facts: TargetFacts | None = values.get(FACTS)
@@ -177,3 +172,22 @@ class CodedPipeline(Pipeline):
             return params | counted | {"target": "classes"}
         mean = facts.total / facts.sum_weight if facts.sum_weight > 0 else 0.0
         return params | {"facts": {"mean": mean, "min": facts.low, "max": facts.high}}
+
+
+@dataclass(frozen=True)
+class CodedPipeline(FactsPipeline):
+    """Fits transforms that leave categories as codes."""
+
+    fitted_class: ClassVar[type[Fitted]] = CodedFitted
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        texts = self.schema.features("text")
+        if texts:
+            finding = "is text, which a network of embeddings does not read"
+            remedy = "give it kind categorical and name it with --hash, or leave it out with --exclude"
+            raise ConfigError(f"column {texts[0].name!r}", finding, remedy)
+        return super().keys
+
+    def _fit(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super()._fit(values), "kind": "codes"}

@@ -57,7 +57,11 @@ class GLM(Algorithm):
     """What the four have in common."""
 
     l2: float = param(0.0, "strength of the penalty l2/2 * |coef|^2", low=0.0)
-    solver: str = param("auto", "auto: newton up to 300 parameters, else lbfgs", choices=("auto", "newton", "lbfgs"))
+    solver: str = param(
+        "auto",
+        "auto: newton up to 300 parameters, else lbfgs; sgd has hyperparameters of its own (--solver sgd --help)",
+        choices=("auto", "newton", "lbfgs", "sgd"),
+    )
     tol: float = param(1e-6, "largest entry of the gradient at which it has converged", low=0.0)
     max_iterations: int = param(200, "the most rounds", low=1)
     fit_intercept: bool = param(True, "fit an intercept")
@@ -355,6 +359,8 @@ class GLM(Algorithm):
         if self.solver == "newton" and parameters > MOST_NEWTON_PARAMETERS:
             finding = f"newton would need a Hessian of {parameters} x {parameters}"
             raise ConfigError("algorithm, solver", finding, "use lbfgs")
+        if self.solver == "sgd":  # `locate` knows better; who builds the class itself may not
+            raise ConfigError("algorithm, solver", "sgd is another class", "use mrml.algorithms.glm_sgd")
         if self.solver == "auto":
             return "newton" if parameters <= NEWTON_PARAMETERS else "lbfgs"
         return self.solver

@@ -108,6 +108,7 @@ class Fitted:
             class_weight_sums=tuple(self.params["class_weight_sums"]),
             n_rows=self.params["n_rows"],
             sum_weight=self.params["sum_weight"],
+            target=self.params.get("facts", {}),
         )
 
     @cached_property

@@ -18,6 +18,7 @@ State is the model's.
 from __future__ import annotations
 
 import math
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ from mrml.algorithms.objective import Objective
 from mrml.algorithms.objectives import objective_of
 from mrml.algorithms.sgd_rows import (
     Batch,
+    Buffer,
     Cursor,
     buffers,
     check_rows,
     drawn,
     global_batch,
     inputs_of,
+    kept_buffers,
 )
 from mrml.algorithms.sgd_statistics import GradientSum, Learned
 from mrml.data.block import Array, Block
@@ -205,30 +208,30 @@ class SGD(Algorithm):
         empty = self.inner().init_state(net.n_params)
         kept = {"inner": empty} if self.inner_state == "keep" else {}
         shards = {} if self.synchronous else {str(i): {"cursor": list(Cursor()), **kept} for i in range(self.shards)}
-        return State(
-            {
-                "net": net.to_json(),
-                "computes": list(self.computes),
-                "objective": name,
-                "params": params,
-                "buffers": net.init_buffers(),
-                "inner": empty if self.inner_state == "average" else empty[:0],
-                "outer": sgd_outer.first(self.outer, net.n_params),
-                "shards": shards,
-                "n_rows": n_rows,
-                "steps": steps,
-                "meetings": self._meetings(steps),
-                "meeting": 0,
-                "epoch": 0,
-                "phase": "train",
-                "measures": True,
-                "has_valid": None,
-                "loss": None,
-                "valid_loss": None,
-                "best": None,
-                "rate": self.rates().rate(0, self.epochs * steps),
-            }
-        )
+        begun = {
+            "net": net.to_json(),
+            "computes": list(self.computes),
+            "objective": name,
+            "params": params,
+            "buffers": net.init_buffers(),
+            "inner": empty if self.inner_state == "average" else empty[:0],
+            "outer": sgd_outer.first(self.outer, net.n_params),
+            "shards": shards,
+            "n_rows": n_rows,
+            "design": f"{zlib.crc32(repr(design).encode()):08x}",
+            "steps": steps,
+            "meetings": self._meetings(steps),
+            "meeting": 0,
+            "epoch": 0,
+            "phase": "train",
+            "measures": True,
+            "has_valid": None,
+            "loss": None,
+            "valid_loss": None,
+            "best": None,
+            "rate": self.rates().rate(0, self.epochs * steps),
+        }
+        return State({**begun, "sent": self._sent(begun)})
 
     def _resolved(self, design: Design) -> str:
         if self.loss != "auto":
@@ -265,14 +268,21 @@ class SGD(Algorithm):
         return Reads(valid=bool(state["measures"]), shards=0 if self.synchronous else self.shards)
 
     def broadcast(self, state: State) -> State:
-        """Without what is the driver's; parameters in the form of the wire, bfloat16 where that is int8."""
-        own = {k: v for k, v in state.params.items() if k not in ("best", "outer", "params", "inner")}
-        form = "bf16" if self.wire == "int8" else self.wire
-        flat = {"params": state["params"], "inner": state["inner"].ravel()}
-        sent = {
-            k: narrowed(v, form, self.seed, _DOWN + 2 * state["meeting"] + i) for i, (k, v) in enumerate(flat.items())
-        }
-        return State({**own, "sent": sent}, state.round, state.stop, state.converged)
+        """Without what is the driver's: where tasks read ``sent``, that is the parameters too."""
+        own = ("best", "outer") + (("params", "inner") if state["sent"] else ())
+        kept = {name: None if name in own else value for name, value in state.params.items()}
+        return State(kept, state.round, state.stop, state.converged)
+
+    def _sent(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What tasks start from where that is not the parameters: their narrow form, bfloat16 where that is int8.
+
+        It is a part of the State, and so the same for every engine.
+        """
+        if self.wire == "float32":
+            return None
+        step = _DOWN + 2 * params["meeting"]
+        flat = {"params": params["params"], "inner": params["inner"].ravel()}
+        return {name: narrowed(vector, "bf16", self.seed, step + i) for i, (name, vector) in enumerate(flat.items())}
 
     def statistic(self, state: State, key: str) -> Statistic:
         if key == "valid":
@@ -299,6 +309,7 @@ class SGD(Algorithm):
         else:
             self._meet(params, values["learned"])
         params["meeting"] += 1
+        params["sent"] = self._sent(params)
         return self._next(state, params)
 
     def _judge(self, params: dict[str, Any], values: Mapping[str, Value]) -> None:
@@ -396,7 +407,7 @@ class _Task:
         self.net = algorithm.network(state["net"])
         self.kernel = algorithm.kernel(Computes(*state["computes"]))
         self.loss: Loss = algorithm.objective(state["objective"]).loss
-        sent = state["sent"] if "sent" in state.params else None
+        sent = state["sent"]
         self.params = widened(sent["params"]) if sent else state["params"]
         inner = widened(sent["inner"]) if sent else state["inner"]
         self.averaged = inner.reshape(-1, self.net.n_params)
@@ -482,13 +493,17 @@ class _Task:
         kept = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
         learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
 
+    def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
+        told = shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed
+        return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
+
     def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
         """The batches until the next meeting, each with the cursor after it."""
         left = self.algorithm.steps_between
         epoch, size = cursor.epoch, self.algorithm.batch_size
         while True:
             n_before = cursor.step
-            for buffer in buffers(shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed):
+            for buffer in self._buffers(shard, cursor):
                 begin = cursor.batch if buffer.block == cursor.block else 0
                 n_batches = -(-buffer.rows.n_rows // size)
                 for number in range(begin, n_batches):

@@ -6,7 +6,7 @@ A shard is read through a bounded buffer: consecutive Blocks of at least ``shuff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -109,23 +109,57 @@ class Buffer(NamedTuple):
     n_blocks: int
     rows: Batch
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Its rows, ``size`` at a time."""
-        for start in range(0, self.rows.n_rows, size):
-            yield self.rows.part(slice(start, start + size))
+    def arrays(self) -> dict[str, Array]:
+        """What a memo keeps; :meth:`of` is the inverse."""
+        (x, codes, sparse), y, weight, offset, row_key = self.rows
+        given = {"x": x, "codes": codes, "y": y, "weight": weight, "offset": offset, "row_key": row_key}
+        given |= {} if sparse is None else sparse._asdict()
+        return {"n_blocks": np.array(self.n_blocks), **{k: v for k, v in given.items() if v is not None}}
+
+    @staticmethod
+    def of(block: int, arrays: Mapping[str, Array]) -> Buffer:
+        """The buffer from Block number ``block`` of its shard."""
+        sparse = SparseRows(*(arrays[name] for name in SparseRows._fields)) if "indptr" in arrays else None
+        rows = Batch(Inputs(arrays["x"], arrays["codes"], sparse), arrays["y"], arrays.get("weight"),
+                     arrays.get("offset"), arrays["row_key"])  # fmt: skip
+        return Buffer(block, int(arrays["n_blocks"]), rows)
 
 
 def buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int) -> Iterator[Buffer]:
-    """The buffers of a shard's epoch, from the one that the cursor is in."""
-    held: list[Batch] = []
-    first = number = cursor.block
-    for number, block in enumerate(shard.blocks(cursor.block), cursor.block):
+    """The buffers of a shard's epoch, from the one that the cursor is in; in one pass over the Blocks."""
+    blocks, at = shard.blocks(cursor.block), cursor.block
+    while (first := next(blocks, None)) is not None:
+        found = _buffer(first, blocks, at, shuffle_rows, seed, cursor.epoch)
+        if found.rows.n_rows:
+            yield found
+        at += found.n_blocks
+
+
+def kept_buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, design: str) -> Iterator[Buffer]:
+    """The same, each kept in memory with its first Block: the next meetings of the epoch begin inside it.
+
+    ``design`` tells the columns from those of other transforms.
+    """
+    at, name = cursor.block, f"buffer.{design}.{shard.n_shards}.{seed}.{shuffle_rows}"
+    while (first := next(blocks := shard.blocks(at), None)) is not None:
+
+        def compute(old: object, first: Block = first, blocks: Iterator[Block] = blocks) -> dict[str, Array]:
+            return _buffer(first, blocks, 0, shuffle_rows, seed, cursor.epoch).arrays()
+
+        found = Buffer.of(at, first.memo(name, cursor.epoch + 1, compute, volatile=True))
+        if found.rows.n_rows:
+            yield found
+        at += found.n_blocks
+
+
+def _buffer(first: Block, rest: Iterator[Block], at: int, shuffle_rows: int, seed: int, epoch: int) -> Buffer:
+    """The buffer that begins with a Block, which is number ``at``, and takes of those after it what it needs."""
+    held = [weighing(first)]
+    while sum(rows.n_rows for rows in held) < shuffle_rows and (block := next(rest, None)) is not None:
         held.append(weighing(block))
-        if sum(rows.n_rows for rows in held) >= shuffle_rows:
-            yield Buffer(first, number + 1 - first, _shuffled(held, seed, cursor.epoch))
-            held, first = [], number + 1
-    if any(rows.n_rows for rows in held):
-        yield Buffer(first, number + 1 - first, _shuffled(held, seed, cursor.epoch))
+    rows = _joined(held)
+    order = np.argsort(bits(seed, SHUFFLES + epoch, rows.row_key), kind="stable")
+    return Buffer(at, len(held), rows.take(order))
 
 
 def weighing(block: Block) -> Batch:
@@ -134,11 +168,6 @@ def weighing(block: Block) -> Batch:
     if block.weight is None or (block.weight > 0).all():
         return rows_of(block)
     return drawn(block, np.flatnonzero(block.weight > 0))
-
-
-def _shuffled(parts: Sequence[Batch], seed: int, epoch: int) -> Batch:
-    rows = _joined(parts)
-    return rows.take(np.argsort(bits(seed, SHUFFLES + epoch, rows.row_key), kind="stable"))
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:

@@ -48,6 +48,8 @@ def _cell(text: str) -> str:
 
 def _default(option: conf.Option) -> str:
     value = option.default
+    if isinstance(value, tuple) and value:
+        return ",".join(map(str, value))
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return str(value)

@@ -115,7 +115,7 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
     file = early.config
     tree = conf.read_file(file) if file else {}
     name = conf.algorithm_name(_positional(rest), os.environ, tree)
-    algorithm = conf.load_algorithm(name) if name else None
+    algorithm = conf.load_algorithm(name, conf.solver_name(rest, os.environ, tree)) if name else None
     parser = _parser(command, example, algorithm)
     parser.usage = f"mrml {command} ALGORITHM --data DATA --target COL --output DIR [options]"
     parser.add_argument(
