@@ -70,6 +70,7 @@ $(TORCH_STAMP): | $(STAMP)
 
 test-torch: $(TORCH_STAMP)
 	@$(TORCH)/bin/python -m pytest -q -n 2 --dist worksteal -m torch tests/torch
+	@$(TORCH)/bin/python -m pytest -q -k '[torch' tests/contract/test_algorithms.py
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check --quiet .

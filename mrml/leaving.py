@@ -15,6 +15,7 @@ from mrml.algorithms.binning import Binned
 from mrml.algorithms.net_model import NetModel
 from mrml.algorithms.pipeline import PipelineModel
 from mrml.algorithms.sgd_rows import inputs_of
+from mrml.algorithms.torch_module import ModuleModel
 from mrml.algorithms.trees_model import TreesModel
 from mrml.config import DataConfig
 from mrml.data.block import Array, Block
@@ -102,6 +103,9 @@ def _network(model: PipelineModel, place: str, to: str, name: str, probe: DataCo
 def network_of(model: PipelineModel, place: str = "model") -> net.NetExport:
     """The network of a model with what is around it; ConfigError where it has none, or one that does not leave."""
     inner, fitted = model.inner, model.fitted
+    if isinstance(inner, ModuleModel):
+        remedy = "its module() in Python is the torch.nn.Module with what it learned, to save as torch does"
+        raise ConfigError(place, "is a module of your own", remedy)
     if not isinstance(inner, NetModel):
         remedy = "give a model of mlp or factorization-machine; boosting leaves with --to xgboost or lightgbm"
         raise ConfigError(place, f"is a {type(inner).__name__}, not a network", remedy)

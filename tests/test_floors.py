@@ -22,7 +22,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 #: where a name may be used: prefixes of paths under mrml/
 ALLOWED = {
     "mrjob": ("engines/streaming", "engines/mrjob_compat"),
-    "torch": ("kernels/net_torch", "kernels/device.py", "algorithms/torch_module.py", "export/net_check.py"),
+    "torch": ("kernels/net_torch", "kernels/device.py", "export/net_check.py"),
     "scipy": (),
     "pandas": (),
     "print": ("cli/",),

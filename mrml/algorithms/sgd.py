@@ -47,7 +47,7 @@ from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, Diverged, InputError
 from mrml.kernels.narrow import FORMS, narrowed, widened
 from mrml.kernels.net import Net, update_buffers
-from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Steps, chosen
+from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, Steps, chosen
 from mrml.kernels.net_numpy import Draws
 from mrml.kernels.optimizers import STATES, Optimizer, Schedule
 from mrml.losses import Loss
@@ -108,7 +108,7 @@ class SGD(Algorithm):
     # ---- hooks
 
     @abstractmethod
-    def net(self, design: Design, n_outputs: int) -> Net:
+    def net(self, design: Design, n_outputs: int) -> Network:
         """The network over a design."""
 
     # ---- what the hyperparameters say
@@ -151,7 +151,7 @@ class SGD(Algorithm):
     def check_here(self) -> None:
         self.kernel(self.computes)
 
-    def network(self, values: Mapping[str, Any]) -> Net:
+    def network(self, values: Mapping[str, Any]) -> Network:
         """The network that a State describes."""
         return Net.from_json(values)
 

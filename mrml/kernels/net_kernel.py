@@ -5,12 +5,13 @@ Floor 1.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from mrml.errors import ConfigError
 from mrml.kernels import net_numpy
 from mrml.kernels.device import device_of, torch_of
-from mrml.kernels.net import Array, Gradient, Inputs, Net
+from mrml.kernels.net import Array, Gradient, Inputs, Net, Slot
 from mrml.kernels.net_layers import Draws
 from mrml.kernels.net_steps import NumpySteps
 from mrml.kernels.optimizers import Optimizer
@@ -18,6 +19,22 @@ from mrml.losses import Loss
 
 KERNELS = ("auto", "numpy", "torch")
 PRECISIONS = ("float32", "bf16")
+
+
+class Network(Protocol):
+    """A network as a State has it: one flat vector of parameters, and what lies where in it."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]: ...
+
+    @property
+    def n_params(self) -> int: ...
+
+    def init(self, seed: int, bias: Sequence[float] = ()) -> Array: ...
+
+    def init_buffers(self) -> Array: ...
+
+    def to_json(self) -> Mapping[str, Any]: ...
 
 
 class Steps(Protocol):
@@ -41,13 +58,13 @@ class Steps(Protocol):
 class Kernel(Protocol):
     """Gradients, raw predictions and steps of a network."""
 
-    def gradient(self, net: Net, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
+    def gradient(self, net: Any, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient: ...  # fmt: skip
 
-    def predict(self, net: Net, params: Array, buffers: Array, inputs: Inputs) -> Array: ...
+    def predict(self, net: Any, params: Array, buffers: Array, inputs: Inputs) -> Array: ...
 
     def steps(
-        self, net: Net, loss: Loss, optimizer: Optimizer, params: Array, buffers: Array, inner: Array
+        self, net: Any, loss: Loss, optimizer: Optimizer, params: Array, buffers: Array, inner: Array
     ) -> Steps: ...
 
 
