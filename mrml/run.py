@@ -30,6 +30,7 @@ from mrml.engines.base import Engine
 from mrml.engines.task import merged_hosts
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import BadRows, ConfigError, EngineError, InputError, NotConverged, OutputExists
+from mrml.events import Events
 from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
@@ -244,6 +245,8 @@ def rounded(phases: Mapping[str, float]) -> dict[str, float]:
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
     progress = progress or Silent()
+    if config.log_dir:
+        progress = Events(config.log_dir, progress)
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
     _check_output(config)
