@@ -34,6 +34,7 @@ from mrml.algorithms.sgd_rows import (
     Batch,
     Buffer,
     Cursor,
+    Resident,
     buffers,
     check_rows,
     drawn,
@@ -494,8 +495,11 @@ class _Task:
         learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
 
     def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
-        told = shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed
-        return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
+        told, design = (shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed), self.state["design"]
+        resident = None if self.kernel.place is None else Resident(self.kernel.place, design)
+        if self.algorithm.steps_between is None:
+            return buffers(*told, resident)
+        return kept_buffers(*told, design, resident)
 
     def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
         """The batches until the next meeting, each with the cursor after it."""

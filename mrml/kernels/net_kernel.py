@@ -55,8 +55,19 @@ class Steps(Protocol):
     def rest(self) -> float: ...
 
 
+class Place(Protocol):
+    """Where the numbers of batches lie when they shall not travel for every step: they are sliced there, and taken."""
+
+    def put(self, x: Array) -> Any: ...
+
+    def joined(self, parts: list[Any]) -> Any: ...
+
+
 class Kernel(Protocol):
-    """Gradients, raw predictions and steps of a network."""
+    """Gradients, raw predictions and steps of a network; ``place`` is that of the steps' numbers, None for memory."""
+
+    @property
+    def place(self) -> Place | None: ...
 
     def gradient(self, net: Any, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient: ...  # fmt: skip
@@ -70,6 +81,8 @@ class Kernel(Protocol):
 
 class NumpyKernel:
     """Needs nothing else, and gives the same bytes everywhere."""
+
+    place = None
 
     def gradient(self, net: Net, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient:  # fmt: skip

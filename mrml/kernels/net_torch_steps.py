@@ -33,6 +33,24 @@ from mrml.losses import Loss
 LOOK_EVERY = 64
 
 
+class OnDevice:
+    """Numbers that stay on a GPU between meetings: batches are slices of what was shuffled there."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def put(self, x: Array) -> Tensor:
+        return tensor_of(x).to(self.device)
+
+    def joined(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts)
+
+
+def place_of(device: str) -> OnDevice | None:
+    """Where numbers stay; on the CPU they are where they are."""
+    return None if device == "cpu" else OnDevice(device)
+
+
 class Pinned:
     """Arrays to a GPU by pinned memory, on a stream of their own; :meth:`join` before they are computed with.
 
@@ -43,7 +61,9 @@ class Pinned:
         self.device, self.stream = device, torch.cuda.Stream(device)
         self._moved: list[Tensor] = []
 
-    def __call__(self, array: Array) -> Tensor:
+    def __call__(self, array: Array | Tensor) -> Tensor:
+        if isinstance(array, Tensor):
+            return array
         pinned = tensor_of(array).pin_memory()
         with torch.cuda.stream(self.stream):
             moved = pinned.to(self.device, non_blocking=True)
@@ -62,8 +82,8 @@ class Pinned:
 class Plain:
     """Arrays as tensors of the CPU."""
 
-    def __call__(self, array: Array) -> Tensor:
-        return tensor_of(array)
+    def __call__(self, array: Array | Tensor) -> Tensor:
+        return array if isinstance(array, Tensor) else tensor_of(array)
 
     def join(self) -> None:
         return None
@@ -249,7 +269,7 @@ class TorchKernel:
     """What :class:`mrml.kernels.net_kernel.Kernel` asks for, on a device."""
 
     def __init__(self, device: str, precision: str = "float32", compiled: bool = False) -> None:
-        self.device, self.precision, self.compiled = device, precision, compiled
+        self.device, self.precision, self.compiled, self.place = device, precision, compiled, place_of(device)
 
     def gradient(self, net: Net, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient:  # fmt: skip

@@ -17,6 +17,7 @@ from mrml.algorithms.mlp import MLP  # noqa: E402
 from mrml.cli.main import main  # noqa: E402
 from mrml.config import DataConfig, EngineConfig, RunConfig  # noqa: E402
 from mrml.errors import Diverged  # noqa: E402
+from mrml.kernels import net_torch_steps  # noqa: E402
 from mrml.schema import Column, Design, Schema  # noqa: E402
 from tests.torch import data  # noqa: E402
 
@@ -97,3 +98,22 @@ def model_of(**params: Any) -> dict[str, Any]:
 def test_a_model_of_cuda_says_that_its_bytes_are_waived() -> None:
     assert model_of(device="cuda")["facts"]["identity"] == "waived: CUDA"
     assert "identity" not in model_of(kernels="torch")["facts"]
+
+
+@pytest.mark.parametrize("name", ["an epoch a meeting", "ten steps a meeting"])
+def test_numbers_that_stay_on_the_device_are_the_same_numbers(
+    name: str, rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {**data.MLP, **SHAPES[name], "kernels": "torch", "shuffle_rows": 300}
+    data.trained(rows, tmp_path / "moved", "yes", **params)
+    moved: list[int] = []
+
+    class Here(net_torch_steps.OnDevice):
+        def put(self, x: Any) -> Any:
+            moved.append(len(x))
+            return super().put(x.copy())
+
+    monkeypatch.setattr(net_torch_steps, "place_of", Here)
+    data.trained(rows, tmp_path / "stay", "yes", **params)
+    assert data.model_bytes(tmp_path / "stay") == data.model_bytes(tmp_path / "moved")
+    assert sum(moved) == 1200  # once, for all epochs
