@@ -118,8 +118,8 @@ class RunConfig:
     max_rounds: int | None = param(None, "stop after this many rounds; --resume goes on", low=1)
     resume: bool = param(False, "go on from the last checkpoint of the output, also of a finished one")
     overwrite: bool = param(False, "replace an output that exists")
-    log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
     strict: bool = param(False, "exit 6 when the run does not converge")
+    log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

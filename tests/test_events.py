@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mrml
 from mrml.errors import ConfigError
 from mrml.events import Events, _checksum
 from mrml.run import Silent
@@ -37,3 +38,10 @@ def test_a_folder_that_is_lost_in_between_costs_a_warning_and_no_run(
         events.round({"round": 1, "loss": 0.5})
         events.round({"round": 2, "loss": 0.4})
     assert len(caplog.records) == 1 and "cannot be written any more" in caplog.text
+
+
+def test_a_run_from_python_writes_them_as_well(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,y\n" + "1,0.5\n2,1.5\n3,2\n" * 20)
+    fitted = mrml.Linear().fit(tmp_path / "rows.csv", target="y", engine="inline", log_dir=str(tmp_path / "logs"))
+    (file,) = (tmp_path / "logs").iterdir()
+    assert fitted.metrics["r2"] > 0.5 and b"rows_per_s" in file.read_bytes()
