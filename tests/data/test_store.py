@@ -172,3 +172,9 @@ def test_a_full_disk_costs_the_memo_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("mrml.data.store.write_arrays", full)
     memo.put("a", 1, {"x": np.arange(3)})
     assert memo.get("a") is None
+
+
+def test_rows_without_numbers_are_standardised_to_nothing() -> None:
+    block = Block(0, 0, np.arange(3), np.ones((3, 0)), center=np.empty(0), scale=np.empty(0))
+    ((part, found),) = block.standardised()
+    assert part == slice(0, 3) and found.shape == (3, 0)
