@@ -10,17 +10,21 @@ MRML := $(VENV)/bin/mrml
 STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
 EXTRAS := fast,progress,dev,hdfs,hdfs-native,xgboost,lightgbm
 # two processes: more only wait for each other on the machines this was measured on
+# torch from the package index is the CUDA build: 5.4 GB, so it has an environment of its own
+TORCH := .venv-torch
+TORCH_STAMP := $(TORCH)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
 PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 # Hadoop's jars, fetched once
 export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: help install demo test test-fast lint identity benchmarks benchmarks-hadoop docs
+.PHONY: help install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
 	@echo 'make test        lint, types and every test;  make test-fast: without the slow ones and Hadoop'
+	@echo 'make test-torch  the torch kernel, exports to ONNX and the like, on the CPU; installs torch into $(TORCH), once'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
 	@echo 'make benchmarks-hadoop  what a round costs on YARN beside a bare Streaming job'
 	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of the README'
@@ -50,12 +54,23 @@ demo: $(STAMP)
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
 test: lint
-	@$(PYTEST) -m 'not hadoop'
+	@$(PYTEST) -m 'not hadoop and not torch'
 # one cluster, and one job at a time: two cores are not enough for more
 	@$(PY) -m pytest -q -m hadoop
+	@$(MAKE) --no-print-directory test-torch
 
 test-fast: lint
-	@$(PYTEST) -m 'not hadoop and not slow'
+	@$(PYTEST) -m 'not hadoop and not slow and not torch'
+
+$(TORCH_STAMP): | $(STAMP)
+	@echo 'installing torch into $(TORCH)' >&2
+	@$(PY) -m venv $(TORCH)
+	@$(TORCH)/bin/python -m pip install -q --disable-pip-version-check -e '.[torch,onnx,dev-torch]'
+	@rm -f $(TORCH)/.installed-* && touch $@
+
+test-torch: $(TORCH_STAMP)
+	@$(TORCH)/bin/python -m pytest -q -n 2 --dist worksteal -m torch tests/torch
+	@$(TORCH)/bin/python -m pytest -q -k '[torch' tests/contract/test_algorithms.py
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check --quiet .

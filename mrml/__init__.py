@@ -23,6 +23,7 @@ ESTIMATORS = {
     "Forest": "forest",
     "MLP": "mlp",
     "FactorizationMachine": "factorization-machine",
+    "TorchModule": "torch",
     "KMeans": "kmeans",
 }
 

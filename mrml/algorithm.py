@@ -130,6 +130,10 @@ class Algorithm(ABC):
         """Whether the design comes with ``center`` and ``scale``: by default where it standardises."""
         return bool(self.standardise)
 
+    def check_here(self) -> None:
+        """ConfigError where this machine lacks what tasks compute with; called where tasks run on it."""
+        return None
+
     def expected_rounds(self) -> int:
         """The most rounds it takes, for the plan and the ETA."""
         return 1

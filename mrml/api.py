@@ -51,7 +51,8 @@ class Estimator:
         return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def fit(self, data: Paths, *, output: str | Path | None = None, max_rounds: int | None = None,
-            overwrite: bool = False, resume: bool = False, **options: Any) -> FittedModel:  # fmt: skip
+            overwrite: bool = False, resume: bool = False, log_dir: str | None = None,
+            **options: Any) -> FittedModel:  # fmt: skip
         """Train on files, directories or globs.
 
         ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
@@ -61,8 +62,9 @@ class Estimator:
         where = str(Path(keep.name) / "model") if keep else str(output)
         data_config, engine_config = _sections({"data": data, **options})
         config = RunConfig(
-            self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite
-        )
+            self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
+            log_dir=log_dir,
+        )  # fmt: skip
         if mrml.PINNED:
             from mrml.run import train
 
@@ -100,7 +102,7 @@ def _in_child(config: RunConfig) -> None:
     environment = {k: v for k, v in mrml.pin.environment().items() if not k.startswith("MRML_")}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="mrml-") as file:
         sections = {"data": _given(config.data), "engine": _given(config.engine)}
-        top = {"output": config.output, "max_rounds": config.max_rounds}
+        top = {"output": config.output, "max_rounds": config.max_rounds, "log_dir": config.log_dir}
         yaml.safe_dump({"algorithm": {"name": config.algorithm, **config.params}, **sections, **top}, file)
         file.flush()
         flags = [flag for flag, on in (("--overwrite", config.overwrite), ("--resume", config.resume)) if on]

@@ -78,6 +78,7 @@ class EngineConfig:
     queue: str | None = param(None, "hadoop: YARN queue")
     memory_mb: int | None = param(None, "hadoop: megabytes of a task's container, for Java and Python", low=1)
     vcores: int | None = param(None, "hadoop: cores of a task's container", low=1)
+    gpus_per_task: int | None = param(None, "hadoop: GPUs (yarn.io/gpu) of a map task's container", low=1)
     priority: str | None = param(None, "hadoop: VERY_LOW, LOW, NORMAL, HIGH, VERY_HIGH or a whole number")
     jobconf: tuple[str, ...] = param((), "hadoop: a property of the jobs, KEY=VALUE; may be repeated (-D)", whole=True)
     max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0, aliases=("max_wait",))
@@ -97,6 +98,8 @@ class EngineConfig:
         for kind in ("map", "reduce"):
             for key, value in (("memory.mb", self.memory_mb), ("cpu.vcores", self.vcores)):
                 found |= {f"mapreduce.{kind}.{key}": str(value)} if value is not None else {}
+        if self.gpus_per_task is not None:
+            found["mapreduce.map.resource.yarn.io/gpu"] = str(self.gpus_per_task)
         if self.priority is not None:
             if self.priority.upper() not in PRIORITIES and not self.priority.lstrip("-").isdigit():
                 remedy = f"give one of {', '.join(PRIORITIES)}, or a whole number"
@@ -121,6 +124,7 @@ class RunConfig:
     resume: bool = param(False, "go on from the last checkpoint of the output, also of a finished one")
     overwrite: bool = param(False, "replace an output that exists")
     strict: bool = param(False, "exit 6 when the run does not converge")
+    log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

@@ -1,4 +1,7 @@
-"""A trained model leaves: as a file of XGBoost or LightGBM, checked in the library itself."""
+"""A trained model leaves: trees as a file of XGBoost or LightGBM, a network as one of ONNX, torch or safetensors.
+
+Each is checked in the library itself before it is put in place.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithms.binning import Binned
+from mrml.algorithms.net_model import NetModel
 from mrml.algorithms.pipeline import PipelineModel
+from mrml.algorithms.sgd_rows import inputs_of
+from mrml.algorithms.torch_module import ModuleModel
 from mrml.algorithms.trees_model import TreesModel
 from mrml.config import DataConfig
-from mrml.data.block import Array
-from mrml.errors import ConfigError, InputError, OutputExists
-from mrml.export import FORMATS, Ensemble, checked, encoded, made_rows, svg, text
+from mrml.data.block import Array, Block
+from mrml.errors import ConfigError, InputError, OutputExists, nearest
+from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, svg, text
 from mrml.folder import Folder
+from mrml.kernels.net import Inputs
+from mrml.kernels.net_numpy import predict
 from mrml.run import load_model, scoring_config
 
 log = logging.getLogger(__name__)
@@ -52,35 +60,96 @@ def export(
     if target.exists() and not (overwrite and not target.isdir()):
         remedy = "name another file" if target.isdir() else "say --overwrite to replace it"
         raise OutputExists(output, "is there already", remedy)
+    if to not in (known := {**FORMATS, **net.FORMATS}):
+        raise ConfigError("export, to", f"{to!r} is unknown", nearest(to, known))
     model = load_model(model_dir)
-    ensemble = ensemble_of(model, model_dir)
-    content = encoded(ensemble, to, target.name)
-    x = made_rows(ensemble) if probe is None else probe_rows(model, probe)
-    found = checked(content, to, ensemble, x, _predicted(model, ensemble, x))
+    of = _trees if to in FORMATS else _network
+    content, facts, found = of(model, model_dir, to, target.name, probe)
     target.parent.make()
     target.parent.write(target.name, content)
-    facts: dict[str, Any] = {"output": output, "format": to, "bytes": len(content), "trees": ensemble.n_trees}
-    facts |= {"columns": list(ensemble.names), "classes": list(ensemble.classes), "levels": _levels(ensemble)}
+    facts = {"output": output, "format": to, "bytes": len(content), **facts}
     if isinstance(found, str):
-        log.warning("%s was not checked: %s; `pip install %s` and export again", output, found, FORMATS[to])
+        log.warning("%s was not checked: %s; `pip install %s` and export again", output, found, known[to])
         return {**facts, "checked": None}
     return {**facts, "checked": found._asdict()}
 
 
+#: the bytes of the file, facts of it, and what the comparison found
+_Left = tuple[bytes, dict[str, Any], Checked | str]
+
+
+def _trees(model: PipelineModel, place: str, to: str, name: str, probe: DataConfig | None) -> _Left:
+    """Boosted trees."""
+    ensemble = ensemble_of(model, place)
+    content = encoded(ensemble, to, name)
+    x = made_rows(ensemble) if probe is None else probe_rows(model, probe)
+    facts = {"trees": ensemble.n_trees, "columns": list(ensemble.names), "classes": list(ensemble.classes)}
+    found = checked(content, to, ensemble, x, _predicted(model, ensemble, x))
+    return content, {**facts, "levels": _levels(ensemble)}, found
+
+
+def _network(model: PipelineModel, place: str, to: str, name: str, probe: DataConfig | None) -> _Left:
+    """A network."""
+    export = network_of(model, place)
+    content = net.encoded(export, to)
+    x, codes = net.made_rows(export) if probe is None else _network_rows(model, probe)
+    inputs = Inputs(net.standardised(export, x), np.ascontiguousarray(codes, np.int32))
+    raw = predict(export.net, export.params, export.buffers, inputs)
+    found = net_check.checked(content, to, export, net_check.Rows(x, codes, inputs), raw)
+    facts = {"parameters": export.net.n_params, "columns": list(export.columns), "classes": list(export.classes)}
+    return content, {**facts, "levels": {c["column"]: list(c.get("levels", ())) for c in export.levels}}, found
+
+
+def network_of(model: PipelineModel, place: str = "model") -> net.NetExport:
+    """The network of a model with what is around it; ConfigError where it has none, or one that does not leave."""
+    inner, fitted = model.inner, model.fitted
+    if isinstance(inner, ModuleModel):
+        remedy = "its module() in Python is the torch.nn.Module with what it learned, to save as torch does"
+        raise ConfigError(place, "is a module of your own", remedy)
+    if not isinstance(inner, NetModel):
+        remedy = "give a model of mlp or factorization-machine; boosting leaves with --to xgboost or lightgbm"
+        raise ConfigError(place, f"is a {type(inner).__name__}, not a network", remedy)
+    if fitted.sparse or fitted.edges:
+        finding = "reads " + ("LibSVM columns" if fitted.sparse else "quantile bins of columns")
+        raise ConfigError(place, f"{finding}, which an export does not", "train it on numbers in columns")
+    center, scale = fitted.affine
+    n, target = inner.net.n_numeric, model.schema.role("target")
+    hashed = fitted.hash or {"columns": [], "bits": 0}
+    levels = [{"column": f["column"], "levels": list(f["levels"]), "null": bool(f["null"])} for f in fitted.onehot]
+    levels += [{"column": name, "hash": "FNV-1a", "bits": hashed["bits"]} for name in hashed["columns"]]
+    return net.NetExport(
+        inner.net, inner.params, inner.buffers, inner.link, tuple(fitted.names), fitted.fill,
+        np.zeros(n) if center is None else center, np.ones(n) if scale is None else scale,
+        fitted.dtype, tuple(levels), tuple(inner.classes), target.name if target else "",
+    )  # fmt: skip
+
+
+def _network_rows(model: PipelineModel, data: DataConfig) -> tuple[Array, Array]:
+    """At most 20,000 rows of data: their numbers, and the codes of their categories."""
+    parts = [(np.asarray(raw.X), inputs_of(design).codes) for raw, design in _probed(model, data)]
+    x, codes = (np.concatenate(columns)[:PROBE_ROWS] for columns in zip(*parts, strict=True))
+    return x, codes.astype(np.int64)
+
+
 def probe_rows(model: PipelineModel, data: DataConfig) -> Array:
     """(at most 20,000, n_features) float32: the first rows of data as the trees see them."""
+    x: Array = np.concatenate([np.asarray(design.X) for _, design in _probed(model, data)])[:PROBE_ROWS]
+    return x
+
+
+def _probed(model: PipelineModel, data: DataConfig) -> list[tuple[Block, Block]]:
+    """The first blocks of data, as they are and as the model sees them, with at least 20,000 rows where there are."""
     dataset = scoring_config(model, data, ("feature",))
-    parts, n_rows = [], 0
+    found, n_rows = [], 0
     with dataset.naming():
         for block in (b for split in dataset.splits(data.split_bytes) for part in split for b in dataset.read(part)):
-            parts.append(np.asarray(model.design(block).X))
-            n_rows += len(parts[-1])
+            found.append((block, model.design(block)))
+            n_rows += block.n_rows
             if n_rows >= PROBE_ROWS:
                 break
     if not n_rows:
         raise InputError(", ".join(data.data), "holds no row to check the export with", "give files with rows")
-    x: Array = np.concatenate(parts)[:PROBE_ROWS]
-    return x
+    return found
 
 
 def tree_text(model_dir: str, number: int) -> list[str]:

@@ -27,6 +27,7 @@ from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, InputError, NotConverged, OutputExists
+from mrml.events import Events
 from mrml.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.planning import plan_of
@@ -71,6 +72,12 @@ def algorithm_of(config: RunConfig) -> Algorithm:
     """The algorithm with its hyperparameters; ConfigError for unknown names."""
     cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
     return build(cls, config.params)
+
+
+def check_here(config: RunConfig, algorithm: Algorithm) -> None:
+    """Refuse a run that this machine cannot compute; on a cluster the tasks say so themselves."""
+    if config.engine.engine != "streaming" or config.engine.runner != "hadoop":
+        algorithm.check_here()
 
 
 def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipeline:
@@ -142,12 +149,15 @@ def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
     progress = progress or Silent()
+    if config.log_dir:
+        progress = Events(config.log_dir, progress)
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
+        check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
         identity = identity_of(pipeline, dataset)
@@ -251,6 +261,7 @@ def _metrics(
 def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
+    check_here(config, algorithm)
     dataset, pipeline = open_training(config, algorithm)
     return plan_of(config, dataset, pipeline)
 

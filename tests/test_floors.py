@@ -15,14 +15,14 @@ FLOORS = {
     1: "kernels losses penalties",
     2: "algorithm statistic model schema config data folder fs fs_address fs_hdfs fs_native fs_web wire export",
     3: "algorithms selection engines",
-    4: "driver run watch planning rundir runs leaving sample extend pack doctor doctor_cluster",
+    4: "driver run watch planning rundir runs leaving events sample extend pack doctor doctor_cluster",
     5: "api cli cluster conf logs airflow __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 #: where a name may be used: prefixes of paths under mrml/
 ALLOWED = {
     "mrjob": ("engines/streaming", "engines/mrjob_compat"),
-    "torch": (),
+    "torch": ("kernels/net_torch", "kernels/device.py", "export/net_check.py"),
     "scipy": (),
     "pandas": (),
     "print": ("cli/",),

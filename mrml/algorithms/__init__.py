@@ -29,6 +29,7 @@ TABLE: dict[str, Entry] = {
     "factorization-machine": Entry(
         "mrml.algorithms.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
     ),
+    "torch": Entry("mrml.algorithms.torch_module:TorchModule", "a torch.nn.Module of your own by SGD"),
     "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
 }
 

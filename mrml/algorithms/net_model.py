@@ -14,7 +14,7 @@ from mrml.algorithms.objectives import objective_of
 from mrml.algorithms.sgd_rows import inputs_of
 from mrml.data.block import CSR, Array, Block
 from mrml.errors import InputError
-from mrml.kernels.net import Net
+from mrml.kernels.net import Inputs, Net
 from mrml.kernels.net_numpy import predict
 from mrml.model import Model, Prediction
 
@@ -50,6 +50,12 @@ class NetModel(Model):
         return objective_of(self.objective, self.hyperparams)
 
     @property
+    def link(self) -> str:
+        """What turns raw predictions into means or probabilities: identity, exp, sigmoid or softmax."""
+        named = {"logistic": "sigmoid", "softmax": "softmax", "poisson": "exp", "gamma": "exp", "tweedie": "exp"}
+        return named.get(self._objective.loss.name, "identity")
+
+    @property
     def loss(self) -> str:
         """The name of the loss for the deviance."""
         return self._objective.deviance
@@ -60,10 +66,13 @@ class NetModel(Model):
         if block.n_features != width or len(block.coded) != len(self.net.tables):
             finding = f"{block.n_features} numeric features, the model has {width}"
             raise InputError(f"file {block.file}, block {block.index}", finding, "score the columns it was trained on")
-        raw = predict(self.net, self.params, self.buffers, inputs_of(block))
+        raw = self._raw(inputs_of(block))
         if block.offset is not None:
             raw = raw + block.offset[:, None]
         return raw
+
+    def _raw(self, inputs: Inputs) -> Array:
+        return predict(self.net, self.params, self.buffers, inputs)
 
     def predict(self, block: Block) -> Prediction:
         """The mean of every row, or its class with the probabilities."""

@@ -35,6 +35,7 @@ from mrml.algorithms.sgd_rows import (
     Batch,
     Buffer,
     Cursor,
+    Resident,
     buffers,
     check_rows,
     drawn,
@@ -48,8 +49,8 @@ from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, Diverged, InputError
 from mrml.kernels.narrow import FORMS, narrowed, widened
 from mrml.kernels.net import Net, update_buffers
-from mrml.kernels.net_numpy import Draws, gradient, predict
-from mrml.kernels.net_steps import NumpySteps
+from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, Steps, chosen
+from mrml.kernels.net_numpy import Draws
 from mrml.kernels.optimizers import STATES, Optimizer, Schedule
 from mrml.losses import Loss
 from mrml.params import param
@@ -96,6 +97,10 @@ class SGD(Algorithm):
     huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
     quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
     tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
+    kernels: str = param("auto", "what computes; auto: numpy unless a GPU is asked for", choices=KERNELS)
+    device: str = param("cpu", "cpu, cuda, cuda:1, or auto: a GPU where one is; needs the torch extra but for cpu")
+    precision: str = param("float32", "of products of matrices in torch", choices=PRECISIONS)
+    compile: bool = param(False, "let torch.compile make one program of the network")
     seed: int = param(0, "of the random draws")
 
     lazy: ClassVar[bool] = True
@@ -105,7 +110,7 @@ class SGD(Algorithm):
     # ---- hooks
 
     @abstractmethod
-    def net(self, design: Design, n_outputs: int) -> Net:
+    def net(self, design: Design, n_outputs: int) -> Network:
         """The network over a design."""
 
     # ---- what the hyperparameters say
@@ -138,6 +143,22 @@ class SGD(Algorithm):
     def steps_between(self) -> int | None:
         """Steps of a shard between two meetings; None: an epoch's."""
         return None if self.sync_every == "epoch" else int(self.sync_every)
+
+    @property
+    def computes(self) -> Computes:
+        """What computes, by the hyperparameters and this machine."""
+        return chosen(self.kernels, self.device, self.precision, self.compile)
+
+    def kernel(self, computes: Computes) -> Kernel:
+        """The kernel of a State; ConfigError where it is not here."""
+        return computes.kernel()
+
+    def check_here(self) -> None:
+        self.kernel(self.computes)
+
+    def network(self, values: Mapping[str, Any]) -> Network:
+        """The network that a State describes."""
+        return Net.from_json(values)
 
     def objective(self, name: str) -> Objective:
         """The objective of a resolved name."""
@@ -194,6 +215,7 @@ class SGD(Algorithm):
         shards = {} if self.synchronous else {str(i): {"cursor": list(Cursor()), **kept} for i in range(self.shards)}
         begun = {
             "net": net.to_json(),
+            "computes": list(self.computes),
             "objective": name,
             "params": params,
             "buffers": net.init_buffers(),
@@ -319,7 +341,7 @@ class SGD(Algorithm):
 
     def _descend(self, params: dict[str, Any], sums: GradientSum) -> None:
         """The optimizer's step by the gradient of the global batch."""
-        net = Net.from_json(params["net"])
+        net = self.network(params["net"])
         step, total = params["meeting"], self.epochs * params["steps"]
         params["rate"] = self.rates().rate(step, total)
         found = sums.gradient({slot.name: slot for slot in net.slots if slot.sparse})
@@ -387,7 +409,8 @@ class SGD(Algorithm):
     def facts(self, state: State) -> dict[str, Any]:
         """What the model tells of its training."""
         told = ("epoch", "meeting", "loss", "valid_loss")
-        return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}}
+        waived = {"identity": "waived: CUDA"} if Computes(*state["computes"]).waived else {}
+        return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}, **waived}
 
 
 class _Task:
@@ -395,7 +418,8 @@ class _Task:
 
     def __init__(self, algorithm: SGD, state: State) -> None:
         self.algorithm, self.state = algorithm, state
-        self.net = Net.from_json(state["net"])
+        self.net = algorithm.network(state["net"])
+        self.kernel = algorithm.kernel(Computes(*state["computes"]))
         self.loss: Loss = algorithm.objective(state["objective"]).loss
         sent = state["sent"]
         self.params = widened(sent["params"]) if sent else state["params"]
@@ -420,7 +444,7 @@ class _Task:
         check_rows(block)
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
         with np.errstate(over="ignore", invalid="ignore"):  # `update` refuses a loss that is no number
-            raw = predict(self.net, self.params, self.state["buffers"], inputs_of(block))
+            raw = self.kernel.predict(self.net, self.params, self.state["buffers"], inputs_of(block))
             if block.offset is not None:
                 raw = raw + block.offset[:, None]
             value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
@@ -435,8 +459,8 @@ class _Task:
         if len(rows):
             batch = drawn(block, rows)
             draws = Draws(self.algorithm.seed, step, batch.row_key)
-            sums.put(gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y, batch.weight,
-                              batch.offset, self.loss, draws))  # fmt: skip
+            sums.put(self.kernel.gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y,
+                                          batch.weight, batch.offset, self.loss, draws))  # fmt: skip
 
     def learn(self, shard: Shard, learned: Statistic) -> None:
         """The steps of a shard until the next meeting."""
@@ -453,23 +477,23 @@ class _Task:
             _refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step + 1}", rate)
             weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
             loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
-        _refuse_nan(_largest(steps.params), self.state["meeting"], f"shard {shard.number}, step {cursor.step}", rate)
+        loss += steps.rest()
+        for found in (loss, _largest(steps.params)):
+            _refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step}", rate)
         if self.algorithm.steps_between is None:
             cursor = Cursor(cursor.epoch + (cursor.block > 0 or cursor.batch > 0), 0, 0, cursor.step)
         self._send(shard.number, learned, steps, weight, loss, n_rows, cursor)
 
-    def _steps(self, facts: Mapping[str, Any]) -> NumpySteps:
+    def _steps(self, facts: Mapping[str, Any]) -> Steps:
         optimizer = self.algorithm.inner()
         inner = self.averaged
         if self.algorithm.inner_state == "keep":
             inner = facts["inner"]
         elif self.algorithm.inner_state == "restart":
             inner = optimizer.init_state(self.net.n_params)
-        return NumpySteps(
-            self.net, self.loss, optimizer, self.params.copy(), self.state["buffers"].copy(), inner.copy()
-        )
+        return self.kernel.steps(self.net, self.loss, optimizer, self.params, self.state["buffers"], inner)
 
-    def _send(self, number: int, learned: Learned, steps: NumpySteps, weight: float, loss: float, n_rows: int,
+    def _send(self, number: int, learned: Learned, steps: Steps, weight: float, loss: float, n_rows: int,
               cursor: Cursor) -> None:  # fmt: skip
         algorithm, form = self.algorithm, self.algorithm.wire
         at = _UP + (self.state["meeting"] * algorithm.shards + number) * 2
@@ -484,8 +508,11 @@ class _Task:
         learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
 
     def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
-        told = shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed
-        return buffers(*told) if self.algorithm.steps_between is None else kept_buffers(*told, self.state["design"])
+        told, design = (shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed), self.state["design"]
+        resident = None if self.kernel.place is None else Resident(self.kernel.place, design)
+        if self.algorithm.steps_between is None:
+            return buffers(*told, resident)
+        return kept_buffers(*told, design, resident)
 
     def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
         """The batches until the next meeting, each with the cursor after it; the last one may be sooner."""

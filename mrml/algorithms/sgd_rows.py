@@ -16,6 +16,7 @@ from mrml.algorithms.glm_rows import check_weights, refuse
 from mrml.data.block import CSR, Array, Block
 from mrml.data.shards import Shard
 from mrml.kernels.net import Inputs, SparseRows
+from mrml.kernels.net_kernel import Place
 from mrml.kernels.random import bits, rng
 
 #: the ``step`` of draws that shuffle: epochs count from here, batches (which dropout is drawn by) from 0
@@ -59,10 +60,12 @@ class Batch(NamedTuple):
         return Batch(inputs, self.y[rows], weight, offset, self.row_key[rows])
 
 
-def rows_of(block: Block) -> Batch:
+def rows_of(block: Block, resident: Resident | None = None) -> Batch:
     """All rows of a design block."""
     y = block.y if isinstance(block.y, np.ndarray) else np.zeros(block.n_rows)
-    return Batch(inputs_of(block), y, block.weight, block.offset, block.row_key)
+    return Batch(
+        inputs_of(block) if resident is None else resident.inputs(block), y, block.weight, block.offset, block.row_key
+    )
 
 
 def drawn(block: Block, rows: Array) -> Batch:
@@ -80,10 +83,7 @@ def drawn(block: Block, rows: Array) -> Batch:
 
 def inputs_of(block: Block) -> Inputs:
     """What a network reads of a design block: standardised float32, codes, and CSR columns divided by their scale."""
-    n = block.n_rows
-    codes = np.empty((n, len(block.coded)), np.int32)
-    for j, column in enumerate(block.coded.values()):
-        codes[:, j] = column.codes
+    n, codes = block.n_rows, _codes(block)
     if isinstance(block.X, CSR):
         data = block.X.data.astype(np.float32)
         if block.scale is not None:
@@ -93,6 +93,29 @@ def inputs_of(block: Block) -> Inputs:
     for part, values in block.standardised():
         x[part] = values
     return Inputs(x, codes)
+
+
+def _codes(block: Block) -> Array:
+    codes = np.empty((block.n_rows, len(block.coded)), np.int32)
+    for j, column in enumerate(block.coded.values()):
+        codes[:, j] = column.codes
+    return codes
+
+
+class Resident(NamedTuple):
+    """Numbers of Blocks that stay where they are computed with: ``place`` puts them there; ``design`` tells them from
+    those of other transforms."""
+
+    place: Place
+    design: str
+
+    def inputs(self, block: Block) -> Inputs:
+        """As :func:`inputs_of`; dense numbers are moved once, and stay while memory for memos lasts."""
+        if isinstance(block.X, CSR):
+            return inputs_of(block)
+        name = f"device.{self.design}"
+        kept = block.memo(name, 1, lambda old: {"x": self.place.put(inputs_of(block).x)}, volatile=True)
+        return Inputs(kept["x"], _codes(block))
 
 
 def check_rows(block: Block) -> None:
@@ -125,17 +148,21 @@ class Buffer(NamedTuple):
         return Buffer(block, int(arrays["n_blocks"]), rows)
 
 
-def buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int) -> Iterator[Buffer]:
+def buffers(
+    shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, resident: Resident | None = None
+) -> Iterator[Buffer]:
     """The buffers of a shard's epoch, from the one that the cursor is in; in one pass over the Blocks."""
     blocks, at = shard.blocks(cursor.block), cursor.block
     while (first := next(blocks, None)) is not None:
-        found = _buffer(first, blocks, at, shuffle_rows, seed, cursor.epoch)
+        found = _buffer(first, blocks, at, shuffle_rows, seed, cursor.epoch, resident)
         if found.rows.n_rows:
             yield found
         at += found.n_blocks
 
 
-def kept_buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, design: str) -> Iterator[Buffer]:
+def kept_buffers(
+    shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, design: str, resident: Resident | None = None
+) -> Iterator[Buffer]:
     """The same, each kept in memory with its first Block: the next meetings of the epoch begin inside it.
 
     ``design`` tells the columns from those of other transforms.
@@ -144,7 +171,7 @@ def kept_buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, des
     while (first := next(blocks := shard.blocks(at), None)) is not None:
 
         def compute(old: object, first: Block = first, blocks: Iterator[Block] = blocks) -> dict[str, Array]:
-            return _buffer(first, blocks, 0, shuffle_rows, seed, cursor.epoch).arrays()
+            return _buffer(first, blocks, 0, shuffle_rows, seed, cursor.epoch, resident).arrays()
 
         found = Buffer.of(at, first.memo(name, cursor.epoch + 1, compute, volatile=True))
         if found.rows.n_rows:
@@ -152,28 +179,29 @@ def kept_buffers(shard: Shard, cursor: Cursor, shuffle_rows: int, seed: int, des
         at += found.n_blocks
 
 
-def _buffer(first: Block, rest: Iterator[Block], at: int, shuffle_rows: int, seed: int, epoch: int) -> Buffer:
+def _buffer(first: Block, rest: Iterator[Block], at: int, shuffle_rows: int, seed: int, epoch: int,
+            resident: Resident | None) -> Buffer:  # fmt: skip
     """The buffer that begins with a Block, which is number ``at``, and takes of those after it what it needs."""
-    held = [weighing(first)]
+    held = [weighing(first, resident)]
     while sum(rows.n_rows for rows in held) < shuffle_rows and (block := next(rest, None)) is not None:
-        held.append(weighing(block))
-    rows = _joined(held)
+        held.append(weighing(block, resident))
+    rows = _joined(held, np.concatenate if resident is None else resident.place.joined)
     order = np.argsort(bits(seed, SHUFFLES + epoch, rows.row_key), kind="stable")
     return Buffer(at, len(held), rows.take(order))
 
 
-def weighing(block: Block) -> Batch:
+def weighing(block: Block, resident: Resident | None = None) -> Batch:
     """The rows of a block that weigh something: the others change nothing, not even who is in a batch."""
     check_rows(block)
     if block.weight is None or (block.weight > 0).all():
-        return rows_of(block)
-    return drawn(block, np.flatnonzero(block.weight > 0))
+        return rows_of(block, resident)
+    return rows_of(block, resident).take(np.flatnonzero(block.weight > 0))
 
 
-def _joined(parts: Sequence[Batch]) -> Batch:
+def _joined(parts: Sequence[Batch], numbers: Callable[[list[Array]], Array]) -> Batch:
     if len(parts) == 1:
         return parts[0]
-    x, codes = (np.concatenate([p.inputs[i] for p in parts]) for i in (0, 1))
+    x, codes = numbers([p.inputs.x for p in parts]), np.concatenate([p.inputs.codes for p in parts])
     sparse = [p.inputs.sparse for p in parts]
     joined = None if sparse[0] is None else _csr_joined([s for s in sparse if s is not None])
     weight, offset = (_column([getattr(p, name) for p in parts]) for name in ("weight", "offset"))

@@ -13,7 +13,18 @@ from mrml.errors import EngineError
 
 EXAMPLE = "mrml doctor -r hadoop --queue default --data hdfs:///data/churn"
 _DATA = ("data", "multiline", "split_bytes")
-_ENGINE = ("runner", "cache_dir", "task_python", "environment", "queue", "memory_mb", "vcores", "priority", "jobconf")
+_ENGINE = (
+    "runner",
+    "cache_dir",
+    "task_python",
+    "environment",
+    "queue",
+    "memory_mb",
+    "vcores",
+    "gpus_per_task",
+    "priority",
+    "jobconf",
+)
 
 
 def parse_doctor(argv: Sequence[str]) -> argparse.Namespace:

@@ -11,16 +11,20 @@ from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common
 from mrml.config import DataConfig
 
+_FORMATS = ("xgboost", "lightgbm", "onnx", "torch", "safetensors")
 EXAMPLE = "mrml export model --to xgboost --output model.ubj"
 
 
 def parse_export(argv: Sequence[str]) -> argparse.Namespace:
-    about = "Boosted trees as a file of XGBoost or LightGBM, loaded by it and compared before it is left."
+    about = (
+        "Boosted trees as a file of XGBoost or LightGBM, a network as one of ONNX, torch or safetensors; "
+        "loaded by that library and compared before it is left."
+    )
     parser = Parser("export", EXAMPLE, description=about)
-    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train boosting --output` wrote")
-    parser.add_argument("--to", choices=("xgboost", "lightgbm"), required=True, help="whose format it is")
-    parser.add_argument("--output", metavar="FILE", required=True, help="xgboost: .json, or .ubj for UBJSON")
-    probe_help = "rows to compare on, at most 20,000; default rows made from the model's own edges"
+    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
+    parser.add_argument("--to", choices=_FORMATS, required=True, help="whose format it is")
+    parser.add_argument("--output", metavar="FILE", required=True, help="the file; xgboost: .json, or .ubj for UBJSON")
+    probe_help = "rows to compare on, at most 20,000; default made ones"
     parser.add_argument("--probe", metavar="DATA", action="append", default=[], help=probe_help)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     return common(parser, "print one JSON object instead of text").read(argv)
@@ -38,14 +42,18 @@ def run_export(args: argparse.Namespace) -> None:
 def _text(facts: dict[str, Any]) -> str:
     from mrml.leaving import lines_of_levels
 
-    lines = [f"{facts['output']}: {facts['trees']} trees, {facts['bytes']:,} bytes, for {facts['format']}"]
+    what = f"{facts['trees']} trees" if "trees" in facts else f"{facts['parameters']:,} parameters"
+    lines = [f"{facts['output']}: {what}, {facts['bytes']:,} bytes, for {facts['format']}"]
     if (found := facts["checked"]) is not None:
         apart = f"raw predictions within {found['raw']:.1e}, predictions within {found['predicted']:.1e}"
         lines.append(f"checked with {found['library']} {found['version']}: {found['n_rows']:,} rows, "
-                     f"the same leaf for every row and tree, {apart}")  # fmt: skip
+                     f"{'the same leaf for every row and tree, ' if 'trees' in facts else ''}{apart}")  # fmt: skip
     lines.append("columns, in this order: " + ", ".join(facts["columns"]))
     if facts["levels"]:
-        lines += ["codes of categories (missing where unknown)", *(f"  {k}" for k in lines_of_levels(facts["levels"]))]
+        lines += [
+            "codes of categories (trees: missing where unknown; networks: the last code, or that of null)",
+            *(f"  {k}" for k in lines_of_levels(facts["levels"])),
+        ]
     if facts["classes"]:
         lines.append("classes: " + ", ".join(f"{code} {text}" for code, text in enumerate(facts["classes"])))
     return "\n".join(lines)

@@ -56,7 +56,10 @@ COMMANDS = {
     "train": Command("mrml.cli.train", "train a model"),
     "predict": Command("mrml.cli.score", "score data with a model"),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data"),
-    "export": Command("mrml.cli.export", "boosted trees as a file of XGBoost or LightGBM, checked there"),
+    "export": Command(
+        "mrml.cli.export",
+        "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",
+    ),
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
     "sample": Command("mrml.cli.sample", "make data to try things on"),

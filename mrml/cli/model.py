@@ -26,6 +26,10 @@ _PACKAGES = (
     "scikit-learn",
     "xgboost-cpu",
     "lightgbm",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
     "hdfs",
     "hdfs-native",
 )

@@ -165,7 +165,7 @@ def _settings(args: argparse.Namespace) -> conf.Settings:
 
 def _config(args: argparse.Namespace) -> RunConfig:
     config = conf.run_config(_settings(args))
-    if ":" in str(config.params.get("objective", "")):
+    if any(":" in str(config.params.get(name, "")) for name in ("objective", "module")):
         conf.see_current_directory()
     if not config.algorithm:
         raise ConfigError("mrml train", "no algorithm", _NAME_ONE)

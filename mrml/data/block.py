@@ -213,6 +213,8 @@ TILE = 64
 
 def by_tiles(operation: Callable[..., Any], out: Array, tile: Array) -> None:
     """``out = operation(out, row)`` for a row repeated ``TILE`` times in ``tile``, in place."""
+    if not out.size:  # rows without numbers have no tile
+        return
     whole = len(out) - len(out) % TILE
     body = out[:whole].reshape(whole // TILE, tile.size)  # there may be no column
     operation(body, tile, out=body)

@@ -46,8 +46,8 @@ HEAR_S = 0.2
 class _Process:
     """One worker, and what it has been told."""
 
-    def __init__(self, fork: bool = False) -> None:
-        self.child, self.stdin, self.stdout = self._started = start.fork() if fork else start.spawn()
+    def __init__(self, number: int, fork: bool = False) -> None:
+        self.child, self.stdin, self.stdout = self._started = start.fork(number) if fork else start.spawn(number)
         self.told: dict[str, int] = {}
         #: what it is to do, in order: the next one waits in its pipe, so that it need not wait for the driver
         self.tasks: list[int] = []
@@ -101,7 +101,7 @@ class LocalEngine(Engine):
         self._owners: dict[str, dict[int, int]] = {}
         # started before anything is planned: a new interpreter takes 0.15 s to import NumPy and pyarrow
         fork = start.may_fork()
-        self._processes = [_Process(fork) for _ in range(self.n_workers)]
+        self._processes = [_Process(number, fork) for number in range(self.n_workers)]
 
     @property
     def pids(self) -> list[int]:
@@ -208,7 +208,7 @@ class LocalEngine(Engine):
         selector.unregister(dead.stdout)
         dead.end()
         tasks.lost(dead, number)
-        self._processes[number] = _Process()
+        self._processes[number] = _Process(number)
         selector.register(self._processes[number].stdout, selectors.EVENT_READ, self._processes[number])
 
     def _drain(self) -> None:
@@ -217,7 +217,7 @@ class LocalEngine(Engine):
             process.holds.clear()
             if process.tasks:
                 process.end()
-                self._processes[number] = _Process()
+                self._processes[number] = _Process(number)
 
     def close(self) -> None:
         for process in self._processes:

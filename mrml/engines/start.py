@@ -82,20 +82,20 @@ def may_fork() -> bool:
     return mrml.PINNED and set(tasks) <= _HARMLESS
 
 
-def fork() -> Started:
-    """A worker with all that this process has imported."""
+def fork(number: int) -> Started:
+    """Worker ``number``, with all that this process has imported."""
     sys.stdout.flush()
     sys.stderr.flush()
     driver, (source, stdin), (stdout, sink) = os.getpid(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        _work(driver, source, sink, (stdin, stdout, *(stream.fileno() for stream in _ends)))
+        _work(driver, number, source, sink, (stdin, stdout, *(stream.fileno() for stream in _ends)))
     os.close(source)
     os.close(sink)
     return _kept(Started(_Forked(pid), os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", 0)))
 
 
-def _work(driver: int, source: int, sink: int, others: tuple[int, ...]) -> None:
+def _work(driver: int, number: int, source: int, sink: int, others: tuple[int, ...]) -> None:
     """What a forked worker does; it never comes back into the code of its driver."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):  # Python's handlers in it are the driver's
@@ -103,7 +103,7 @@ def _work(driver: int, source: int, sink: int, others: tuple[int, ...]) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for end in (0, *others):  # not closed: the driver's objects would close what gets the number next
             os.dup2(nothing, end)
-        worker.run(driver, os.fdopen(source, "rb"), os.fdopen(sink, "wb"))
+        worker.run(driver, number, os.fdopen(source, "rb"), os.fdopen(sink, "wb"))
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -111,10 +111,10 @@ def _work(driver: int, source: int, sink: int, others: tuple[int, ...]) -> None:
         os._exit(1)
 
 
-def spawn() -> Started:
-    """A worker in an interpreter of its own."""
+def spawn(number: int) -> Started:
+    """Worker ``number``, in an interpreter of its own."""
     popen = subprocess.Popen(
-        [sys.executable, "-m", "mrml.engines.worker", str(os.getpid())],
+        [sys.executable, "-m", "mrml.engines.worker", str(os.getpid()), str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

@@ -47,7 +47,7 @@ def decide(mode: str, n_bytes: int, n_splits: int, n_reducers: int, keys: Mappin
         return Decision({}, "in containers, as --uber never says")
     memory = _memory(keys)
     most = int(keys.get("yarn.scheduler.maximum-allocation-mb") or 8192)
-    too_much = _too_much(n_reducers, memory, most)
+    too_much = _too_much(n_reducers, memory, most, keys)
     if too_much and mode == "always":
         raise ConfigError("engine, uber", too_much, "say --uber auto")
     if not too_much and mode == "auto":
@@ -69,8 +69,10 @@ def decide(mode: str, n_bytes: int, n_splits: int, n_reducers: int, keys: Mappin
     )
 
 
-def _too_much(n_reducers: int, memory: int, most: int) -> str:
-    """What Hadoop would not take in uber mode."""
+def _too_much(n_reducers: int, memory: int, most: int, keys: Mapping[str, str]) -> str:
+    """What Hadoop would not take in uber mode, or not give there."""
+    if int(keys.get("mapreduce.map.resource.yarn.io/gpu") or 0):
+        return "a map task asks for GPUs, and the application master has none"
     if n_reducers > 1:
         return f"{n_reducers} reducers, and uber mode has one"
     if memory > most:

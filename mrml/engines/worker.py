@@ -20,6 +20,7 @@ from mrml.data.store import DirectoryStore
 from mrml.engines.delta import apply
 from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
+from mrml.kernels import device
 from mrml.model import Model, load
 from mrml.statistic import Node, Statistic
 
@@ -154,10 +155,11 @@ def end_with(driver: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run(driver: int, source: BinaryIO, sink: BinaryIO) -> None:
-    """Serve until the source ends, or the driver."""
+def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
+    """Serve as worker ``number`` until the source ends, or the driver."""
     import signal
 
+    device.worker = number  # workers of one machine take its GPUs in turn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     end_with(driver)
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages
@@ -181,4 +183,4 @@ def run(driver: int, source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]), sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
+    run(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))

@@ -92,11 +92,12 @@ def test_sections_are_options(train: Callable[..., RunConfig]) -> None:
 
 
 def test_what_a_job_asks_of_yarn_has_names_and_any_property_wins(train: Callable[..., RunConfig]) -> None:
-    asked = ("--memory-mb", "2048", "--vcores", "2", "--priority", "high")
+    asked = ("--memory-mb", "2048", "--vcores", "2", "--priority", "high", "--gpus-per-task", "2")
     wins = ("-Dmapreduce.map.cpu.vcores=3", "-D", "mapreduce.map.env=A=1,B=2", "--jobconf", "a.b=")
     assert train(*asked, *wins).engine.properties() == {
         "mapreduce.map.memory.mb": "2048", "mapreduce.reduce.memory.mb": "2048", "mapreduce.map.cpu.vcores": "3",
-        "mapreduce.reduce.cpu.vcores": "2", "mapreduce.job.priority": "HIGH", "mapreduce.map.env": "A=1,B=2", "a.b": "",
+        "mapreduce.reduce.cpu.vcores": "2", "mapreduce.job.priority": "HIGH", 
+        "mapreduce.map.resource.yarn.io/gpu": "2", "mapreduce.map.env": "A=1,B=2", "a.b": "",
     }  # fmt: skip
     assert train("--priority", "7").engine.properties() == {"mapreduce.job.priority": "7"}
     for wrong, said in ((("--priority", "urgent"), "'urgent' is unknown"), (("-D", "a.b"), "'a.b' has no value")):

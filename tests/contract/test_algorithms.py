@@ -32,13 +32,15 @@ from mrml.data.block import Array, Block, Coded
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError
+from mrml.kernels.device import torch_here
 from mrml.model import Model, load
 from mrml.params import check, meant
 from mrml.schema import Schema
 from tests.rounds import run_round
 
 EXAMPLE = "tests.examples.naive_bayes:GaussianNB"
-LEARNERS = (*TABLE, EXAMPLE)
+#: modules of torch where it is installed: `make test-torch` has them
+LEARNERS = (*(name for name in TABLE if name != "torch" or torch_here()), EXAMPLE)
 TRANSFORMS = {"impute": tf.Impute, "standardise": tf.Standardise, "onehot": tf.OneHot, "hash": tf.Hash, "bin": tf.Bin}
 #: few rounds are enough for a law
 SMALL = {
@@ -47,6 +49,7 @@ SMALL = {
     "boosting": {"rounds": 2, "max_depth": 3},
     "forest": {"trees": 5, "trees_per_round": 2, "max_depth": 3},
     "mlp": {"hidden": (4,), "epochs": 2, "shards": 3, "batch_size": 32},
+    "torch": {"module": "tests.torch.modules:plain", "epochs": 2, "shards": 3, "batch_size": 32},
     "factorization-machine": {"factors": 2, "epochs": 2, "sync_every": "3", "batch_size": 32},
 }
 TARGETS = {"auto": "label", "numeric": "count", "binary": "label", "classes": "kind", "none": None}
@@ -261,7 +264,7 @@ def test_any_cut_into_splits_in_any_order_gives_the_same_bytes(cases: Cases, nam
     assert bytes_of(case.run(data.draw(st.permutations(tasks)))) == case.expected
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", LEARNERS[:-1])
 def test_rows_of_weight_zero_change_nothing(cases: Cases, name: str) -> None:
     """Of the algorithm; transforms take rows as they are, weighted or not, as scikit-learn's do."""
     pipeline, schema, raw = cases[name].algorithm, cases[name].schema, cases[name].blocks

@@ -205,3 +205,9 @@ def test_a_memo_whose_change_was_cut_short_is_absent(tmp_path):
     assert DirectoryStore(tmp_path).block_memo(0, 0).get("a") is None
     memo.put("a", 2, {"x": np.ones(3)})
     assert memo.get("a")[1]["x"].tolist() == [1.0] * 3
+
+
+def test_rows_without_numbers_are_standardised_to_nothing() -> None:
+    block = Block(0, 0, np.arange(3), np.ones((3, 0)), center=np.empty(0), scale=np.empty(0))
+    ((part, found),) = block.standardised()
+    assert part == slice(0, 3) and found.shape == (3, 0)

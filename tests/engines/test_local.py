@@ -325,3 +325,20 @@ def test_a_frame_that_is_cut_short_is_the_end(tmp_path: Path) -> None:
 def test_workers_by_default_are_as_many_as_cores() -> None:
     with LocalEngine() as default:
         assert default.workers() == len(default.pids) == os.cpu_count()
+
+
+def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: list[int] = []
+    for name in ("fork", "spawn"):
+        begin = getattr(start, name)
+        monkeypatch.setattr(start, name, lambda number, begin=begin: (numbers.append(number), begin(number))[1])
+    with LocalEngine(3):
+        assert numbers == [0, 1, 2]
+    told = """if True:
+        import io
+        from mrml.engines import worker
+        from mrml.kernels import device
+        worker.end_with = lambda driver: None
+        worker.run(0, 3, io.BytesIO(), io.BytesIO())
+        raise SystemExit(device.worker)"""
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3

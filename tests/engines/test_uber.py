@@ -56,3 +56,11 @@ def test_always_is_refused_only_where_it_cannot_be() -> None:
     assert decide("always", 1 << 40, 1000, 1, {})
     with pytest.raises(ConfigError, match="2 reducers, and uber mode has one; say --uber auto"):
         decide("always", 1, 1, 2, {})
+
+
+def test_a_task_that_asks_for_gpus_runs_in_a_container_of_its_own() -> None:
+    keys = {"mapreduce.map.resource.yarn.io/gpu": "1"}
+    assert not decide("auto", *SMALL, keys)
+    assert "GPUs" in decide("auto", *SMALL, keys).reason
+    with pytest.raises(ConfigError, match="GPUs"):
+        decide("always", *SMALL, keys)

@@ -1,0 +1,91 @@
+"""Any ``torch.nn.Module`` of the user's own by SGD: the same shards, local steps and meetings as :mod:`.mlp`.
+
+What the function is given and must return: :mod:`mrml.kernels.module`.  torch is needed where it learns and where it
+scores; a model holds the function's path and the parameters, not its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mrml.algorithm import State
+from mrml.algorithms.net_model import NetModel
+from mrml.algorithms.sgd import SGD
+from mrml.data.block import Array
+from mrml.errors import ConfigError
+from mrml.kernels.device import device_of, torch_of
+from mrml.kernels.module import ModuleNet, function_of
+from mrml.kernels.net import Inputs
+from mrml.kernels.net_kernel import Computes, Kernel
+from mrml.params import param
+from mrml.schema import Design, Schema
+
+
+@dataclass(frozen=True)
+class TorchModule(SGD):
+    """A torch.nn.Module of your own."""
+
+    module: str = param("", "function that makes it, my_package.my_module:make_net; called with its numbers of inputs "
+                        "and outputs")  # fmt: skip
+    kernels: str = param("torch", "what computes", choices=("torch",))
+
+    def check_here(self) -> None:
+        function_of(self.module, "")
+        super().check_here()
+
+    def kernel(self, computes: Computes) -> Kernel:
+        found: Kernel = _kernel(self.module, computes)
+        return found
+
+    def network(self, values: Mapping[str, Any]) -> Any:
+        return ModuleNet.from_json(values)
+
+    def net(self, design: Design, n_outputs: int) -> Any:
+        if design.sparse:
+            finding = "LibSVM columns are no matrix that a module of torch reads"
+            raise ConfigError("algorithm, module", finding, "train mlp, or give the data as columns")
+        return ModuleNet.of(self.module, design.n_features, [n for _, n in design.tables], n_outputs)
+
+    def model(self, state: State, schema: Schema) -> ModuleModel:
+        design = schema.design or Design()
+        return ModuleModel(
+            ModuleNet.from_json({**state["net"], "source": ""}), state["objective"], state["params"],  # type: ignore[arg-type]
+            state["buffers"], design.classes, self.spec()["params"], self.facts(state),
+        )  # fmt: skip
+
+
+def _kernel(path: str, computes: Computes) -> Any:
+    torch_of(f"module {path}")
+    from mrml.kernels.net_torch_module import ModuleKernel
+
+    return ModuleKernel(device_of(computes.device), computes.precision, computes.compiled)
+
+
+@dataclass(frozen=True)
+class ModuleModel(NetModel):
+    """The parameters of a module, whose code is imported where it scores, on the CPU."""
+
+    def _raw(self, inputs: Inputs) -> Array:
+        found: Array = _kernel(self._path, Computes("torch", "cpu")).predict(
+            self.net, self.params, self.buffers, inputs
+        )
+        return found
+
+    @property
+    def _path(self) -> str:
+        return str(self.net.path)  # type: ignore[attr-defined]
+
+    def module(self) -> Any:
+        """The module with its learned parameters, on the CPU, ready to predict."""
+        torch_of(f"module {self._path}")
+        from mrml.kernels.net_torch_module import made
+
+        return made(self.net, self.params, self.buffers).eval()  # type: ignore[arg-type]
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModuleModel:
+        net: Any = ModuleNet.from_json(header["net"])
+        facts = (tuple(header["classes"]), header["params"], header["facts"])
+        return cls(net, header["objective"], arrays["params"], arrays["buffers"], *facts)
