@@ -21,7 +21,7 @@ import math
 import re
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,28 +31,16 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms import sgd_outer
 from mrml.algorithms.objective import Objective
 from mrml.algorithms.objectives import objective_of
-from mrml.algorithms.sgd_rows import (
-    Batch,
-    Buffer,
-    Cursor,
-    Resident,
-    buffers,
-    check_rows,
-    drawn,
-    global_batch,
-    inputs_of,
-    kept_buffers,
-)
+from mrml.algorithms.sgd_rows import Cursor
 from mrml.algorithms.sgd_statistics import GradientSum, Learned
+from mrml.algorithms.sgd_task import DOWN, Task, largest, refuse_nan
 from mrml.data.block import Array, Block
 from mrml.data.shards import Reads, Shard
-from mrml.errors import ConfigError, Diverged, InputError
-from mrml.kernels.narrow import FORMS, narrowed, widened
+from mrml.errors import ConfigError, InputError
+from mrml.kernels.narrow import FORMS, narrowed
 from mrml.kernels.net import Net, update_buffers
-from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, Steps, chosen
-from mrml.kernels.net_numpy import Draws
+from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, chosen
 from mrml.kernels.optimizers import STATES, Optimizer, Schedule
-from mrml.losses import Loss
 from mrml.params import param
 from mrml.schema import Design, Schema
 from mrml.statistic import Into, Statistic, Sums
@@ -60,8 +48,6 @@ from mrml.statistic import Into, Statistic, Sums
 LOSSES = (
     "auto", "squared", "logistic", "softmax", "poisson", "gamma", "tweedie", "huber", "quantile", "absolute"
 )  # fmt: skip
-#: the ``step`` of draws that round what travels up, and what travels down
-_UP, _DOWN = 1 << 41, 1 << 42
 #: links whose raw prediction is the logarithm of the mean
 _LOG = ("poisson", "gamma", "tweedie")
 
@@ -290,7 +276,7 @@ class SGD(Algorithm):
         """
         if self.wire == "float32":
             return None
-        step = _DOWN + 2 * params["meeting"]
+        step = DOWN + 2 * params["meeting"]
         flat = {"params": params["params"], "inner": params["inner"].ravel()}
         return {name: narrowed(vector, "bf16", self.seed, step + i) for i, (name, vector) in enumerate(flat.items())}
 
@@ -300,14 +286,14 @@ class SGD(Algorithm):
         return GradientSum() if key == "gradient" else Learned()
 
     def map(self, state: State, block: Block, into: Into) -> None:
-        task = _Task.of(self, state)
+        task = Task.of(self, state)
         if block.part == "valid":
             task.measure(block, into["valid"])
         elif self.synchronous and state["phase"] == "train":
             task.descend(block, into["gradient"])
 
     def map_shard(self, state: State, shard: Shard, into: Into) -> None:
-        _Task.of(self, state).learn(shard, into["learned"])
+        Task.of(self, state).learn(shard, into["learned"])
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         params = dict(state.params)
@@ -333,7 +319,7 @@ class SGD(Algorithm):
         if sums is None or not params["has_valid"]:
             return
         loss = float(sums["loss"] / sums["weight"])
-        _refuse_nan(loss, params["meeting"], f"validation rows after epoch {params['epoch']}", params["rate"])
+        refuse_nan(loss, params["meeting"], f"validation rows after epoch {params['epoch']}", params["rate"])
         params["valid_loss"], params["judged"] = loss, params["epoch"]
         if params["best"] is None or loss < params["best"]["loss"]:
             kept = {"params": params["params"], "buffers": params["buffers"]}
@@ -347,11 +333,11 @@ class SGD(Algorithm):
         found = sums.gradient({slot.name: slot for slot in net.slots if slot.sparse})
         if found.weight > 0:
             params["loss"] = found.loss / found.weight
-            _refuse_nan(params["loss"], step, f"batch {step + 1}", params["rate"])
+            refuse_nan(params["loss"], step, f"batch {step + 1}", params["rate"])
             for name in ("params", "inner", "buffers"):
                 params[name] = params[name].copy()
             self.inner().step(params["params"], found.mean(), params["inner"], step + 1, params["rate"])
-            _refuse_nan(_largest(params["params"]), step, f"batch {step + 1}", params["rate"])
+            refuse_nan(largest(params["params"]), step, f"batch {step + 1}", params["rate"])
             update_buffers(params["buffers"], found.moments, found.n_rows)
 
     def _meet(self, params: dict[str, Any], learned: Learned) -> None:
@@ -411,142 +397,3 @@ class SGD(Algorithm):
         told = ("epoch", "meeting", "loss", "valid_loss")
         waived = {"identity": "waived: CUDA"} if Computes(*state["computes"]).waived else {}
         return {"rounds": state.round, "stop": state.stop, **{name: state[name] for name in told}, **waived}
-
-
-class _Task:
-    """A broadcast State as map tasks use it."""
-
-    def __init__(self, algorithm: SGD, state: State) -> None:
-        self.algorithm, self.state = algorithm, state
-        self.net = algorithm.network(state["net"])
-        self.kernel = algorithm.kernel(Computes(*state["computes"]))
-        self.loss: Loss = algorithm.objective(state["objective"]).loss
-        sent = state["sent"]
-        self.params = widened(sent["params"]) if sent else state["params"]
-        inner = widened(sent["inner"]) if sent else state["inner"]
-        self.averaged = inner.reshape(-1, self.net.n_params)
-        self.rates = algorithm.rates()
-        self.total = algorithm.epochs * state["steps"]
-
-    @staticmethod
-    def of(algorithm: SGD, state: State) -> _Task:
-        """The last one is kept: every Block of a round asks for it."""
-        kept = algorithm.__dict__.get("_task")
-        if kept is None or kept.state.params is not state.params:
-            kept = _Task(algorithm, state)
-            algorithm.__dict__["_task"] = kept
-        found: _Task = kept
-        return found
-
-    def measure(self, block: Block, sums: Statistic) -> None:
-        """The loss of the rows to validate with."""
-        assert isinstance(sums, Sums) and isinstance(block.y, np.ndarray)
-        check_rows(block)
-        weight = np.ones(block.n_rows) if block.weight is None else block.weight
-        with np.errstate(over="ignore", invalid="ignore"):  # `update` refuses a loss that is no number
-            raw = self.kernel.predict(self.net, self.params, self.state["buffers"], inputs_of(block))
-            if block.offset is not None:
-                raw = raw + block.offset[:, None]
-            value = self.loss.value(block.y, raw if raw.shape[1] > 1 else raw[:, 0])
-        sums.add(loss=float(value @ weight), weight=float(weight.sum()))
-
-    def descend(self, block: Block, sums: Statistic) -> None:
-        """The gradient of a Block's rows in the global batch."""
-        assert isinstance(sums, GradientSum)
-        check_rows(block)
-        step, per_epoch = self.state["meeting"], self.state["steps"]
-        rows = global_batch(block, self.algorithm.seed, step // per_epoch, step % per_epoch, per_epoch)
-        if len(rows):
-            batch = drawn(block, rows)
-            draws = Draws(self.algorithm.seed, step, batch.row_key)
-            sums.put(self.kernel.gradient(self.net, self.params, self.state["buffers"], batch.inputs, batch.y,
-                                          batch.weight, batch.offset, self.loss, draws))  # fmt: skip
-
-    def learn(self, shard: Shard, learned: Statistic) -> None:
-        """The steps of a shard until the next meeting."""
-        assert isinstance(learned, Learned)
-        facts = self.state["shards"][str(shard.number)]
-        steps = self._steps(facts)
-        cursor, weight, loss, n_rows = Cursor(*facts["cursor"]), 0.0, 0.0, 0
-        local, rate = cursor.step if self.algorithm.inner_state != "restart" else 0, 0.0
-        for batch, after in self._batches(shard, cursor):
-            rate = self.rates.rate(cursor.step, self.total)
-            draws = Draws(self.algorithm.seed, cursor.step, batch.row_key)
-            local += 1
-            found = steps.step(batch.inputs, batch.y, batch.weight, batch.offset, draws, local, rate)
-            _refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step + 1}", rate)
-            weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
-            loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
-        loss += steps.rest()
-        for found in (loss, _largest(steps.params)):
-            _refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step}", rate)
-        if self.algorithm.steps_between is None:
-            cursor = Cursor(cursor.epoch + (cursor.block > 0 or cursor.batch > 0), 0, 0, cursor.step)
-        self._send(shard.number, learned, steps, weight, loss, n_rows, cursor)
-
-    def _steps(self, facts: Mapping[str, Any]) -> Steps:
-        optimizer = self.algorithm.inner()
-        inner = self.averaged
-        if self.algorithm.inner_state == "keep":
-            inner = facts["inner"]
-        elif self.algorithm.inner_state == "restart":
-            inner = optimizer.init_state(self.net.n_params)
-        return self.kernel.steps(self.net, self.loss, optimizer, self.params, self.state["buffers"], inner)
-
-    def _send(self, number: int, learned: Learned, steps: Steps, weight: float, loss: float, n_rows: int,
-              cursor: Cursor) -> None:  # fmt: skip
-        algorithm, form = self.algorithm, self.algorithm.wire
-        at = _UP + (self.state["meeting"] * algorithm.shards + number) * 2
-        moved = (steps.params.astype(np.float64) - self.params).astype(np.float32)
-        vectors = {"params": narrowed(moved, form, algorithm.seed, at)}
-        if len(steps.buffers):
-            vectors["buffers"] = {"float32": steps.buffers}
-        if algorithm.inner_state == "average" and steps.inner.size:
-            vectors["inner"] = narrowed(steps.inner.ravel(), "float32" if form == "float32" else "bf16",
-                                        algorithm.seed, at + 1)  # fmt: skip
-        kept = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
-        learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
-
-    def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:
-        told, design = (shard, cursor, self.algorithm.shuffle_rows, self.algorithm.seed), self.state["design"]
-        resident = None if self.kernel.place is None else Resident(self.kernel.place, design)
-        if self.algorithm.steps_between is None:
-            return buffers(*told, resident)
-        return kept_buffers(*told, design, resident)
-
-    def _batches(self, shard: Shard, cursor: Cursor) -> Iterator[tuple[Batch, Cursor]]:
-        """The batches until the next meeting, each with the cursor after it; the last one may be sooner."""
-        left = self.algorithm.steps_between
-        left = None if left is None else min(left, self.total - cursor.step)
-        epoch, size = cursor.epoch, self.algorithm.batch_size
-        while True:
-            n_before = cursor.step
-            for buffer in self._buffers(shard, cursor):
-                begin = cursor.batch if buffer.block == cursor.block else 0
-                n_batches = -(-buffer.rows.n_rows // size)
-                for number in range(begin, n_batches):
-                    step = cursor.step + 1
-                    after = Cursor(epoch, buffer.block, number + 1, step)
-                    yield buffer.rows.part(slice(number * size, (number + 1) * size)), after
-                    cursor = after
-                    left = None if left is None else left - 1
-                    if left == 0:
-                        return
-            began_inside = cursor.step == n_before and (cursor.block or cursor.batch)
-            if left is None or (cursor.step == n_before and not began_inside):
-                return  # an epoch's end; or a shard without rows
-            epoch += 1
-            cursor = Cursor(epoch, 0, 0, cursor.step)
-
-
-def _largest(params: Array) -> float:
-    """The largest parameter; no number where one of them is none: the next loss would not be one either."""
-    return float(np.abs(params).max())
-
-
-def _refuse_nan(loss: float, meeting: int, place: str, rate: float) -> None:
-    """Diverged for a loss, or a parameter, that is no number; round 1 of a run fits the transforms."""
-    if not math.isfinite(loss):
-        finding = f"the loss is no number at a learning rate of {rate:g}"
-        remedy = "lower --learning-rate, or say --clip-norm 1; are all features finite?"
-        raise Diverged(f"round {meeting + 2}, {place}", finding, remedy)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from mrml import wire
 from mrml.algorithm import State
 from mrml.algorithms.mlp import MLP
-from mrml.algorithms.sgd import _Task
 from mrml.algorithms.sgd_rows import Cursor, global_batch, kept_buffers
 from mrml.algorithms.sgd_statistics import GradientSum, Learned
+from mrml.algorithms.sgd_task import Task
 from mrml.data.block import Array, Block
 from mrml.data.shards import Shard, cut
 from mrml.data.store import DirectoryStore
@@ -450,7 +450,7 @@ def sequence(algorithm: MLP, shard: Shard, state: State, meetings_: Sequence[int
     """The keys of every batch, met as told: after so many steps, or (None) at the end of the epoch."""
     cursor, found = Cursor(), []
     for steps in meetings_:
-        task = _Task(replace(algorithm, sync_every="epoch" if steps is None else str(steps)), state)
+        task = Task(replace(algorithm, sync_every="epoch" if steps is None else str(steps)), state)
         for batch, after in task._batches(shard, cursor):
             found.append(tuple(batch.row_key.tolist()))
             assert after.step == cursor.step + 1
