@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 #: as often as YARN tries a task
 MAX_ATTEMPTS = 4
-#: more would share the work more evenly, but each sends statistics up, which are what a round of boosting costs
+#: more would share the work more evenly, but each is told of and answered in every round
 SPLITS_PER_WORKER = 2
 #: what a worker must know, in the order in which it is told
 _ORDER = ("dataset", "algorithm", "state", "model")
@@ -277,8 +277,8 @@ class _Tasks:
             log.warning("worker %d died (exit code %d)%s%s", number, code, sums, rest)
 
     def answers(self) -> list[dict[str, Any]]:
-        """Every task's, and those of what workers held."""
-        return list(self._answers.values())
+        """Every task's, and those of what workers held, in an order that no timing changes."""
+        return [self._answers[task] for task in sorted(self._answers)]
 
 
 def _pick(waiting: deque[int], owners: dict[int, int], worker: int, idle: bool) -> int | None:
