@@ -100,6 +100,10 @@ def _terms(net: Net, p: Parameters, at: Where, part: str) -> list[Tensor]:
     return terms
 
 
+def _sum(terms: list[Tensor]) -> Tensor:
+    return sum(terms[1:], terms[0])
+
+
 def _bag(csr: Csr, table: Tensor, n: int) -> Tensor:
     out = torch.zeros((n, table.shape[1]), dtype=table.dtype, device=table.device)
     return out.index_add(0, csr.row, f.embedding(csr.column, table) * csr.value[:, None])
@@ -107,10 +111,10 @@ def _bag(csr: Csr, table: Tensor, n: int) -> Tensor:
 
 def _pairs(net: Net, p: Parameters, at: Where) -> Tensor:
     """``sum_f ((sum_i V_if c_i)**2 - sum_i V_if**2 c_i**2) / 2`` (n,)."""
-    total = sum(_terms(net, p, at, "factors"), torch.zeros(()))
+    total = _sum(_terms(net, p, at, "factors"))
     squared = {name: p[name].square() for name in p if name.startswith("factors.")}
     csr = None if at.csr is None else at.csr._replace(value=at.csr.value.square())
-    own = sum(_terms(net, squared, at._replace(x=at.x.square(), csr=csr), "factors"), torch.zeros(()))
+    own = _sum(_terms(net, squared, at._replace(x=at.x.square(), csr=csr), "factors"))
     half: Tensor = (total.square() - own).sum(1) * 0.5
     return half
 
@@ -243,8 +247,9 @@ class Batch:
         ends = np.searchsorted(rows, np.append(net.first_level, net.n_levels))
         for k, (low, high) in enumerate(itertools.pairwise(ends)):
             self.touched[f"table.{k}"] = rows[low:high] - net.first_level[k]
-        levels = move(of)
-        return levels, tuple(levels[:, k] - int(low) for k, low in enumerate(ends[:-1])) if net.hidden else ()
+        # shifted here: what is moved may only be computed with once the mover has joined
+        own = move((of - ends[:-1]).T) if net.hidden else ()
+        return move(of), tuple(own)
 
     def _csr(self, sparse: SparseRows, move: Callable[[Array], Tensor]) -> Csr:
         rows, of = touched(sparse.indices, self.net.n_sparse)

@@ -64,6 +64,8 @@ class Pinned:
     def __call__(self, array: Array | Tensor) -> Tensor:
         if isinstance(array, Tensor):
             return array
+        if not array.size:
+            return tensor_of(array).to(self.device)
         pinned = tensor_of(array).pin_memory()
         with torch.cuda.stream(self.stream):
             moved = pinned.to(self.device, non_blocking=True)
@@ -185,7 +187,7 @@ class Steps(ABC):
         if not limit:
             return
         parts = [self._grad, *(r.leaf.grad for r in rows if r.leaf.grad is not None)]
-        norm = torch.sqrt(sum((part.double().square().sum() for part in parts), torch.zeros((), dtype=torch.float64)))
+        norm = torch.stack([part.double().square().sum() for part in parts]).sum().sqrt()
         factor = torch.where(norm > limit, limit / (norm + 1e-6), 1.0).float()
         for part in parts:
             part *= factor

@@ -196,3 +196,19 @@ def test_a_module_is_trained_from_python_as_well(rows: str) -> None:
         rows, target="amount", exclude=("yes", "kind", "count"), engine="inline"
     )
     assert fitted.metrics["r2"] > -1
+
+
+@pytest.mark.parametrize("name", ["plain", "embedded"])
+def test_a_module_sees_rows_that_have_arrived(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mrml.kernels import net_torch_steps
+    from tests.torch.test_steps import Late
+
+    net, o, found = ModuleNet.of(f"{HERE}:{name}", 4, (5, 3), 1), Optimizer("adam"), []
+    for mover in (net_torch_steps.Plain, Late):
+        monkeypatch.setattr(net_torch_steps, "Plain", mover)
+        steps = ModuleKernel("cpu").steps(net, logistic, o, net.init(1), np.empty(0), o.init_state(net.n_params))
+        r = np.random.default_rng(0)
+        codes = r.integers(0, 3, (20, 2)).astype(np.int32)
+        steps.step(Inputs(r.normal(size=(20, 4)).astype(np.float32), codes), np.ones(20), None, None, None, 1, 0.1)
+        found.append(steps.params.tobytes())
+    assert found[0] == found[1]

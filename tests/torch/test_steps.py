@@ -178,3 +178,31 @@ def test_gpus_are_dealt_out_to_workers(worker: int, expected: str, monkeypatch: 
     assert device.device_of("cuda:1") == "cuda:1"
     with pytest.raises(ConfigError, match="3 GPUs are here"):
         device.device_of("cuda:3")
+
+
+class Late:
+    """What is moved arrives when it is waited for, as on a GPU; before that it is something else."""
+
+    def __init__(self) -> None:
+        self.under_way: list[tuple[Any, Any]] = []
+
+    def __call__(self, array: Array) -> Any:
+        there = torch.from_numpy(np.array(array))
+        self.under_way.append((torch.zeros_like(there), there))
+        return self.under_way[-1][0]
+
+    def join(self) -> None:
+        for here, there in self.under_way:
+            here.copy_(there)
+        self.under_way.clear()
+
+
+@pytest.mark.parametrize("name", [*NETS, "dropout"])
+def test_nothing_is_computed_with_before_it_has_arrived(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mrml.kernels import net_torch_steps
+
+    net = NETS.get(name, Net(**EVERYTHING, hidden=(8, 5), norm="batch", dropout=0.3))
+    expected, _ = run(TorchKernel("cpu"), net, Optimizer("adam"))
+    monkeypatch.setattr(net_torch_steps, "Plain", Late)
+    found, _ = run(TorchKernel("cpu"), net, Optimizer("adam"))
+    assert found.params.tobytes() == expected.params.tobytes()
