@@ -123,7 +123,7 @@ def test_a_plan_says_how_many_jobs_global_batches_cost_on_hadoop(place: Place, f
     least, most = (38, 38) if format == "parquet" else (34, 42)
     assert least <= found["rounds_expected"] <= most  # 1 for the transforms, 36 steps, a last look at validation rows
     word = "at most" if format == "parquet" else "about"
-    assert found["jobs"].startswith(f"{word} {found['rounds_expected']} jobs at about 9.5 s each")
+    assert found["jobs"].startswith(f"{word} {found['rounds_expected']} jobs at about 6.7 s each")
     long = told(place, *argv, *SMALL[2:], *hadoop, "--sync-every", "1", "--epochs", "30")
     assert "--sync-every epoch: a job an epoch" in long["fewer jobs"]
     assert told(place, *argv, *SMALL, *hadoop)["rounds_expected"] == 5
