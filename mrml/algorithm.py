@@ -143,7 +143,7 @@ class Algorithm(ABC):
         return self.expected_rounds()
 
     def progress(self, state: State) -> dict[str, float]:
-        """Figures for the line a round, ``loss`` and ``step`` first."""
+        """Figures for the line a round, ``loss`` and ``step`` first; ``device`` may be a text."""
         return {}
 
     def __post_init__(self) -> None:

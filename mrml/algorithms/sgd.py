@@ -183,7 +183,9 @@ class SGD(Algorithm):
 
     def progress(self, state: State) -> dict[str, float]:
         told = {name: float(state[name]) for name in ("loss", "valid_loss") if state[name] is not None}
-        return {**told, "learning_rate": float(state["rate"]), "epoch": float(state["epoch"])}
+        devices = sorted({facts["device"] for facts in state["shards"].values() if "device" in facts})
+        device: dict[str, Any] = {"device": "; ".join(devices)} if devices else {}
+        return {**told, "learning_rate": float(state["rate"]), "epoch": float(state["epoch"]), **device}
 
     # ---- the beginning
 

@@ -129,7 +129,9 @@ class Task:
         if algorithm.inner_state == "average" and steps.inner.size:
             vectors["inner"] = narrowed(steps.inner.ravel(), "float32" if form == "float32" else "bf16",
                                         algorithm.seed, at + 1)  # fmt: skip
-        kept = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
+        kept: dict[str, Any] = {"inner": steps.inner} if algorithm.inner_state == "keep" else {}
+        told = self.kernel.told()
+        kept |= {"device": told} if told else {}
         learned.put(number, weight, loss, n_rows, vectors, {"cursor": list(cursor), **kept})
 
     def _buffers(self, shard: Shard, cursor: Cursor) -> Iterator[Buffer]:

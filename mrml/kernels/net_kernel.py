@@ -64,10 +64,15 @@ class Place(Protocol):
 
 
 class Kernel(Protocol):
-    """Gradients, raw predictions and steps of a network; ``place`` is that of the steps' numbers, None for memory."""
+    """Gradients, raw predictions and steps of a network; ``place`` is that of the steps' numbers, None for memory.
+
+    ``told`` names a device that is no CPU, and the most memory that was taken there.
+    """
 
     @property
     def place(self) -> Place | None: ...
+
+    def told(self) -> str: ...
 
     def gradient(self, net: Any, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient: ...  # fmt: skip
@@ -83,6 +88,9 @@ class NumpyKernel:
     """Needs nothing else, and gives the same bytes everywhere."""
 
     place = None
+
+    def told(self) -> str:
+        return ""
 
     def gradient(self, net: Net, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient:  # fmt: skip

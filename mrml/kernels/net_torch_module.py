@@ -22,7 +22,7 @@ from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs
 from mrml.kernels.net_layers import Draws
 from mrml.kernels.net_torch import moving, one_thread, tensor_of
 from mrml.kernels.net_torch_losses import weighted_loss
-from mrml.kernels.net_torch_steps import Rows, Steps, place_of
+from mrml.kernels.net_torch_steps import Rows, Steps, place_of, told_of
 from mrml.kernels.optimizers import Optimizer
 from mrml.kernels.random import bits
 from mrml.losses import Loss
@@ -164,6 +164,9 @@ class ModuleKernel:
 
     def __init__(self, device: str, precision: str = "float32", compiled: bool = False) -> None:
         self.device, self.precision, self.compiled, self.place = device, precision, compiled, place_of(device)
+
+    def told(self) -> str:
+        return told_of(self.device)
 
     def gradient(self, net: ModuleNet, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient:  # fmt: skip

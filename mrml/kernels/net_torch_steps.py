@@ -51,6 +51,14 @@ def place_of(device: str) -> OnDevice | None:
     return None if device == "cpu" else OnDevice(device)
 
 
+def told_of(device: str) -> str:
+    """``NVIDIA H100, at most 1,234 MiB``; nothing of the CPU."""
+    if device == "cpu":
+        return ""
+    n_bytes = torch.cuda.max_memory_allocated(device)
+    return f"{torch.cuda.get_device_name(device)}, at most {n_bytes >> 20:,} MiB"
+
+
 class Pinned:
     """Arrays to a GPU by pinned memory, on a stream of their own; :meth:`join` before they are computed with.
 
@@ -272,6 +280,9 @@ class TorchKernel:
 
     def __init__(self, device: str, precision: str = "float32", compiled: bool = False) -> None:
         self.device, self.precision, self.compiled, self.place = device, precision, compiled, place_of(device)
+
+    def told(self) -> str:
+        return told_of(self.device)
 
     def gradient(self, net: Net, params: Array, buffers: Array, inputs: Inputs, y: Array, weight: Array | None,
                  offset: Array | None, loss: Loss, draws: Draws | None) -> Gradient:  # fmt: skip

@@ -24,7 +24,9 @@ from mrml.data.shards import Shard, cut
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError, Diverged
 from mrml.kernels.net import Inputs, Net
+from mrml.kernels.net_kernel import NumpyKernel
 from mrml.kernels.net_numpy import gradient
+from mrml.logs import round_line
 from mrml.losses import logistic
 from tests.kernels.nets import compute, make_batch, perturbed, whole
 from tests.rounds import run, run_round, sources
@@ -510,3 +512,12 @@ def test_buffers_that_are_kept_in_memory_are_the_same_and_belong_to_their_epoch(
     first = keys(Cursor())
     assert keys(Cursor()) == first and keys(Cursor(0, 2)) == first[1:]
     assert keys(Cursor(1)) != first and keys(Cursor()) == first
+
+
+def test_the_line_of_a_round_tells_the_device_that_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NumpyKernel, "told", lambda self: "NVIDIA H100, at most 1,234 MiB")
+    algorithm = MLP(**PLAIN, loss="logistic", shards=2)
+    begun, after, *_ = states(algorithm, blocks())
+    assert "device" not in algorithm.progress(begun)
+    line = round_line({"round": 2, **algorithm.progress(after)})
+    assert line.endswith("  on NVIDIA H100, at most 1,234 MiB")
