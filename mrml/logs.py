@@ -161,7 +161,8 @@ def round_line(facts: dict[str, Any]) -> str:
     if facts.get("eta_s") is not None:
         parts.append(f"ETA at most {seconds(facts['eta_s'])}")
     parts += [f"{name} {number(v)}" for name, v in facts.items() if name not in _PLACED and isinstance(v, float)]
-    parts += [f"on {facts['device']}"] * bool(facts.get("device"))
+    if facts.get("device"):
+        parts.append(f"on {facts['device']}")
     return "  ".join(parts)
 
 
