@@ -98,8 +98,8 @@ def fork(number: int) -> Started:
 def _work(driver: int, number: int, source: int, sink: int, others: tuple[int, ...]) -> None:
     """What a forked worker does; it never comes back into the code of its driver."""
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):  # Python's handlers in it are the driver's
-            signal.signal(number, signal.SIG_DFL)
+        for name in (signal.SIGINT, signal.SIGTERM):  # Python's handlers in it are the driver's
+            signal.signal(name, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDWR)
         for end in (0, *others):  # not closed: the driver's objects would close what gets the number next
             os.dup2(nothing, end)

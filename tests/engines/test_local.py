@@ -342,3 +342,11 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
         worker.run(0, 3, io.BytesIO(), io.BytesIO())
         raise SystemExit(device.worker)"""
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3
+
+
+def test_a_forked_worker_is_told_its_own_number() -> None:
+    told = """if True:
+        from mrml.engines import start, worker
+        worker.run = lambda driver, number, source, sink: (sink.write(bytes([number])), sink.flush())
+        raise SystemExit(start.fork(3).stdout.read(1)[0])"""
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3
