@@ -47,15 +47,13 @@ class Batch(NamedTuple):
 
     def part(self, rows: slice) -> Batch:
         """Consecutive rows of it."""
-        return self._some(rows, _csr_rows)
+        return self._of(self.inputs.part(rows), rows)
 
     def take(self, rows: Array) -> Batch:
         """Rows by their numbers, in that order."""
-        return self._some(rows, _csr_take)
+        return self._of(self.inputs.take(rows), rows)
 
-    def _some(self, rows: Any, of_csr: Callable[[SparseRows, Any], SparseRows]) -> Batch:
-        x, codes, sparse = self.inputs
-        inputs = Inputs(x[rows], codes[rows], None if sparse is None else of_csr(sparse, rows))
+    def _of(self, inputs: Inputs, rows: Any) -> Batch:
         weight, offset = (None if a is None else a[rows] for a in (self.weight, self.offset))
         return Batch(inputs, self.y[rows], weight, offset, self.row_key[rows])
 
@@ -74,7 +72,7 @@ def drawn(block: Block, rows: Array) -> Batch:
     y = block.y[rows] if isinstance(block.y, np.ndarray) else None
     weight, offset = (None if a is None else a[rows] for a in (block.weight, block.offset))
     if isinstance(block.X, CSR):
-        x: Array | CSR = CSR(*_csr_take(SparseRows(*block.X[:3]), rows), block.X.n_columns)
+        x: Array | CSR = CSR(*SparseRows(*block.X[:3]).take(rows), block.X.n_columns)
     else:
         x = block.X[rows]
     some = replace(block, X=x, coded=coded, y=y, rows=block.rows[rows], weight=weight, offset=offset)
@@ -212,19 +210,6 @@ def _joined(parts: Sequence[Batch], numbers: Callable[[list[Array]], Array]) -> 
 def _column(parts: list[Array | None]) -> Array | None:
     given = [p for p in parts if p is not None]
     return np.concatenate(given) if given else None
-
-
-def _csr_rows(sparse: SparseRows, rows: slice) -> SparseRows:
-    start, stop, _ = rows.indices(len(sparse.indptr) - 1)
-    low, high = int(sparse.indptr[start]), int(sparse.indptr[stop])
-    return SparseRows(sparse.indptr[start : stop + 1] - low, sparse.indices[low:high], sparse.data[low:high])
-
-
-def _csr_take(sparse: SparseRows, rows: Array) -> SparseRows:
-    lengths = np.diff(sparse.indptr)[rows]
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    at = np.repeat(sparse.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return SparseRows(indptr, sparse.indices[at], sparse.data[at])
 
 
 def _csr_joined(parts: list[SparseRows]) -> SparseRows:

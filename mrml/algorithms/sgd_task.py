@@ -26,6 +26,7 @@ from mrml.data.block import Array, Block
 from mrml.data.shards import Shard
 from mrml.errors import Diverged
 from mrml.kernels.narrow import narrowed, widened
+from mrml.kernels.net import weight_sum
 from mrml.kernels.net_kernel import Computes, Steps
 from mrml.kernels.net_numpy import Draws
 from mrml.losses import Loss
@@ -100,7 +101,7 @@ class Task:
             local += 1
             found = steps.step(batch.inputs, batch.y, batch.weight, batch.offset, draws, local, rate)
             refuse_nan(found, self.state["meeting"], f"shard {shard.number}, step {cursor.step + 1}", rate)
-            weight += float(len(batch.y) if batch.weight is None else batch.weight.sum())
+            weight += weight_sum(batch.y, batch.weight)
             loss, n_rows, cursor = loss + found, n_rows + batch.n_rows, after
         loss += steps.rest()
         for found in (loss, largest(steps.params)):

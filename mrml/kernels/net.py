@@ -56,6 +56,24 @@ class SparseRows(NamedTuple):
     indices: Array
     data: Array
 
+    @property
+    def row(self) -> Array:
+        """(nnz,) int64: the row of each entry."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def part(self, rows: slice) -> SparseRows:
+        """Consecutive rows."""
+        start, stop, _ = rows.indices(len(self.indptr) - 1)
+        low, high = int(self.indptr[start]), int(self.indptr[stop])
+        return SparseRows(self.indptr[start : stop + 1] - low, self.indices[low:high], self.data[low:high])
+
+    def take(self, rows: Array) -> SparseRows:
+        """Rows by their numbers, in that order."""
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        at = np.repeat(self.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return SparseRows(indptr, self.indices[at], self.data[at])
+
 
 class Inputs(NamedTuple):
     """A batch.
@@ -67,6 +85,14 @@ class Inputs(NamedTuple):
     x: Array
     codes: Array
     sparse: SparseRows | None = None
+
+    def part(self, rows: slice) -> Inputs:
+        """Consecutive rows."""
+        return Inputs(self.x[rows], self.codes[rows], None if self.sparse is None else self.sparse.part(rows))
+
+    def take(self, rows: Array) -> Inputs:
+        """Rows by their numbers, in that order."""
+        return Inputs(self.x[rows], self.codes[rows], None if self.sparse is None else self.sparse.take(rows))
 
 
 class Slot(NamedTuple):
@@ -295,6 +321,11 @@ class Net:
     def from_json(cls, values: Mapping[str, Any]) -> Net:
         tables = tuple((int(n), int(dim)) for n, dim in values.get("tables", ()))
         return cls(**{**values, "tables": tables, "hidden": tuple(values.get("hidden", ()))})
+
+
+def weight_sum(y: Array, weight: Array | None) -> float:
+    """What the rows of a batch weigh together: each 1 where weights are not given."""
+    return float(len(y) if weight is None else weight.sum())
 
 
 def _uniform(seed: int, slot: Slot, step: int) -> Array:

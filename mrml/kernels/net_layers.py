@@ -54,10 +54,11 @@ def kept_units(draws: Draws, layer: int, units: int, dropout: float) -> Array:
     """
     state = bits(draws.seed, draws.step, draws.row_key)
     lanes = words(state, layer * _LAYER_WORDS, (units + 3) // 4).view(np.uint16)[:, :units]
-    return np.asarray(lanes >= np.uint16(_drop_below(dropout)))
+    return np.asarray(lanes >= np.uint16(drop_below(dropout)))
 
 
-def _drop_below(dropout: float) -> int:
+def drop_below(dropout: float) -> int:
+    """The least of 65,536 draws that keeps a unit."""
     return min(round(65536 * dropout), 65535)
 
 
@@ -124,7 +125,7 @@ class Layer:
         if draws is None or not self.net.dropout:
             return a
         keep = kept_units(draws, self.number, a.shape[1], self.net.dropout)
-        scale = a.dtype.type(65536 / (65536 - _drop_below(self.net.dropout)))
+        scale = a.dtype.type(65536 / (65536 - drop_below(self.net.dropout)))
         self.keep = np.multiply(keep, scale, out=self._scratch("keep", a))
         return np.multiply(a, self.keep, out=self._scratch("dropped", a))
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrml.kernels.net import Array, Gradient, Inputs, Net, SparseGradient, SparseRows
+from mrml.kernels.net import Array, Gradient, Inputs, Net, SparseGradient, weight_sum
 from mrml.kernels.net_layers import Draws, Layer, Work, column_sums, times_transposed
 from mrml.kernels.net_sparse import Entries, Touched, from_codes, from_csr, sums, touched
 from mrml.losses import Loss
@@ -75,11 +75,9 @@ def predict(net: Net, params: Array, buffers: Array, inputs: Inputs) -> Array:
 def _padded(inputs: Inputs, start: int, stop: int, rows: int) -> Inputs:
     """Rows start to stop, and rows of zeros up to ``rows``."""
     missing = rows - (stop - start)
-    x, codes, sparse = inputs.x[start:stop], inputs.codes[start:stop], inputs.sparse
+    x, codes, sparse = inputs.part(slice(start, stop))
     if sparse is not None:
-        lo, hi = sparse.indptr[start], sparse.indptr[stop]
-        indptr = np.pad(sparse.indptr[start : stop + 1] - lo, (0, missing), mode="edge")
-        sparse = SparseRows(indptr, sparse.indices[lo:hi], sparse.data[lo:hi])
+        sparse = sparse._replace(indptr=np.pad(sparse.indptr, (0, missing), mode="edge"))
     if missing:
         x, codes = np.pad(x, ((0, missing), (0, 0))), np.pad(codes, ((0, missing), (0, 0)))
     return Inputs(x, codes, sparse)
@@ -127,9 +125,10 @@ def _evaluated(loss: Loss, y: Array, weight: Array | None, raw: Array) -> tuple[
     value, slope, _ = loss.evaluate(y, raw if raw.shape[1] > 1 else raw[:, 0], 1)
     assert slope is not None
     slope = slope.reshape(raw.shape)
+    total = weight_sum(y, weight)
     if weight is None:
-        return float(value.sum()), float(len(y)), slope
-    return float((value * weight).sum()), float(weight.sum()), slope * weight[:, None]
+        return float(value.sum()), total, slope
+    return float((value * weight).sum()), total, slope * weight[:, None]
 
 
 class _Batch:

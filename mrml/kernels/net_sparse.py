@@ -35,8 +35,7 @@ class Entries(NamedTuple):
 
 
 def from_csr(sparse: SparseRows, dtype: np.dtype[np.generic]) -> Entries:
-    row = np.repeat(np.arange(len(sparse.indptr) - 1), np.diff(sparse.indptr))
-    return Entries(row, sparse.indices, sparse.data.astype(dtype, copy=False))
+    return Entries(sparse.row, sparse.indices, sparse.data.astype(dtype, copy=False))
 
 
 def from_codes(codes: Array, first_level: Array) -> Entries:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as f
 
-from mrml.kernels.net import EPSILON, MOMENTUM, Array, Gradient, Inputs, Net, SparseGradient, SparseRows
-from mrml.kernels.net_layers import Draws
+from mrml.kernels.net import EPSILON, MOMENTUM, Array, Gradient, Inputs, Net, SparseGradient, SparseRows, weight_sum
+from mrml.kernels.net_layers import Draws, drop_below
 from mrml.kernels.net_sparse import touched
 from mrml.kernels.net_torch_losses import weighted_loss
 from mrml.kernels.random import GOLDEN, bits
@@ -206,10 +206,6 @@ def _right(z: Tensor, by: int) -> Tensor:
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
-def drop_below(dropout: float) -> int:
-    return min(round(65536 * dropout), 65535)
-
-
 def dropping(net: Net, draws: Draws | None, move: Callable[[Array], Tensor]) -> Callable[[int, Tensor], Tensor] | None:
     """What :func:`forward` takes as ``keep``: units dropped by our draws."""
     if draws is None or not net.dropout:
@@ -255,8 +251,7 @@ class Batch:
         rows, of = touched(sparse.indices, self.net.n_sparse)
         for name in ("wide.sparse", "factors.sparse", "bag", "hidden.0.sparse"):
             self.touched[name] = rows
-        row = np.repeat(np.arange(len(sparse.indptr) - 1), np.diff(sparse.indptr))
-        return Csr(move(row), move(of), move(sparse.data))
+        return Csr(move(sparse.row), move(of), move(sparse.data))
 
 
 def tensor_of(array: Array) -> Tensor:
@@ -322,7 +317,7 @@ def _gathered(net: Net, leaves: Parameters, batch: Batch, moments: list[Tensor],
         if s.sparse
     )
     sums = np.concatenate([_numpy(m) for m in moments]) if moments and len(y) else np.zeros(net.n_buffers)
-    return Gradient(total, float(len(y) if weight is None else weight.sum()), dense, sparse, sums, len(y))
+    return Gradient(total, weight_sum(y, weight), dense, sparse, sums, len(y))
 
 
 def _wide(array: Array, device: str) -> Tensor:
@@ -406,26 +401,16 @@ def predict(net: Net, params: Array, buffers: Array, inputs: Inputs, device: str
     found = [np.empty((0, net.n_outputs))]
     with torch.no_grad():
         for start in range(0, len(inputs.x), _ROWS):
-            at = _whole(net, _cut(inputs, start, start + _ROWS), move)
+            at = _whole(net, inputs.part(slice(start, start + _ROWS)), move)
             raw = forward(net, p, at, None, moments if net.n_buffers else None)
             found.append(_numpy(raw.double()))
     return np.concatenate(found)
-
-
-def _cut(inputs: Inputs, start: int, stop: int) -> Inputs:
-    sparse = inputs.sparse
-    if sparse is not None:
-        stop = min(stop, len(inputs.x))
-        low, high = int(sparse.indptr[start]), int(sparse.indptr[stop])
-        sparse = SparseRows(sparse.indptr[start : stop + 1] - low, sparse.indices[low:high], sparse.data[low:high])
-    return Inputs(inputs.x[start:stop], inputs.codes[start:stop], sparse)
 
 
 def _whole(net: Net, inputs: Inputs, move: Callable[[Array], Tensor]) -> Where:
     """A batch that reads whole tables."""
     codes, csr = move(inputs.codes.astype(np.int64)), None
     if inputs.sparse is not None and net.n_sparse:
-        row = np.repeat(np.arange(len(inputs.x)), np.diff(inputs.sparse.indptr))
-        csr = Csr(move(row), move(inputs.sparse.indices.astype(np.int64)), move(inputs.sparse.data))
+        csr = Csr(move(inputs.sparse.row), move(inputs.sparse.indices.astype(np.int64)), move(inputs.sparse.data))
     tables = tuple(codes[:, k] for k in range(len(net.tables)))
     return Where(move(inputs.x), tables, codes + move(net.first_level), csr)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mrml.errors import ConfigError
 from mrml.kernels.module import ModuleNet
-from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs
+from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs, weight_sum
 from mrml.kernels.net_layers import Draws
 from mrml.kernels.net_torch import moving, one_thread, tensor_of
 from mrml.kernels.net_torch_losses import weighted_loss
@@ -181,8 +181,7 @@ class ModuleKernel:
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
         dense = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
         moments = len(y) * (buffers + (_dumped(module) - buffers) / MOMENTUM)
-        weight_sum = float(len(y) if weight is None else weight.sum())
-        return Gradient(float(total.detach()), weight_sum, dense, (), moments, len(y))
+        return Gradient(float(total.detach()), weight_sum(y, weight), dense, (), moments, len(y))
 
     def predict(self, net: ModuleNet, params: Array, buffers: Array, inputs: Inputs) -> Array:
         """Raw predictions (n, n_outputs) float64."""
@@ -191,7 +190,7 @@ class ModuleKernel:
         found = [np.empty((0, net.n_outputs))]
         with torch.no_grad():
             for start in range(0, len(inputs.x), _ROWS):
-                part = Inputs(inputs.x[start : start + _ROWS], inputs.codes[start : start + _ROWS])
+                part = inputs.part(slice(start, start + _ROWS))
                 found.append(called(net, module, part, self.device).double().cpu().numpy())
         return np.concatenate(found)
 

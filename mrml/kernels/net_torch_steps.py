@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mrml.kernels import net_torch
-from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs, Net, Slot
+from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs, Net, Slot, weight_sum
 from mrml.kernels.net_layers import Draws
 from mrml.kernels.net_torch import Batch, dropping, forward, one_thread, tensor_of
 from mrml.kernels.net_torch_losses import weighted_loss
@@ -160,7 +160,7 @@ class Steps(ABC):
         The sum of weight * loss before the step; on a GPU 0 but for every ``LOOK_EVERY``-th step, which tells the sum
         of those since the last one.
         """
-        total_weight = float(len(y) if weight is None else weight.sum())
+        total_weight = weight_sum(y, weight)
         if not total_weight > 0:
             return 0.0
         self._grad.zero_()
