@@ -43,8 +43,8 @@ def made(folder: Path, n_rows: int) -> None:
 
 
 def ours(data: str, precision: str, device: str, epochs: int) -> dict[str, Any]:
-    from mrml import run
-    from mrml.config import DataConfig, EngineConfig, RunConfig
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
 
     told: list[dict[str, Any]] = []
 
@@ -73,8 +73,8 @@ def plain(data: str, precision: str, device: str, epochs: int) -> dict[str, Any]
     import pyarrow.parquet as pq
     import torch
 
-    from mrml.kernels.net import Net
-    from mrml.kernels.net_torch import module_of
+    from mrml.kernels.net.describe import Net
+    from mrml.kernels.net.torch import module_of
 
     table = pq.read_table(data)
     y = table["label"].to_numpy().astype(np.float32)
@@ -106,11 +106,11 @@ def drawn(data: str, epochs: int) -> Iterator[list[Any]]:
     """The rows of every batch, as mrml draws them: so only how they are computed with differs."""
     import numpy as np
 
-    from mrml import run
-    from mrml.algorithms.mlp import MLP
-    from mrml.algorithms.sgd_rows import SHUFFLES
-    from mrml.config import DataConfig, RunConfig
+    from mrml.algorithms.sgd.mlp import MLP
+    from mrml.algorithms.sgd.rows import SHUFFLES
+    from mrml.config.sections import DataConfig, RunConfig
     from mrml.kernels.random import bits
+    from mrml.runs import train as run
 
     dataset, _ = run.open_training(RunConfig("mlp", {}, DataConfig(data=(data,), target="label")), MLP())
     keys: list[list[Any]] = [[]]

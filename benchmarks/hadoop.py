@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import mrml
-from mrml import run
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.driver import Checkpoint, fit
-from mrml.engines import hadoop
-from mrml.engines.yarn import ResourceManager, configuration
-from mrml.folder import Folder
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.engines.hadoop import engine as hadoop
+from mrml.engines.hadoop.yarn import ResourceManager, configuration
+from mrml.fs.folder import Folder
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
 
 LIMIT_S = 1.0
 N_ROWS = 20_000

@@ -10,10 +10,10 @@ from typing import Any
 
 def ten_iterations(data: Path, init: Any, kernels: str) -> dict[str, Any]:
     """Seconds of ten iterations from these centres, checkpoints included."""
-    from mrml import run
-    from mrml.algorithms.kmeans import KMeans
-    from mrml.config import DataConfig, EngineConfig, RunConfig
-    from mrml.driver import Checkpoint, fit
+    from mrml.algorithms.clustering.kmeans import KMeans
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
+    from mrml.runs.fit import Checkpoint, fit
 
     config = RunConfig("kmeans", {}, DataConfig(data=(str(data),)), EngineConfig(workers=2), "unused")
     centres = tuple(tuple(map(float, row)) for row in init)

@@ -22,10 +22,10 @@ HIDDEN, BATCH = (128, 64), 1024
 def mrml_mlp(folder: Path) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
-    from mrml import run
     from mrml.algorithm import State
-    from mrml.config import DataConfig, EngineConfig, RunConfig
-    from mrml.driver import Checkpoint, fit
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
+    from mrml.runs.fit import Checkpoint, fit
 
     params = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 1, "shards": 2, "learning_rate": 0.002}
     data = DataConfig(data=(str(folder / "d1/train"),), target="label")

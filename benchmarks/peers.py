@@ -40,9 +40,9 @@ BARS: dict[str, tuple[str, str, float]] = {
 def _logistic(solver: str) -> dict[str, Any]:
     import tempfile
 
-    from mrml import run
-    from mrml.config import DataConfig, EngineConfig, RunConfig
-    from mrml.driver import Checkpoint, fit
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
+    from mrml.runs.fit import Checkpoint, fit
 
     params = {"solver": solver, "l2": 1e-6}
     data = DataConfig(data=(str(DATA / "d1/train"),), target="label")
@@ -112,8 +112,8 @@ def sklearn_kmeans() -> dict[str, Any]:
 def mrml_streaming() -> dict[str, Any]:
     """A gradient round through mrjob -r local, two map tasks; those before it, which fit the transforms and begin
     L-BFGS, are not counted."""
-    from mrml import run
-    from mrml.config import DataConfig, EngineConfig, RunConfig
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
 
     data = DataConfig(data=(str(DATA / "d1/train"),), target="label")
     config = RunConfig("logistic", {"solver": "lbfgs"}, data, EngineConfig(engine="streaming", workers=2), "unused")

@@ -16,10 +16,10 @@ SAMPLE_ROWS = 200_000
 
 def _ours(folder: Path, name: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Seconds of a run, the start of its workers and its checkpoints included; and the model."""
-    from mrml import run
-    from mrml.config import DataConfig, EngineConfig, RunConfig
-    from mrml.driver import Checkpoint, fit
-    from mrml.rundir import CHECKPOINT_S
+    from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+    from mrml.runs import train as run
+    from mrml.runs.directory import CHECKPOINT_S
+    from mrml.runs.fit import Checkpoint, fit
 
     data = DataConfig(data=(str(folder / "d1/train"),), target="label")
     config = RunConfig(name, params, data, EngineConfig(workers=2), "unused")
@@ -116,7 +116,7 @@ def mrml_scoring(folder: Path) -> dict[str, Any]:
     import numpy as np
     import xgboost  # noqa: F401 - so that both processes hold the same libraries
 
-    from mrml.kernels import trees_fast
+    from mrml.kernels.trees import numba as trees_fast
 
     trees_fast.prewarm()
     params = {"objective": "logistic", "rounds": 10}

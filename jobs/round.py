@@ -6,7 +6,7 @@ TASK is what a run stages on HDFS (``task-...`` in its folder, while it goes on)
 by the nodes' Python (``--python-bin``).
 """
 
-from mrml.engines.streaming_job import RoundJob
+from mrml.engines.streaming.job import RoundJob
 
 if __name__ == "__main__":
     RoundJob.run()

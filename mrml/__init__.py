@@ -7,8 +7,7 @@
 from typing import Any
 
 import mrml.pin as pin
-
-__version__ = "0.1.0"
+from mrml.version import __version__
 
 #: False when NumPy was loaded before mrml with other kernels: ``fit`` then runs in a process of its own
 PINNED = pin.pin()

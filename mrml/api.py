@@ -17,15 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mrml
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml import pin
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, MrmlError, OutputExists, from_json, nearest
 from mrml.params import check
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mrml.algorithms.pipeline import PipelineModel
+    from mrml.algorithms.pipeline.pipeline import PipelineModel
 
 Paths = str | Path | Sequence[str | Path]
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
@@ -42,8 +42,8 @@ class Estimator:
 
     def __init__(self, algorithm: str, **params: Any) -> None:
         self.algorithm, self.params = algorithm, params
-        if mrml.PINNED:  # otherwise the child process checks them
-            from mrml.run import algorithm_of
+        if pin.PINNED:  # otherwise the child process checks them
+            from mrml.runs.train import algorithm_of
 
             algorithm_of(RunConfig(algorithm=algorithm, params=params))
 
@@ -65,8 +65,8 @@ class Estimator:
             self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
             log_dir=log_dir,
         )  # fmt: skip
-        if mrml.PINNED:
-            from mrml.run import train
+        if pin.PINNED:
+            from mrml.runs.train import train
 
             train(config)
         else:
@@ -99,7 +99,7 @@ def _in_child(config: RunConfig) -> None:
     import yaml
 
     # the caller's arguments are complete: a variable MRML_... must not win over them
-    environment = {k: v for k, v in mrml.pin.environment().items() if not k.startswith("MRML_")}
+    environment = {k: v for k, v in pin.environment().items() if not k.startswith("MRML_")}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="mrml-") as file:
         sections = {"data": _given(config.data), "engine": _given(config.engine)}
         top = {"output": config.output, "max_rounds": config.max_rounds, "log_dir": config.log_dir}
@@ -145,7 +145,7 @@ class FittedModel:
     @property
     def model(self) -> PipelineModel:
         """The model itself: it predicts Blocks, and converts with ``to_sklearn()``."""
-        from mrml.run import load_model
+        from mrml.runs.train import load_model
 
         return load_model(self.directory)
 
@@ -154,7 +154,7 @@ class FittedModel:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from mrml.run import predict
+        from mrml.runs.train import predict
 
         data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
         with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
@@ -164,7 +164,7 @@ class FittedModel:
 
     def evaluate(self, data: Paths, **options: Any) -> dict[str, Any]:
         """Exact metrics on data that has the target."""
-        from mrml.run import evaluate
+        from mrml.runs.train import evaluate
 
         data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
         return evaluate(self.directory, data_config, engine)
@@ -177,14 +177,14 @@ class FittedModel:
         self, output: str | Path, to: str, *, probe: Paths | None = None, overwrite: bool = False
     ) -> dict[str, Any]:
         """Boosted trees as a file of ``xgboost`` (.json, .ubj) or ``lightgbm``, compared there on a probe."""
-        from mrml.leaving import export
+        from mrml.runs.export import export
 
         rows = None if probe is None else DataConfig(data=_texts(probe))
         return export(self.directory, to, str(output), rows, overwrite)
 
     def importance(self) -> dict[str, dict[str, float]]:
         """Of boosted trees by kind (gain, cover, count) the total of every column that splits, the largest first."""
-        from mrml.leaving import trees_of
+        from mrml.runs.export import trees_of
 
         return trees_of(self.model, self.directory).importance()
 
@@ -198,7 +198,7 @@ class FittedModel:
 
 def load(directory: str | Path, engine: str = "local") -> FittedModel:
     """The model that ``mrml train --output`` or ``save`` wrote."""
-    from mrml.run import load_model
+    from mrml.runs.train import load_model
 
     load_model(str(directory))
     return FittedModel(str(directory), EngineConfig(engine=engine))

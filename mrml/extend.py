@@ -4,8 +4,9 @@
 """
 
 from mrml.algorithm import Algorithm, State
-from mrml.algorithms.statistics import Levels, Moments, Quantiles
-from mrml.data.block import CSR, Array, Block
+from mrml.algorithms.pipeline.statistics import Levels, Moments, Quantiles
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.kernels.random import rng
 from mrml.model import Model, Prediction
 from mrml.params import param

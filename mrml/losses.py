@@ -30,12 +30,11 @@ Floor 1: arrays in, arrays out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from mrml.arrays import Array
 
 #: value, gradient (None for order 0), curvature (None below order 2)
 Evaluation = tuple[Array, "Array | None", "Array | None"]

@@ -18,9 +18,10 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from mrml.data.block import Array, Block
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 
 FORMAT_VERSION = 1
 M = TypeVar("M", bound="Model")

@@ -26,11 +26,17 @@ VARIABLES = {
 }
 
 
+#: whether this process computes with these values; `pin` finds out
+PINNED = False
+
+
 def pin() -> bool:
     """Set the variables in this process; False when NumPy was loaded before they had these values."""
+    global PINNED
     right = all(os.environ.get(k) == v for k, v in VARIABLES.items())
     os.environ.update(VARIABLES)
-    return right or "numpy" not in sys.modules
+    PINNED = right or "numpy" not in sys.modules
+    return PINNED
 
 
 def environment() -> dict[str, str]:

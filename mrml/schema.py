@@ -107,7 +107,7 @@ class Design:
     names : tuple of str, one per column of X.
     n_features : their number (names may be left empty for hashed and LibSVM columns).
     dtype : "float32" or "float64".
-    sparse : whether ``block.X`` is a :class:`mrml.data.block.CSR`.
+    sparse : whether ``block.X`` is a :class:`mrml.arrays.CSR`.
     center, scale : None, or tuples of n_features floats; the standardised column is
         ``(X - center) / scale``.  The block keeps X as it is and carries both, so that kernels
         standardise a cache-sized run of rows in float64 and float32 storage costs no accuracy.

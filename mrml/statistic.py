@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 S = TypeVar("S", bound="Statistic")
 

@@ -169,7 +169,7 @@ def make_dataset(folder: Path, rows: tuple[int, ...] = (300, 400, 30), bad: int 
         path = folder / f"p{number}.csv"
         path.write_text("\n".join(["name,x", *lines]) + "\n")
         files.append(str(path))
-    from mrml.config import DataConfig
+    from mrml.config.sections import DataConfig
 
     columns = (Column("name", "categorical", "id", "string"), Column("x"))
     schema = Schema(columns, Format(), window)

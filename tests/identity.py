@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from mrml import run
 from mrml.algorithm import Algorithm, State
-from mrml.algorithms.evaluation import Evaluate
-from mrml.config import DataConfig, RunConfig
+from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.config.sections import DataConfig, RunConfig
 from mrml.data.dataset import Dataset
-from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
-from mrml.engines.local import LocalEngine
-from mrml.engines.streaming import StreamingEngine
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.streaming.engine import StreamingEngine
 from mrml.model import Model
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
 
 WINDOW = 6000
 ROWS = 4000
@@ -203,7 +203,7 @@ def suicide(arguments: dict[str, Any]) -> None:
     engine = engine_for(arguments["engine"], arguments["split_bytes"])
     seen = 0
     shuffle = (
-        "mrml.engines.inline.map_split" if arguments["engine"] == "inline" else "mrml.engines.streaming_job.map_split"
+        "mrml.engines.inline.map_split" if arguments["engine"] == "inline" else "mrml.engines.streaming.job.map_split"
     )
     module_name, name = shuffle.rsplit(".", 1)
     __import__(module_name)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml import conf
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError
 from mrml.params import param
 

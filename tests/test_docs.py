@@ -94,8 +94,8 @@ def test_the_readme_documents_every_exit_code() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_run_file_is_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrml import conf
     from mrml.cli.parser import flags
+    from mrml.config import sources as conf
 
     args = cli.parse(["train", "--config", str(path)])
     config = conf.run_config(conf.resolve(args.known, flags(args), {}, args.tree, str(path)))

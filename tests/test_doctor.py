@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 import mrml
-from mrml import doctor, doctor_cluster
 from mrml.cli.main import main
-from mrml.config import DataConfig, EngineConfig
-from mrml.doctor import FAIL, OK, WARN, Finding
-from mrml.doctor_cluster import asked, judge, queues, quota, room
-from mrml.engines import probe
-from mrml.engines.probe import Probe, Told
+from mrml.config.sections import DataConfig, EngineConfig
+from mrml.doctor import hadoop as doctor_cluster
+from mrml.doctor import machine as doctor
+from mrml.doctor.hadoop import asked, judge, queues, quota, room
+from mrml.doctor.machine import FAIL, OK, WARN, Finding
+from mrml.engines.hadoop import probe
+from mrml.engines.hadoop.probe import Probe, Told
 from mrml.errors import EngineError
 from mrml.kernels.fingerprint import fingerprint
 

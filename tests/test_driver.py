@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from mrml import wire
 from mrml.algorithm import Algorithm, State
 from mrml.data.dataset import Dataset
-from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError, InputError
 from mrml.model import Model
+from mrml.runs.fit import Checkpoint, fit
 from tests.exercise import Exercise, make_dataset
 
 ROUNDS = 5

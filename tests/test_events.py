@@ -9,8 +9,8 @@ import pytest
 
 import mrml
 from mrml.errors import ConfigError
-from mrml.events import Events, _checksum
-from mrml.run import Silent
+from mrml.runs.tensorboard import Events, _checksum
+from mrml.runs.train import Silent
 
 
 def test_checksums_are_those_of_crc_32c() -> None:

@@ -8,36 +8,18 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-#: the floor of each module or package of mrml
-FLOORS = {
-    0: "errors params pin values py",
-    1: "kernels losses penalties",
-    2: "algorithm statistic model schema config data folder fs fs_address fs_hdfs fs_native fs_web wire export",
-    3: "algorithms selection engines",
-    4: "driver run watch planning rundir runs leaving events sample extend pack doctor doctor_cluster",
-    5: "api cli cluster conf logs airflow __main__",
-}
-FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+from tests.floors import FLOOR, PACKAGE, ROOT, arrows_up, circles, graph, imports, modules, parsed, room
+
 #: where a name may be used: prefixes of paths under mrml/
 ALLOWED = {
-    "mrjob": ("engines/streaming", "engines/mrjob_compat"),
-    "torch": ("kernels/net_torch", "kernels/device.py", "export/net_check.py"),
+    "mrjob": ("engines/streaming/",),
+    "torch": ("kernels/net/torch", "kernels/device.py", "export/net_check.py"),
     "scipy": (),
     "pandas": (),
     "print": ("cli/",),
-    "environ": ("cli/", "conf.py", "pin.py", "engines/task", "engines/worker"),
+    "environ": ("cli/", "config/sources.py", "pin.py", "engines/task", "engines/local/worker"),
 }
-FILES = sorted((ROOT / "mrml").rglob("*.py"))
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Full names of what a module imports, inside functions too; ``from mrml import run`` is mrml.run."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def names(tree: ast.AST) -> set[str]:
@@ -51,40 +33,41 @@ def names(tree: ast.AST) -> set[str]:
     return found
 
 
-def unit(name: str) -> str:
-    """``mrml.data.block`` is in the unit ``data``; a name of the package itself is in none."""
-    part = name.split(".")[1] if name.startswith("mrml.") else ""
-    return part if part in FLOOR else ""
+def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
+    """Every class of the package with its file."""
+    for path in FILES:
+        yield from ((path, node) for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_imports_only_go_down_and_siblings_do_not_meet(path: Path) -> None:
-    place = path.relative_to(ROOT / "mrml")
-    own = place.parts[0].removesuffix(".py")
-    if own == "__init__":  # the Python interface: looks names up when they are asked for
-        return
-    assert own in FLOOR, f"give mrml/{place} a floor in FLOORS"
-    for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        other = unit(name)
-        if other and other != own:
-            assert FLOOR[other] <= FLOOR[own], f"{place} imports {name} of a floor above"
-            siblings = {own, other} in ({"algorithms", "engines"}, {"selection", "engines"})
-            assert own != "cluster" or other in ("errors", "params"), (
-                f"{place} imports {name}: the cluster stands beside the rest"
-            )
-            assert not siblings, f"{place} imports {name}: algorithms and engines do not know each other"
+EDGES = graph(modules())
+
+
+def test_every_room_has_a_floor_and_every_floor_has_its_rooms() -> None:
+    there = {room(module) for module in EDGES} - {"__init__", "__main__"}
+    assert there == set(FLOOR), "tests/floors.py, FLOORS: give each package or module of mrml/ a floor"
+
+
+def test_an_import_goes_to_its_own_room_or_to_a_floor_below() -> None:
+    assert arrows_up(EDGES) == []
+
+
+def test_the_development_cluster_stands_beside_the_rest() -> None:
+    for module, others in EDGES.items():
+        if room(module) == "cluster":
+            assert {room(other) for other in others} <= {"cluster", "errors", "params"}, module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_what_is_shut_off_stays_where_it_belongs(path: Path) -> None:
-    place = path.relative_to(ROOT / "mrml").as_posix()
-    for name in names(ast.parse(path.read_text(encoding="utf-8"))) & set(ALLOWED):
+    place = path.relative_to(PACKAGE).as_posix()
+    for name in names(parsed(path)) & set(ALLOWED):
         assert place.startswith(ALLOWED[name]), f"{place} uses {name}, which belongs in {ALLOWED[name] or 'no module'}"
 
 
-def test_the_test_sees_an_import_that_goes_up() -> None:
-    tree = ast.parse(
-        "def f():\n    from mrml import cli\n    import mrml.run\n    import os\n    os.environ\n    print()"
-    )
-    assert [unit(name) for name in imports(tree)] == ["cli", "run", ""]
+def test_the_test_sees_an_import_that_goes_up_and_a_circle() -> None:
+    tree = ast.parse("def f():\n    from mrml import cli\n    import mrml.runs.train\n    os.environ\n    print()")
+    assert [room(name) for name in imports(tree)] == ["cli", "runs"]
     assert {"environ", "print"} <= names(tree)
+    edges = {"mrml.wire": {"mrml.cli.main"}, "mrml.cli.main": {"mrml.cli.out"}, "mrml.cli.out": {"mrml.wire"}}
+    assert arrows_up(edges) == ["mrml.wire imports mrml.cli.main"]
+    assert circles(edges) == [["mrml.cli.main", "mrml.cli.out", "mrml.wire"]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mrml import fs as file_systems
-from mrml.folder import ASIDE, Folder
-from mrml.fs import LocalFileSystem
+from mrml.fs import base as file_systems
+from mrml.fs.base import LocalFileSystem
+from mrml.fs.folder import ASIDE, Folder
 
 
 class Elsewhere(LocalFileSystem):

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.data.block import Array, Block
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.model import Model, Prediction, describe, load, revive
 

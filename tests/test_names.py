@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from mrml import conf
 from mrml.algorithm import build, hyperparameters
-from mrml.algorithms import tree_names
-from mrml.algorithms.boosting import Boosting
-from mrml.algorithms.objectives import OBJECTIVES, objective_of
+from mrml.algorithms.objectives import library_names as tree_names
+from mrml.algorithms.objectives.table import OBJECTIVES, objective_of
+from mrml.algorithms.trees.boosting import Boosting
 from mrml.cli import main as cli
 from mrml.cli.parser import flags
+from mrml.config import sources as conf
 from mrml.errors import ConfigError
 
 XGBOOST: dict[str, Any] = {

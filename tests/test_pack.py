@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mrml import pack
-from mrml.engines import environment
+from mrml.engines.hadoop import environment
 from mrml.errors import ConfigError, EngineError, OutputExists
+from mrml.tools import pack
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ import importlib, json, pkgutil
 import mrml.kernels
 from numba.core.dispatcher import Dispatcher
 found = {"hits": 0, "misses": 0}
-for module in pkgutil.iter_modules(mrml.kernels.__path__):
-    if module.name.endswith("_fast"):
-        fast = importlib.import_module(f"mrml.kernels.{module.name}")
+for module in pkgutil.walk_packages(mrml.kernels.__path__, "mrml.kernels."):
+    if module.name.endswith("numba"):
+        fast = importlib.import_module(module.name)
         fast.prewarm()
         for function in vars(fast).values():
             if isinstance(function, Dispatcher):
@@ -154,7 +154,7 @@ def test_a_conda_environment_goes_through_conda_pack(tmp_path: Path, monkeypatch
     with tarfile.open(target) as file:
         names = file.getnames()
     assert "bin/python" in names and "bin/conda-unpack" in names
-    assert [n for n in names if n.endswith("site-packages/mrml/pack.py")]
+    assert [n for n in names if n.endswith("site-packages/mrml/tools/pack.py")]
 
 
 def test_an_archive_is_uploaded_once_for_its_content(tmp_path: Path) -> None:

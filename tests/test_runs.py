@@ -16,22 +16,23 @@ from typing import Any
 
 import pytest
 
-from mrml import run, runs
 from mrml.cli.main import main
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.driver import Checkpoint
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.engines.hadoop.yarn import Application
 from mrml.engines.inline import InlineEngine
-from mrml.engines.lease import fence, holder, lease_on
-from mrml.engines.yarn import Application
 from mrml.errors import ConfigError, EngineError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.runs import manage as runs
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint
+from mrml.runs.lease import fence, holder, lease_on
 
 ID = "0123456789ab"
 OLD_S = 10 * 86400
 DRIVE = """
 import signal, sys, time
-from mrml.engines.lease import lease_on
-from mrml.folder import Folder
+from mrml.runs.lease import lease_on
+from mrml.fs.folder import Folder
 if sys.argv[2] == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 lease = lease_on(Folder(sys.argv[1]))
@@ -69,7 +70,7 @@ def output(tmp_path: Path) -> Path:
     own = tmp_path / "models" / "a" / "_run"
     (own / "checkpoint").mkdir(parents=True)
     (own / "run_id.json").write_text(json.dumps({"run": ID}))
-    (own / "identity.json").write_text(json.dumps({"algorithm": {"class": "mrml.algorithms.glm:Logistic"}}))
+    (own / "identity.json").write_text(json.dumps({"algorithm": {"class": "mrml.algorithms.linear.glm:Logistic"}}))
     (own / "checkpoint" / "000005.state").write_bytes(b"")
     assert Checkpoint(own / "checkpoint").rounds() == [5]
     return own.parent

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrml.config.parse import from_text, from_yaml, split_list
 from mrml.errors import ConfigError
-from mrml.values import from_text, from_yaml, split_list
 
 
 @pytest.mark.parametrize(

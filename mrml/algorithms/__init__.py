@@ -19,23 +19,29 @@ class Entry(NamedTuple):
 
 
 TABLE: dict[str, Entry] = {
-    "linear": Entry("mrml.algorithms.glm:Linear", "least squares: a number, for example a price"),
-    "logistic": Entry("mrml.algorithms.glm:Logistic", "logistic regression: one of two classes, with its probability"),
-    "softmax": Entry("mrml.algorithms.glm:Softmax", "multinomial logistic regression: one of several classes"),
-    "poisson": Entry("mrml.algorithms.glm:Poisson", "Poisson regression with log link: a count or a rate"),
-    "boosting": Entry("mrml.algorithms.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
-    "forest": Entry("mrml.algorithms.forest:Forest", "random forest: numbers or classes by the mean of many trees"),
-    "mlp": Entry("mrml.algorithms.mlp:MLP", "neural network by SGD: local steps and averaged rounds"),
-    "factorization-machine": Entry(
-        "mrml.algorithms.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
+    "linear": Entry("mrml.algorithms.linear.glm:Linear", "least squares: a number, for example a price"),
+    "logistic": Entry(
+        "mrml.algorithms.linear.glm:Logistic", "logistic regression: one of two classes, with its probability"
     ),
-    "torch": Entry("mrml.algorithms.torch_module:TorchModule", "a torch.nn.Module of your own by SGD"),
-    "kmeans": Entry("mrml.algorithms.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"),
+    "softmax": Entry("mrml.algorithms.linear.glm:Softmax", "multinomial logistic regression: one of several classes"),
+    "poisson": Entry("mrml.algorithms.linear.glm:Poisson", "Poisson regression with log link: a count or a rate"),
+    "boosting": Entry("mrml.algorithms.trees.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
+    "forest": Entry(
+        "mrml.algorithms.trees.forest:Forest", "random forest: numbers or classes by the mean of many trees"
+    ),
+    "mlp": Entry("mrml.algorithms.sgd.mlp:MLP", "neural network by SGD: local steps and averaged rounds"),
+    "factorization-machine": Entry(
+        "mrml.algorithms.sgd.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
+    ),
+    "torch": Entry("mrml.algorithms.sgd.torch_module:TorchModule", "a torch.nn.Module of your own by SGD"),
+    "kmeans": Entry(
+        "mrml.algorithms.clustering.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"
+    ),
 }
 
 
 #: algorithms that `--solver sgd` makes others of, with hyperparameters of their own
-SGD = {name: f"mrml.algorithms.glm_sgd:{name.capitalize()}" for name in ("linear", "logistic", "softmax", "poisson")}
+SGD = {name: f"mrml.algorithms.linear.sgd:{name.capitalize()}" for name in ("linear", "logistic", "softmax", "poisson")}
 
 
 def locate(name: str, solver: object = None) -> str:

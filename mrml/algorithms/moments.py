@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.statistic import Statistic
 
 

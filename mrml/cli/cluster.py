@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
+from mrml.config.parse import from_text
 from mrml.errors import ConfigError, EngineError, nearest
-from mrml.values import from_text
 
 if TYPE_CHECKING:
     from mrml.cluster import Cluster, Daemon

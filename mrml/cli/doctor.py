@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mrml import conf
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common, flags
-from mrml.config import DataConfig, EngineConfig
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import EngineError
 
 EXAMPLE = "mrml doctor -r hadoop --queue default --data hdfs:///data/churn"
@@ -37,7 +37,7 @@ def parse_doctor(argv: Sequence[str]) -> argparse.Namespace:
 def run_doctor(args: argparse.Namespace) -> None:
     settings = conf.resolve(_options(), flags(args))
     data, engine = conf.section(DataConfig, "data", settings), conf.section(EngineConfig, "engine", settings)
-    from mrml import doctor
+    from mrml.doctor import machine as doctor
 
     findings = doctor.doctor(engine, data)
     level = doctor.worst(findings)

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import conf
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common
-from mrml.config import DataConfig
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig
 
 _FORMATS = ("xgboost", "lightgbm", "onnx", "torch", "safetensors")
 EXAMPLE = "mrml export model --to xgboost --output model.ubj"
@@ -31,7 +31,7 @@ def parse_export(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    from mrml.leaving import export
+    from mrml.runs.export import export
 
     conf.see_current_directory()
     probe = DataConfig(data=tuple(args.probe)) if args.probe else None
@@ -40,7 +40,7 @@ def run_export(args: argparse.Namespace) -> None:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    from mrml.leaving import lines_of_levels
+    from mrml.runs.export import lines_of_levels
 
     what = f"{facts['trees']} trees" if "trees" in facts else f"{facts['parameters']:,} parameters"
     lines = [f"{facts['output']}: {what}, {facts['bytes']:,} bytes, for {facts['format']}"]

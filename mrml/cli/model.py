@@ -8,9 +8,11 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import __version__, conf, logs, values
+from mrml import __version__, logs
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
+from mrml.config import parse as values
+from mrml.config import sources as conf
 
 INSPECT_EXAMPLE = "mrml inspect model"
 VERSION_EXAMPLE = "mrml version --json"
@@ -51,7 +53,7 @@ def parse_version(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_inspect(args: argparse.Namespace) -> None:
-    from mrml import run
+    from mrml.runs import train as run
 
     conf.see_current_directory()
     if args.tree is not None or args.plot is not None:
@@ -63,7 +65,7 @@ def run_inspect(args: argparse.Namespace) -> None:
 
 def _show_trees(args: argparse.Namespace) -> None:
     """A tree as text, or a plot as a file."""
-    from mrml import leaving
+    from mrml.runs import export as leaving
 
     number: int | None = None if args.tree is None else values.from_text(args.tree, int, "--tree")
     if args.plot is None and number is not None:

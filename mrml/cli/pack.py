@@ -23,13 +23,13 @@ def parse_pack(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_pack(args: argparse.Namespace) -> None:
-    from mrml import pack
+    from mrml.tools import pack
 
     packed = pack.pack(args.output, args.overwrite)
     facts = {**packed._asdict(), "uri": None}
     if args.upload:
-        from mrml.engines.environment import upload
-        from mrml.engines.yarn import configuration, home
+        from mrml.engines.hadoop.environment import upload
+        from mrml.engines.hadoop.yarn import configuration, home
 
         facts["uri"] = upload(args.output, home(configuration()))
     if args.json:

@@ -1,6 +1,6 @@
 """Options made from dataclass fields, on argparse; what argparse leaves out is here too.
 
-Texts stay texts: :mod:`mrml.conf` turns them into values, so that an error names the option, and the
+Texts stay texts: :mod:`mrml.config.sources` turns them into values, so that an error names the option, and the
 environment and the run file follow the same rules.
 """
 
@@ -11,8 +11,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from mrml import conf, values
 from mrml.cli.out import emit
+from mrml.config import parse as values
+from mrml.config import sources as conf
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 

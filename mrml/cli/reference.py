@@ -8,16 +8,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mrml import conf
 from mrml.algorithms import TABLE
 from mrml.cli.main import COMMANDS
+from mrml.cli.options import load_algorithm
+from mrml.config import sources as conf
 
 
 def algorithms() -> str:
     """The table of algorithms with their hyperparameters and defaults."""
     lines = ["| algorithm | for | hyperparameters and defaults |", "|---|---|---|"]
     for name, entry in TABLE.items():
-        hyper = conf.options(conf.load_algorithm(name), "algorithm")
+        hyper = conf.options(load_algorithm(name), "algorithm")
         shown = ", ".join(f"`{o.name}` {_default(o)}" for o in hyper)
         lines.append(f"| `{name}` | {_cell(entry.summary)} | {_cell(shown)} |")
     return "\n".join(lines)

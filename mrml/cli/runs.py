@@ -42,7 +42,7 @@ def run_runs(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from mrml import runs
+    from mrml.runs import manage as runs
 
     jobs = runs.manager()
     if jobs is None and not args.name:
@@ -56,7 +56,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from mrml import runs
+    from mrml.runs import manage as runs
 
     facts = runs.named(args.name, runs.manager()).facts()
     if args.json:
@@ -72,7 +72,7 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _attach(args: argparse.Namespace) -> None:
-    from mrml import runs
+    from mrml.runs import manage as runs
 
     run = runs.follow(args.name, runs.manager(), lambda line: logs.log.info("%s", line))
     emit_json(run.facts()) if args.json else emit(f"{run.output}: {run.state} after round {run.round}")
@@ -82,7 +82,7 @@ def _attach(args: argparse.Namespace) -> None:
 
 
 def _kill(args: argparse.Namespace) -> None:
-    from mrml import runs
+    from mrml.runs import manage as runs
 
     jobs = runs.manager()
     done = runs.end(runs.named(args.name, jobs), jobs)
@@ -92,7 +92,7 @@ def _kill(args: argparse.Namespace) -> None:
 
 
 def _clean(args: argparse.Namespace) -> None:
-    from mrml import runs
+    from mrml.runs import manage as runs
 
     found = list(runs.leftovers(args.name, runs.seconds_of(args.keep), runs.manager()))
     for left in found if args.delete else []:

@@ -9,7 +9,7 @@ from typing import Any
 from mrml import logs
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common
-from mrml.values import from_text
+from mrml.config.parse import from_text
 
 EXAMPLE = "mrml sample made --rows 2000000 --kind binary --seed 7"
 
@@ -30,7 +30,7 @@ def parse_sample(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_sample(args: argparse.Namespace) -> None:
-    from mrml.sample import Sample, write
+    from mrml.tools.sample import Sample, write
 
     numbers = {n: from_text(getattr(args, n), int, f"--{n}") for n in ("rows", "columns", "parts", "seed")}
     facts = write(Sample(kind=args.kind, format=args.format, **numbers), args.output, args.overwrite)

@@ -7,10 +7,11 @@ import contextlib
 import os
 from collections.abc import Sequence
 
-from mrml import conf, logs
+from mrml import logs
 from mrml.cli.out import emit, emit_json
 from mrml.cli.parser import Parser, common, flags
-from mrml.config import DataConfig
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError, OutputExists
 
 EXAMPLE = "mrml schema data/ --target y --output schema.yaml"
@@ -33,7 +34,7 @@ def run_schema(args: argparse.Namespace) -> None:
         raise OutputExists(args.output, "exists already", "edit it, or give --overwrite")
     texts = {**flags(args), ("data", "data"): args.paths}
     settings = conf.resolve([*conf.options(DataConfig, "data", only=("data",)), *_options()], texts)
-    from mrml import run
+    from mrml.runs import train as run
 
     schema, text = run.schema(conf.section(DataConfig, "data", settings))
     if args.output:

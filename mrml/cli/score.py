@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import conf, logs
+from mrml import logs
+from mrml.cli.options import every_option
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags
-from mrml.config import DataConfig, EngineConfig
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import ConfigError
 
 PREDICT_EXAMPLE = "mrml predict model --data more/ --output predictions --format csv"
@@ -36,8 +38,8 @@ def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
 
 def run_predict(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
-    from mrml import run
-    from mrml.engines.ticket import ticket
+    from mrml.engines.hadoop.kerberos import ticket
+    from mrml.runs import train as run
 
     with ticket(engine):
         facts = run.predict(args.model, data, engine, args.output, args.format, args.overwrite, logs.progress())
@@ -50,8 +52,8 @@ def run_predict(args: argparse.Namespace) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     data, engine = _sections(args)
-    from mrml import run
-    from mrml.engines.ticket import ticket
+    from mrml.engines.hadoop.kerberos import ticket
+    from mrml.runs import train as run
 
     with ticket(engine):
         metrics = run.evaluate(args.model, data, engine, logs.progress())
@@ -77,7 +79,7 @@ def _options() -> list[conf.Option]:
 
 def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
     conf.see_current_directory()
-    conf.refuse_unknown_variables(conf.every_option())  # what train knows may be set for the train beside it
+    conf.refuse_unknown_variables(every_option())  # what train knows may be set for the train beside it
     settings = conf.resolve(_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:

@@ -7,11 +7,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mrml import conf, logs
+from mrml import logs
 from mrml.algorithms import TABLE
+from mrml.cli.options import load_algorithm
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags
-from mrml.config import RunConfig
+from mrml.config import sources as conf
+from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError
 
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
@@ -37,8 +39,8 @@ def parse_config(argv: Sequence[str]) -> argparse.Namespace:
 
 def run_train(args: argparse.Namespace) -> None:
     config = _config(args)
-    from mrml import run
-    from mrml.engines.ticket import ticket
+    from mrml.engines.hadoop.kerberos import ticket
+    from mrml.runs import train as run
 
     if args.dry_run:
         with ticket(config.engine):
@@ -115,7 +117,7 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
     file = early.config
     tree = conf.read_file(file) if file else {}
     name = conf.algorithm_name(_positional(rest), os.environ, tree)
-    algorithm = conf.load_algorithm(name, conf.solver_name(rest, os.environ, tree)) if name else None
+    algorithm = load_algorithm(name, conf.solver_name(rest, os.environ, tree)) if name else None
     parser = _parser(command, example, algorithm)
     parser.usage = f"mrml {command} ALGORITHM --data DATA --target COL --output DIR [options]"
     parser.add_argument(

@@ -29,9 +29,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mrml import values
-from mrml.algorithms import TABLE, locate
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config import parse as values
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, nearest
 from mrml.params import check, meant, once, unknown
 
@@ -127,22 +126,6 @@ def run_options(algorithm: type | None) -> list[Option]:
             finding = f"its hyperparameter {name!r} has the name of an option of mrml train"
             raise ConfigError(algorithm.__name__, finding, "rename the field")
     return known + hyper
-
-
-def every_option() -> list[Option]:
-    """Every option of a training run with any algorithm of the table."""
-    hyper = [option for name in TABLE for option in options(load_algorithm(name), "algorithm")]
-    return run_options(None) + hyper
-
-
-def load_algorithm(name: str, solver: str = "") -> type:
-    """The class of a name of the table or of ``package.module:Class``, the current directory included."""
-    from mrml.algorithm import Algorithm, load_class
-
-    if name not in TABLE and ":" in name:
-        see_current_directory()
-    found: type = load_class(locate(name, solver), Algorithm)
-    return found
 
 
 def read_file(path: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block, Coded
-from mrml.data.pieces import Piece
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
+from mrml.data.rows import Piece
 from mrml.schema import Column, Schema
 
 #: Rows filled at a time: 1,024 x 28 float32 is 112 kB, which stays in L2 while column after column is written into

@@ -10,51 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from mrml.arrays import CSR, Array
 
 #: Rows that a kernel standardises at a time: 2,048 x 28 float64 is 450 kB, inside a core's L2.
 CHUNK_ROWS = 2048
-
-
-class CSR(NamedTuple):
-    """Compressed sparse rows.
-
-    ``indptr`` (n_rows + 1,) int64; ``indices`` (nnz,) int32, ascending inside a row; ``data`` (nnz,)
-    float32 or float64; ``n_columns`` int.
-    """
-
-    indptr: Array
-    indices: Array
-    data: Array
-    n_columns: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.indptr) - 1, self.n_columns
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.data.dtype
-
-    def rows(self, start: int, stop: int) -> CSR:
-        """Rows start to stop, sharing the arrays."""
-        lo, hi = int(self.indptr[start]), int(self.indptr[stop])
-        return CSR(self.indptr[start : stop + 1] - lo, self.indices[lo:hi], self.data[lo:hi], self.n_columns)
-
-    def take(self, keep: Array) -> CSR:
-        """The rows where the boolean array (n_rows,) is true."""
-        lengths = np.diff(self.indptr)
-        entries = np.repeat(keep, lengths)
-        indptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
-        return CSR(indptr, self.indices[entries], self.data[entries], self.n_columns)
-
-    def toarray(self, fill: float = 0.0) -> Array:
-        """Dense (n_rows, n_columns) float64; absent entries are ``fill``."""
-        out = np.full(self.shape, fill, np.float64)
-        out[np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr)), self.indices] = self.data
-        return out
 
 
 class Coded(NamedTuple):

@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.config import DataConfig
-from mrml.data import groups, sides, textfiles
+from mrml.arrays import Array
+from mrml.config.sections import DataConfig
+from mrml.data import groups, sides
 from mrml.data.assemble import assemble
-from mrml.data.block import Array, Block, Coded
+from mrml.data.block import Block, Coded
 from mrml.data.files import File
-from mrml.data.pieces import Piece, checked, constant
-from mrml.data.records import Records
+from mrml.data.formats import textfiles
+from mrml.data.formats.records import Records
+from mrml.data.rows import Piece, checked, constant
 from mrml.data.shards import Reads, cut
 from mrml.errors import InputError, TaskFailed
 from mrml.schema import Column, Schema
@@ -64,8 +66,8 @@ class Dataset:
 
     @staticmethod
     def open(config: DataConfig, schema: Schema | None = None, roles: Sequence[str] = ROLES) -> Dataset:
-        """The Dataset of a configuration; see :func:`mrml.data.opening.open_dataset`."""
-        from mrml.data.opening import open_dataset
+        """The Dataset of a configuration; see :func:`mrml.data.open.open_dataset`."""
+        from mrml.data.open import open_dataset
 
         return open_dataset(config, schema, roles)
 
@@ -209,7 +211,7 @@ class Dataset:
         n_blocks = file.n_blocks or 0
         if not file.row_groups:
             return [(k, min(k + max(at_most, 1), n_blocks)) for k in range(0, n_blocks, max(at_most, 1))]
-        from mrml.data.parquet import block_rows
+        from mrml.data.formats.parquet import block_rows
 
         rows = block_rows(self.schema)
         edges = np.concatenate([[0], np.cumsum([-(-n // rows) for n in file.row_groups])]).tolist()
@@ -325,7 +327,7 @@ class _Reader:
         """A partition's value as a column of one row."""
         import pyarrow as pa
 
-        from mrml.data.columns import to_column, to_id
+        from mrml.data.formats.columns import to_column, to_id
 
         values = pa.array([value], pa.string())
         if column.role == "id":
@@ -333,7 +335,7 @@ class _Reader:
         return to_column(values, column, self.schema.format.na)
 
     def parquet(self, first: int, stop: int | None) -> Iterator[Piece]:
-        from mrml.data import parquet
+        from mrml.data.formats import parquet
 
         rows = parquet.block_rows(self.schema)
         starts = _row_starts(self.file.row_groups, rows)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
-from mrml.data.lines import BOM
+from mrml.arrays import Array
+from mrml.data.formats.lines import BOM
 from mrml.data.windows import n_windows
 from mrml.errors import EngineError
 

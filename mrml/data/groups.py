@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array, Coded
-from mrml.data.pieces import Piece, join, take
+from mrml.arrays import Array
+from mrml.data.block import Coded
+from mrml.data.rows import Piece, join, take
 
 #: A value that equals no group.
 NONE = object()

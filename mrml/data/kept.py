@@ -23,7 +23,7 @@ import numpy as np
 
 from mrml.data.block import Block
 from mrml.data.store import DirectoryStore
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 
 if TYPE_CHECKING:
     from mrml.data.dataset import Dataset, Split

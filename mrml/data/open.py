@@ -10,15 +10,16 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mrml.config import DataConfig
-from mrml.data import parquet, sides, textfiles
+from mrml.config.sections import DataConfig
+from mrml.data import sides
 from mrml.data.dataset import Dataset
 from mrml.data.files import File, discover
-from mrml.data.infer import apply_roles, infer_files, load_yaml, named
-from mrml.data.lean import keep_pandas_out
-from mrml.data.sniff import first_fields, first_keys, first_with_text, sniff, spelt
+from mrml.data.formats import parquet, textfiles
+from mrml.data.inference.infer import apply_roles, infer_files, load_yaml, named
+from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, sniff, spelt
+from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
-from mrml.fs import filesystem
+from mrml.fs.base import filesystem
 from mrml.schema import Column, Format, Schema
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Coded
-from mrml.data.records import MAX_PROBLEMS, Records
+from mrml.arrays import CSR, Array
+from mrml.data.block import Coded
+from mrml.data.formats.records import MAX_PROBLEMS, Records
 from mrml.errors import InputError
 from mrml.schema import Column
 
@@ -21,8 +22,8 @@ _REMEDY = "mend or leave out such rows, or set bad_rows: skip under data"
 class Piece(NamedTuple):
     """Rows of one block of a file.
 
-    ``rows`` (n_rows,) int64, ``columns`` and ``sparse`` as in :class:`mrml.data.records.Records`; ``n_records`` and
-    ``n_bad`` count what the block's own bytes hold; ``faults`` are the first few problems, ready to be raised.
+    ``rows`` (n_rows,) int64, ``columns`` and ``sparse`` as in :class:`mrml.data.formats.records.Records`; ``n_records``
+    and ``n_bad`` count what the block's own bytes hold; ``faults`` are the first few problems, ready to be raised.
     """
 
     block: int

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.data.files import File
 from mrml.errors import InputError
-from mrml.fs import filesystem
+from mrml.fs.base import filesystem
 from mrml.schema import Column, Schema
 
 #: Stand for the side files among a file's columns.

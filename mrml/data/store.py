@@ -29,7 +29,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block, Coded, Update
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded, Update
 
 if TYPE_CHECKING:
     from mrml.data.dataset import Dataset, Range

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from mrml.data.block import Array
-from mrml.data.lines import BOM, covered, line_starts, quoted_spans, strip_bom
+from mrml.arrays import Array
+from mrml.data.formats.lines import BOM, covered, line_starts, quoted_spans, strip_bom
 
 __all__ = ["line_start_after", "n_windows", "stream_windows", "strip_bom", "window_bytes"]
 

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-import mrml
-from mrml.config import EngineConfig
-from mrml.doctor import FAIL, GIB, OK, SLOW_S, WARN, Check, Finding, gib, java_version, timed
-from mrml.engines.environment import shipped
-from mrml.engines.hadoop import find_hadoop, find_streaming_jar
-from mrml.engines.probe import Probe, Told, source_digest
-from mrml.engines.yarn import ResourceManager, configuration, home
+from mrml.config.sections import EngineConfig
+from mrml.doctor.machine import FAIL, GIB, OK, SLOW_S, WARN, Check, Finding, gib, java_version, timed
+from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar
+from mrml.engines.hadoop.environment import shipped
+from mrml.engines.hadoop.probe import Probe, Told, source_digest
+from mrml.engines.hadoop.yarn import ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 from mrml.kernels.fingerprint import fingerprint
+from mrml.version import __version__
 
 TIMEOUT_S = 10.0
 #: what a task needs beside its Java process: NumPy and pyarrow, a block's text and its decoded arrays
@@ -274,11 +274,11 @@ def judge(told: list[Told], n_nodes: int, seconds: float) -> list[Finding]:
     for one in sorted({(t.version, t.mrml, t.numpy) for t in good}):
         text = f"Python {one[0]}, mrml {one[1]}, NumPy {one[2]} on {', '.join(seen)}"
         found.append(Finding(OK, "nodes", f"{text} ({len(seen)} of {n_nodes} nodes, {seconds:.0f} s)"))
-    if any((t.mrml, t.numpy) != (mrml.__version__, np.__version__) for t in good):
-        text = f"the nodes have other versions than mrml {mrml.__version__}, NumPy {np.__version__} here"
+    if any((t.mrml, t.numpy) != (__version__, np.__version__) for t in good):
+        text = f"the nodes have other versions than mrml {__version__}, NumPy {np.__version__} here"
         found.append(Finding(WARN, "versions", text, "pack this environment: `mrml pack --upload`"))
-    elif any(t.source != source_digest(mrml.__path__[0]) for t in good):
-        text = f"the nodes have other files of mrml {mrml.__version__} than this machine"
+    elif any(t.source != source_digest(str(Path(__file__).parents[1])) for t in good):
+        text = f"the nodes have other files of mrml {__version__} than this machine"
         found.append(Finding(WARN, "versions", text, "pack this environment again: `mrml pack --upload`"))
     for node, free in sorted({(t.node, t.free) for t in good if 0 <= t.free < 2 * GIB}):
         level = FAIL if free < GIB // 10 else WARN

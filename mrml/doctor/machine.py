@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mrml
 from mrml import pin
-from mrml.config import DataConfig, EngineConfig
+from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import MrmlError
+from mrml.version import __version__
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 GIB = 1 << 30
@@ -65,7 +65,7 @@ def doctor(engine: EngineConfig, data: DataConfig) -> list[Finding]:
         ("scratch", lambda: scratch(engine.cache_dir or tempfile.gettempdir())),
     ]
     if engine.runner == "hadoop":
-        from mrml.doctor_cluster import checks as of_cluster
+        from mrml.doctor.hadoop import checks as of_cluster
 
         checks += of_cluster(engine)
     if data.data:
@@ -82,13 +82,13 @@ def python() -> Finding:
 
     from mrml.kernels.fingerprint import fingerprint
 
-    versions = f"{platform.python_version()}, mrml {mrml.__version__}, NumPy {np.__version__}"
+    versions = f"{platform.python_version()}, mrml {__version__}, NumPy {np.__version__}"
     return Finding(OK, "python", f"{versions}, kernels {fingerprint()}")
 
 
 def pinned() -> Finding:
     """Whether this process computes as every other does."""
-    if mrml.PINNED:
+    if pin.PINNED:
         return Finding(OK, "numpy pinned", "one thread, one instruction set")
     remedy = "import mrml before NumPy, or export the variables of mrml.pin"
     return Finding(WARN, "numpy pinned", "NumPy was loaded before mrml could pin it", remedy)

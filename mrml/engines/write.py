@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
 from mrml.engines.task import Report, kernels_here, prints_to_stderr, working_on
 from mrml.errors import ConfigError, nearest
-from mrml.folder import ASIDE, Folder
+from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model, Prediction
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import importlib.util
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import ConfigError, nearest
 from mrml.export import check, lightgbm, stock, xgboost
 from mrml.export.check import Checked, ExportDiffers

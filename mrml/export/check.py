@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import MrmlError
 from mrml.export.ensemble import Ensemble
 from mrml.export.stock import Scores

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
-from mrml.kernels import trees as kernel
+from mrml.arrays import Array
+from mrml.kernels.trees import numpy as kernel
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Ensemble:
     Attributes
     ----------
     objective : mrml's name of it; ``params`` the hyperparameters of the model.
-    forest : the trees, arrays as in :class:`mrml.algorithms.trees_model.Trees`.
+    forest : the trees, arrays as in :class:`mrml.algorithms.trees.model.Trees`.
     base : (n_outputs,) float64.
     names : of the features: numeric ones first, then categorical ones.
     edges : ascending float32 edges of each numeric feature's bins.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.export.ensemble import Ensemble, Tree, plain_names
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.kernels.device import torch_of
-from mrml.kernels.net import Net
+from mrml.kernels.net.describe import Net
 from mrml.kernels.random import rng
 
 #: what a format is called -> what `pip install` calls the library that checks it

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.export.check import PROBABILITY, RAW, REMEDY, Checked, ExportDiffers
 from mrml.export.net import FORMATS, NetExport, linked
-from mrml.kernels.net import Inputs, Net
+from mrml.kernels.net.describe import Inputs, Net
 
 _CODE = "import sys; sys.path[:] = {path!r}; from mrml.export import net_check; net_check.main(*{args!r})"
 
@@ -93,7 +93,7 @@ def _onnx(model: str, rows: Any) -> tuple[Array, Array, str]:
 def _torch(model: str, rows: Any) -> tuple[Array, Array, str]:
     import torch
 
-    from mrml.kernels.net_torch import module_of
+    from mrml.kernels.net.torch import module_of
 
     saved = torch.load(model, weights_only=True)
     module = module_of(saved["config"]["net"]).eval()
@@ -109,7 +109,7 @@ def _safetensors(model: str, rows: Any) -> tuple[Array, Array, str]:
     """The tensors as the library reads them, by the NumPy kernel: the format holds no network."""
     import safetensors
 
-    from mrml.kernels.net_numpy import predict
+    from mrml.kernels.net.numpy import predict
 
     with safetensors.safe_open(model, "np") as file:
         header = json.loads(file.metadata()["mrml"])

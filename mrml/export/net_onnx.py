@@ -1,5 +1,5 @@
-"""Networks as graphs of ONNX: the formulas of :mod:`mrml.kernels.net` around which lie imputing, standardising and the
-inverse link (:mod:`mrml.export.net` says what goes in and comes out)."""
+"""Networks as graphs of ONNX: the formulas of :mod:`mrml.kernels.net.describe` around which lie imputing, standardising
+and the inverse link (:mod:`mrml.export.net` says what goes in and comes out)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.export.net import NetExport
-from mrml.kernels.net import EPSILON
+from mrml.kernels.net.describe import EPSILON
 
 #: operators of ONNX 1.8 (2020) are all that is used
 OPSET, IR = 13, 7

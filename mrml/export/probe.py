@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.export.ensemble import Ensemble, Tree
 from mrml.kernels.random import rng
 

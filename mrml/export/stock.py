@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 _CODE = "import sys; sys.path[:] = {path!r}; from mrml.export import stock; stock.main(*{args!r})"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.export.ensemble import Ensemble, Tree
 

@@ -2,7 +2,7 @@
 
 Floor 2, the standard library only.  Paths are strings with ``/`` between their parts and no scheme: `filesystem`
 takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it again.  Paths on HDFS
-(:mod:`mrml.fs_hdfs`) and of file systems that come by `register` keep theirs: the host is part of them.
+(:mod:`mrml.fs.hdfs`) and of file systems that come by `register` keep theirs: the host is part of them.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def register(scheme: str, make: Callable[[], FileSystem]) -> None:
 def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
     """The file system of a path and the path as that file system wants it: absolute, for local disks.
 
-    ConfigError for a scheme that nothing reads; for HDFS also what :func:`mrml.fs_hdfs.connect` says.
+    ConfigError for a scheme that nothing reads; for HDFS also what :func:`mrml.fs.hdfs.connect` says.
     """
     text = os.fspath(path)
     found = _SCHEME.fullmatch(text)
@@ -166,7 +166,7 @@ def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
     if scheme in _MAKERS:
         return _MAKERS[scheme](), text
     if scheme in ("hdfs", "viewfs", "webhdfs", "swebhdfs"):
-        from mrml.fs_hdfs import connect  # its clients are optional
+        from mrml.fs.hdfs import connect  # its clients are optional
 
         return connect(text)
     raise ConfigError(text, f"nothing here reads {scheme}:// paths", "copy the files to a local disk or to HDFS")

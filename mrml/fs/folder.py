@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mrml.fs import LocalFileSystem, filesystem
+from mrml.fs.base import LocalFileSystem, filesystem
 
 #: how the name of a file or directory ends that is not finished
 ASIDE = ".tmp"

@@ -13,7 +13,8 @@ hdfs-site.xml in HADOOP_CONF_DIR, else in HADOOP_HOME/etc/hadoop, else in /etc/h
 ``hadoop.security.authentication`` kerberos: hdfs-native takes the delegation tokens in HADOOP_TOKEN_FILE_LOCATION,
 which YARN sets in every container, and else the Kerberos ticket (it loads libgssapi_krb5); WebHDFS takes the ticket
 only (package requests-kerberos), so tasks on a secure cluster want hdfs-native.  Runs that outlive a ticket say
-``--keytab FILE --principal NAME`` (:mod:`mrml.engines.ticket`), which holds one by kinit for the Java client too.
+``--keytab FILE --principal NAME`` (:mod:`mrml.engines.hadoop.kerberos`), which holds one by kinit for the Java
+client too.
 
 **Time-outs.**  Before the first call, one of the NameNodes must take a TCP connection within CONNECT_LIMIT_S, because
 hdfs-native would try a refused port again for 175 s (measured, 0.14.7), and then answer a first question within
@@ -37,8 +38,7 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from mrml import pin
 from mrml.errors import ConfigError, EngineError
-from mrml.fs import Info
-from mrml.fs_address import (
+from mrml.fs.address import (
     Connection,
     await_answer,
     await_any,
@@ -47,6 +47,7 @@ from mrml.fs_address import (
     rpc_addresses,
     web_addresses,
 )
+from mrml.fs.base import Info
 
 SCHEMES = ("hdfs", "viewfs", "webhdfs", "swebhdfs")
 CALL_LIMIT_S = 120.0
@@ -78,7 +79,7 @@ class Reader(Protocol):
 
 
 class HdfsFileSystem(ABC):
-    """A :class:`mrml.fs.FileSystem` over the primitives of one client; paths have their scheme and host."""
+    """A :class:`mrml.fs.base.FileSystem` over the primitives of one client; paths have their scheme and host."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -313,7 +314,7 @@ def _client(scheme: str, authority: str, pid: int, surroundings: tuple[str | Non
 
 def _native() -> type[HdfsFileSystem] | None:
     try:
-        from mrml.fs_native import NativeFileSystem
+        from mrml.fs.native import NativeFileSystem
     except ImportError:
         return None
     return NativeFileSystem
@@ -321,7 +322,7 @@ def _native() -> type[HdfsFileSystem] | None:
 
 def _web() -> type[HdfsFileSystem]:
     try:
-        from mrml.fs_web import WebFileSystem
+        from mrml.fs.webhdfs import WebFileSystem
     except ImportError as error:
         remedy = "pip install 'mrml[hdfs-native]', or 'mrml[hdfs]' for WebHDFS"
         raise ConfigError("HDFS", f"no client is installed ({error})", remedy) from error

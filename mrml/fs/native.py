@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import hdfs_native
 
 from mrml.errors import EngineError
-from mrml.fs_address import Connection, limited, unreachable
-from mrml.fs_hdfs import CALL_LIMIT_S, Entry, HdfsFileSystem, remote_error
+from mrml.fs.address import Connection, limited, unreachable
+from mrml.fs.hdfs import CALL_LIMIT_S, Entry, HdfsFileSystem, remote_error
 
 T = TypeVar("T")
 _LISTED_AT_ONCE = 1000

@@ -19,8 +19,8 @@ import requests
 
 from mrml import pin
 from mrml.errors import ConfigError, EngineError
-from mrml.fs_address import CONNECT_LIMIT_S, Connection, is_https, unreachable
-from mrml.fs_hdfs import CALL_LIMIT_S, Entry, HdfsFileSystem, remote_error
+from mrml.fs.address import CONNECT_LIMIT_S, Connection, is_https, unreachable
+from mrml.fs.hdfs import CALL_LIMIT_S, Entry, HdfsFileSystem, remote_error
 
 T = TypeVar("T")
 #: what is written waits here until it is whole, in memory up to this many bytes

@@ -20,7 +20,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mrml.losses import Array, Loss
+from mrml.arrays import Array
+from mrml.losses import Loss
 
 Chunks = Iterable[tuple[slice, Array]]
 

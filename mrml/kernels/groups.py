@@ -9,12 +9,9 @@ sigmoids where LightGBM looks them up in a table.  NumPy alone: exp of numba has
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from mrml.arrays import Array
 
 
 def starts_of(codes: Array) -> Array:

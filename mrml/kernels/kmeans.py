@@ -7,7 +7,7 @@ a run of rows needs one matrix product::
     label = argmin(score)                   the lower centre wins a tie
 
 Callers move rows and centres to a common origin near the data first: the formula loses digits in proportion to
-|x|^2 over the distance.  :mod:`mrml.kernels.kmeans_fast` holds the numba twins of ``nearest`` and ``sums``.
+|x|^2 over the distance.  :mod:`mrml.kernels.kmeans_numba` holds the numba twins of ``nearest`` and ``sums``.
 
 Measured on one core (500,000 rows x 64 float32, k = 50): product 38 ms, constants 4, argmin 4, moving the origin 9,
 sums 22 here and 5 in numba.  Sums by a one-hot product or ``add.reduceat`` took 80 ms; gathering rows by ``x[own]``
@@ -22,11 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mrml.arrays import Float, Float64, Int64
 from mrml.kernels.random import rng
-
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
-Float = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 #: Rows whose sums are taken at a time: 32,768 x 64 float64 is 16 MB at most.
 SUM_ROWS = 32768

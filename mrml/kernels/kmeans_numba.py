@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from mrml.kernels.kmeans import Float, Float64, Int64, Nearest, Sparse
+from mrml.arrays import Float, Float64, Int64
+from mrml.kernels.kmeans import Nearest, Sparse
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mrml.arrays import Array
 from mrml.errors import EngineError
 from mrml.kernels.random import bits, rng
 
-Array = npt.NDArray[Any]
 FORMS = ("float32", "bf16", "int8")
 #: numbers that share a scale
 RUN = 256

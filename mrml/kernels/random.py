@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-UInt64 = npt.NDArray[np.uint64]
-Float64 = npt.NDArray[np.float64]
+from mrml.arrays import Float64, UInt64
 
 _MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15

@@ -21,9 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-UInt64 = npt.NDArray[np.uint64]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
+from mrml.arrays import Float64, Int64, UInt64
 
 _SIGN = np.uint64(1 << 63)
 

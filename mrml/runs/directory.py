@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Any
 
 from mrml.algorithm import State
-from mrml.driver import Checkpoint
-from mrml.engines.lease import LEASE, Lease, RemoteLease, lease_on
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
-from mrml.folder import ASIDE, Folder
+from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
+from mrml.runs.fit import Checkpoint
+from mrml.runs.lease import LEASE, Lease, RemoteLease, lease_on
 
 #: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
 CHECKPOINT_S = 0.5

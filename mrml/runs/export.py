@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.binning import Binned
-from mrml.algorithms.net_model import NetModel
-from mrml.algorithms.pipeline import PipelineModel
-from mrml.algorithms.sgd_rows import inputs_of
-from mrml.algorithms.torch_module import ModuleModel
-from mrml.algorithms.trees_model import TreesModel
-from mrml.config import DataConfig
-from mrml.data.block import Array, Block
+from mrml.algorithms.pipeline.bins import Binned
+from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.algorithms.sgd.model import NetModel
+from mrml.algorithms.sgd.rows import inputs_of
+from mrml.algorithms.sgd.torch_module import ModuleModel
+from mrml.algorithms.trees.model import TreesModel
+from mrml.arrays import Array
+from mrml.config.sections import DataConfig
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, OutputExists, nearest
 from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, svg, text
-from mrml.folder import Folder
-from mrml.kernels.net import Inputs
-from mrml.kernels.net_numpy import predict
-from mrml.run import load_model, scoring_config
+from mrml.fs.folder import Folder
+from mrml.kernels.net.describe import Inputs
+from mrml.kernels.net.numpy import predict
+from mrml.runs.train import load_model, scoring_config
 
 log = logging.getLogger(__name__)
 #: rows that are read of ``--probe``

@@ -13,7 +13,7 @@ from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.task import in_task
 from mrml.errors import EngineError, InputError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 from mrml.model import Model
 
 #: called after every round with the State it led to

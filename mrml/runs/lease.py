@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from mrml.errors import EngineError
-from mrml.folder import ASIDE, Folder
+from mrml.fs.folder import ASIDE, Folder
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Runs that are, or were: found by their directories and by the tags of their jobs, followed, ended, swept.
 
-Floor 4.  The directory (`mrml.rundir`) says what a run is, how far it came and who drives it; the ResourceManager says
-which of its jobs run.  Either is enough to tell of a run what it knows.
+Floor 4.  The directory (`mrml.runs.directory`) says what a run is, how far it came and who drives it; the
+ResourceManager says which of its jobs run.  Either is enough to tell of a run what it knows.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from mrml.driver import Checkpoint
-from mrml.engines.client import end_clients
-from mrml.engines.lease import fence, holder, runs_here
-from mrml.engines.probe import PROBE
-from mrml.engines.yarn import RUN_TAG, Application, ResourceManager, configuration, home
+from mrml.engines.hadoop.client import end_clients
+from mrml.engines.hadoop.probe import PROBE
+from mrml.engines.hadoop.yarn import RUN_TAG, Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
-from mrml.folder import ASIDE, Folder
-from mrml.rundir import SUCCESS
+from mrml.fs.folder import ASIDE, Folder
+from mrml.runs.directory import SUCCESS
+from mrml.runs.fit import Checkpoint
+from mrml.runs.lease import fence, holder, runs_here
 
 log = logging.getLogger(__name__)
 

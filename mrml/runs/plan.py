@@ -7,8 +7,8 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from mrml.algorithms.pipeline import Pipeline
-from mrml.config import RunConfig
+from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.config.sections import RunConfig
 from mrml.data.dataset import Dataset, Range
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
@@ -60,9 +60,9 @@ def _rows_expected(dataset: Dataset) -> int:
 def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:
     """How a round reads its rows on YARN, where it runs, and its seconds before any computing; without a
     configuration, by Hadoop's own defaults."""
-    from mrml.engines.feed import Feed
-    from mrml.engines.uber import decide
-    from mrml.engines.yarn import configuration
+    from mrml.engines.hadoop.uber import decide
+    from mrml.engines.hadoop.yarn import configuration
+    from mrml.engines.streaming.feed import Feed
 
     engine, keys = config.engine, dict[str, str]()
     with suppress(ConfigError):

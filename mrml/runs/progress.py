@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
-from mrml.config import DataConfig
+from mrml.config.sections import DataConfig
 from mrml.data.shards import Reads
 from mrml.engines.base import Engine
 from mrml.engines.task import merged_hosts

@@ -13,27 +13,27 @@ from typing import Any
 
 import numpy as np
 
-import mrml
-from mrml import runs
 from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
-from mrml.algorithms.counting import CountRecords
-from mrml.algorithms.evaluation import Evaluate
-from mrml.algorithms.pipeline import Pipeline, PipelineModel
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.algorithms.evaluation.counting import CountRecords
+from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.pipeline.pipeline import Pipeline, PipelineModel
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
-from mrml.data.infer import infer, to_yaml
-from mrml.driver import Checkpoint, fit
+from mrml.data.inference.infer import infer, to_yaml
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, InputError, NotConverged, OutputExists
-from mrml.events import Events
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 from mrml.model import Model, describe, load
-from mrml.planning import plan_of
-from mrml.rundir import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
+from mrml.runs import manage as runs
+from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
+from mrml.runs.fit import Checkpoint, fit
+from mrml.runs.plan import plan_of
+from mrml.runs.progress import Progress, Silent, Watch, rounded
+from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
-from mrml.watch import Progress, Silent, Watch, rounded
+from mrml.version import __version__
 
 
 def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
@@ -43,11 +43,11 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
 
         return InlineEngine(split_bytes, config.cache_dir)
     if config.engine == "local":
-        from mrml.engines.local import LocalEngine
+        from mrml.engines.local.engine import LocalEngine
 
         return LocalEngine(config.workers, split_bytes, config.cache_dir)
     if config.runner == "hadoop":
-        from mrml.engines.hadoop import HadoopEngine
+        from mrml.engines.hadoop.engine import HadoopEngine
 
         return HadoopEngine(
             config.workers,
@@ -63,7 +63,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
             config.feed,
             config.uber,
         )
-    from mrml.engines.streaming import StreamingEngine
+    from mrml.engines.streaming.engine import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
 
@@ -89,11 +89,11 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             )
     cls: type[Pipeline] = Pipeline
     if algorithm.design == "bins":
-        from mrml.algorithms.binning import BinnedPipeline as cls
+        from mrml.algorithms.pipeline.bins import BinnedPipeline as cls
     elif algorithm.design == "codes":
-        from mrml.algorithms.coded import CodedPipeline as cls
+        from mrml.algorithms.pipeline.codes import CodedPipeline as cls
     elif algorithm.design == "columns":
-        from mrml.algorithms.coded import FactsPipeline as cls
+        from mrml.algorithms.pipeline.codes import FactsPipeline as cls
     return cls(
         algorithm=algorithm,
         schema=schema,
@@ -142,7 +142,7 @@ def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
         "schema": schema,
         "transforms": params,
         "inputs": [[f.part, f.name, f.size] for f in dataset.files],
-        "builds": {"mrml": mrml.__version__, "numpy": np.__version__},
+        "builds": {"mrml": __version__, "numpy": np.__version__},
     }
 
 
@@ -241,7 +241,7 @@ def _record(
         "engine": {"name": engine.name, "workers": engine.workers()},
         "config": dataclasses.asdict(config),
         "fingerprints": watch.fingerprints,
-        "versions": {"mrml": mrml.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": {"mrml": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     directory.commit(model, json.loads(json.dumps(told)))
 
@@ -368,7 +368,7 @@ def _id_type(dataset: Dataset) -> str:
     assert column is not None
     source = "" if format_ in ("csv", "tsv") else column.source
     if format_ == "parquet":
-        from mrml.data.parquet import footer
+        from mrml.data.formats.parquet import footer
 
         found = footer(dataset.files[0]).schema
         source = str(found.field(column.name).type) if column.name in found.names else source

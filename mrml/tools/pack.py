@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import mrml
 from mrml import pin
-from mrml.engines.environment import digest
+from mrml.engines.hadoop.environment import digest
 from mrml.errors import ConfigError, EngineError, OutputExists
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ _OWN = "*/site-packages/mrml/*"
 _WARM = """\
 import compileall, importlib, importlib.util, pkgutil
 compileall.compile_dir("mrml", quiet=2)
-import pyarrow, mrml.kernels, mrml.engines.streaming_job
+import pyarrow, mrml.kernels, mrml.engines.streaming.job
 if importlib.util.find_spec("numba"):
-    for module in pkgutil.iter_modules(mrml.kernels.__path__):
-        if module.name.endswith("_fast"):
-            importlib.import_module(f"mrml.kernels.{module.name}").prewarm()
+    for module in pkgutil.walk_packages(mrml.kernels.__path__, "mrml.kernels."):
+        if module.name.endswith("numba"):
+            importlib.import_module(module.name).prewarm()
 """
 
 

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.params import check, param
-from mrml.rundir import refuse_taken, written_aside
+from mrml.runs.directory import refuse_taken, written_aside
 
 CHUNK_ROWS = 65_536
 GROUP_ROWS = 262_144

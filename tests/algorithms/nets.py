@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.mlp import MLP
-from mrml.algorithms.sgd_rows import SHUFFLES
-from mrml.data.block import Array, Block
-from mrml.kernels.net import Inputs, Net
-from mrml.kernels.net_numpy import Draws
-from mrml.kernels.net_steps import NumpySteps
+from mrml.algorithms.sgd.mlp import MLP
+from mrml.algorithms.sgd.rows import SHUFFLES
+from mrml.arrays import Array
+from mrml.data.block import Block
+from mrml.kernels.net.describe import Inputs, Net
+from mrml.kernels.net.numpy import Draws
+from mrml.kernels.net.steps import NumpySteps
 from mrml.kernels.random import bits
 from mrml.schema import Column, Design, Schema
 

@@ -9,10 +9,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from mrml import run
-from mrml.algorithms.objectives import objective_of
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.algorithms.objectives.table import objective_of
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, InputError
+from mrml.runs import train as run
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -321,5 +321,8 @@ def test_of_more_than_254_levels_the_rare_ones_share_a_place_and_of_far_too_many
     model, _ = trained(tmp_path, {"rounds": 1}, **data)
     (levels,) = run.load_model(model).fitted.levels  # type: ignore[attr-defined]
     assert len(levels["levels"]) == 254 and levels["other"] and len(levels["rare"]) > 100
-    with patch("mrml.algorithms.statistics.MAX_LEVELS", 300), pytest.raises(InputError, match="more than 300 distinct"):
+    with (
+        patch("mrml.algorithms.pipeline.statistics.MAX_LEVELS", 300),
+        pytest.raises(InputError, match="more than 300 distinct"),
+    ):
         trained(tmp_path, {"rounds": 1}, **data)

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml import run, wire
+from mrml import wire
 from mrml.algorithm import State
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.coded import CodedFitted, CodedPipeline, TargetFacts
-from mrml.algorithms.mlp import MLP
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.data.block import CSR, Block, Coded
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.codes import CodedFitted, CodedPipeline, TargetFacts
+from mrml.algorithms.sgd.mlp import MLP
+from mrml.arrays import CSR
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset
 from mrml.errors import ConfigError, InputError, MrmlError
+from mrml.runs import train as run
 from mrml.schema import Design
 from tests.rounds import run_round
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrml import run
 from mrml.errors import ConfigError
+from mrml.runs import train as run
 from tests.algorithms.test_boosting import numbers, scored, trained
 
 DATA: dict[str, Any] = {"target": "y", "exclude": ("label", "o")}

@@ -19,8 +19,8 @@ from sklearn import metrics as peer
 from mrml import model as models
 from mrml import wire
 from mrml.algorithm import State, from_spec
-from mrml.algorithms.evaluation import Evaluate
-from mrml.algorithms.evaluation_parts import Metrics, ScoreCounts, ScoreWeights
+from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.evaluation.parts import Metrics, ScoreCounts, ScoreWeights
 from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import ranking

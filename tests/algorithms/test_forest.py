@@ -11,8 +11,8 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeRegressor
 
-from mrml import run
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.runs import train as run
 from tests.algorithms.test_boosting import BIKE, made, numbers, real, scored
 
 

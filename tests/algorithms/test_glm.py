@@ -22,12 +22,13 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from mrml import model as models
 from mrml import wire
 from mrml.algorithm import State, from_spec
-from mrml.algorithms import glm_solver
-from mrml.algorithms.glm import Linear, Logistic, Poisson, Softmax
-from mrml.algorithms.glm_model import GLMModel
-from mrml.algorithms.glm_solver import GLM
-from mrml.algorithms.newton import pseudo_inverse
-from mrml.data.block import CSR, Array, Block
+from mrml.algorithms.linear import solver as glm_solver
+from mrml.algorithms.linear.glm import Linear, Logistic, Poisson, Softmax
+from mrml.algorithms.linear.model import GLMModel
+from mrml.algorithms.linear.newton import pseudo_inverse
+from mrml.algorithms.linear.solver import GLM
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, MrmlError
 from mrml.schema import Column, Design, Schema
 from mrml.statistic import Into, Partial, complete

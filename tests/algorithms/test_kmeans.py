@@ -18,14 +18,15 @@ from sklearn.cluster import KMeans as Peer
 from mrml import model as models
 from mrml import wire
 from mrml.algorithm import State, from_spec
-from mrml.algorithms.kmeans import KMeans
-from mrml.algorithms.kmeans_model import KMeansModel
-from mrml.algorithms.kmeans_rows import Draw
+from mrml.algorithms.clustering.kmeans import KMeans
+from mrml.algorithms.clustering.model import KMeansModel
+from mrml.algorithms.clustering.rows import Draw
 from mrml.algorithms.moments import Moments
-from mrml.data.block import CSR, Block
+from mrml.arrays import CSR
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import kmeans as kernel
-from mrml.kernels import kmeans_fast as fast
+from mrml.kernels import kmeans_numba as fast
 from mrml.schema import Design, Schema
 from mrml.statistic import EXACT, Into, Partial, complete
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
-from mrml import run
-from mrml.algorithms.lambdarank import GroupRuns
-from mrml.algorithms.objective import Range
-from mrml.algorithms.objectives import objective_of
+from mrml.algorithms.objectives.base import Range
+from mrml.algorithms.objectives.lambdarank import GroupRuns
+from mrml.algorithms.objectives.table import objective_of
 from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups
+from mrml.runs import train as run
 from tests.algorithms.test_boosting import scored, trained
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from mrml.algorithms.evaluation_parts import unit_deviance
-from mrml.algorithms.objective import Objective, Range
-from mrml.algorithms.objectives import OBJECTIVES, objective_of
+from mrml.algorithms.evaluation.parts import unit_deviance
+from mrml.algorithms.objectives.base import Objective, Range
+from mrml.algorithms.objectives.table import OBJECTIVES, objective_of
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Design
 

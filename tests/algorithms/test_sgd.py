@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 
 from mrml import wire
 from mrml.algorithm import State
-from mrml.algorithms.mlp import MLP
-from mrml.algorithms.sgd_rows import Cursor, global_batch, kept_buffers
-from mrml.algorithms.sgd_statistics import GradientSum, Learned
-from mrml.algorithms.sgd_task import Task
-from mrml.data.block import Array, Block
+from mrml.algorithms.sgd.mlp import MLP
+from mrml.algorithms.sgd.rows import Cursor, global_batch, kept_buffers
+from mrml.algorithms.sgd.statistics import GradientSum, Learned
+from mrml.algorithms.sgd.task import Task
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.data.shards import Shard, cut
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError, Diverged
-from mrml.kernels.net import Inputs, Net
-from mrml.kernels.net_kernel import NumpyKernel
-from mrml.kernels.net_numpy import gradient
+from mrml.kernels.net.describe import Inputs, Net
+from mrml.kernels.net.kernel import NumpyKernel
+from mrml.kernels.net.numpy import gradient
 from mrml.logs import round_line
 from mrml.losses import logistic
 from tests.kernels.nets import compute, make_batch, perturbed, whole

@@ -12,10 +12,11 @@ from sklearn.naive_bayes import GaussianNB as SklearnNB
 from sklearn.preprocessing import StandardScaler
 
 from mrml import wire
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.pipeline import Fitted, Pipeline, PipelineModel
-from mrml.algorithms.statistics import Levels, Moments, Quantiles
-from mrml.data.block import CSR, Block, Coded
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.pipeline import Fitted, Pipeline, PipelineModel
+from mrml.algorithms.pipeline.statistics import Levels, Moments, Quantiles
+from mrml.arrays import CSR
+from mrml.data.block import Block, Coded
 from mrml.errors import InputError
 from mrml.model import describe, load
 from mrml.schema import Column, Format, Schema

@@ -77,7 +77,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 class Below(types.SimpleNamespace):
-    """Stands where ``mrml.run`` stands: keeps what it was called with, answers what it is told to."""
+    """Stands where ``mrml.runs.train`` stands: keeps what it was called with, answers what it is told to."""
 
     calls: list[tuple[Any, ...]]
 
@@ -105,6 +105,6 @@ class Below(types.SimpleNamespace):
 @pytest.fixture
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     fake = Below()
-    monkeypatch.setitem(sys.modules, "mrml.run", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "mrml.runs.train", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(package, "run", fake, raising=False)
     return fake

@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from mrml.errors import ConfigError
-from mrml.sample import CHUNK_ROWS, Sample, chunk, write
+from mrml.tools.sample import CHUNK_ROWS, Sample, chunk, write
 
 from .conftest import Done
 
@@ -125,7 +125,7 @@ def test_a_sample_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def fail(*args: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("mrml.sample._write_part", fail)
+    monkeypatch.setattr("mrml.tools.sample._write_part", fail)
     with pytest.raises(OSError, match="disk full"):
         write(Sample(rows=10), str(tmp_path / "s"))
     assert list(tmp_path.iterdir()) == []

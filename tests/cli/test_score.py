@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mrml.config import DataConfig, EngineConfig
+from mrml.config.sections import DataConfig, EngineConfig
 from mrml.schema import Column, Schema
 
 from .conftest import Below, Done

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mrml import logs
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError
 
 from .conftest import Below, Done

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import mrml
-from mrml import leaving, run
 from mrml.cli.main import main
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError
+from mrml.runs import export as leaving
+from mrml.runs import train as run
 
 ROWS = 300
 

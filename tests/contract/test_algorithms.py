@@ -22,19 +22,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrml import run, wire
+from mrml import wire
 from mrml.algorithm import Algorithm, State, build, from_spec, hyperparameters, load_class
 from mrml.algorithms import TABLE, locate
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.pipeline import Pipeline
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.data.block import Array, Block, Coded
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.arrays import Array
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.errors import ConfigError
 from mrml.kernels.device import torch_here
 from mrml.model import Model, load
 from mrml.params import check, meant
+from mrml.runs import train as run
 from mrml.schema import Schema
 from tests.rounds import run_round
 
@@ -351,8 +353,8 @@ def test_loading_and_predicting_needs_numpy_alone(cases: Cases, tmp_path: Path) 
 TRAIN = """
 import sys
 import mrml
-from mrml import run
-from mrml.config import EngineConfig
+from mrml.runs import train as run
+from mrml.config.sections import EngineConfig
 from pathlib import Path
 from tests.contract.test_algorithms import LEARNERS, config_of
 folder, output, engine = map(Path, sys.argv[1:])

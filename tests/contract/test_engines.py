@@ -22,18 +22,19 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from mrml import run, wire
+from mrml import wire
 from mrml.algorithm import Algorithm, State
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.block import Block
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
-from mrml.engines.local import LocalEngine
-from mrml.engines.streaming import StreamingEngine
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.streaming.engine import StreamingEngine
 from mrml.engines.write import Scoring, sweep
 from mrml.errors import EngineError, InputError, TaskFailed
 from mrml.kernels.fingerprint import fingerprint
+from mrml.runs import train as run
 from tests.exercise import ODD_KEYS, Exercise, Impostor, Sparing, Totals, make_dataset
 from tests.rounds import run_round
 

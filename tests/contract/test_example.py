@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrml.algorithms.glm import Logistic
+from mrml.algorithms.linear.glm import Logistic
 from mrml.cli.main import main
 from mrml.errors import ConfigError
 

@@ -15,7 +15,7 @@ UNASKED = {"sklearn", "scipy", "pandas", "xgboost", "torch", "statsmodels", "mat
 TELLS = r"""
 import atexit, os, sys
 from dataclasses import dataclass
-from mrml.algorithms.glm import Linear
+from mrml.algorithms.linear.glm import Linear
 
 def tell():
     with open(os.path.join(os.environ["TOLD"], f"{os.getpid()}"), "w") as file:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrml.fs import FileSystem
+from mrml.fs.base import FileSystem
 
 #: characters that URLs, patterns and XML give a meaning to
 STRANGE = "a b%41+c#d&é=1;x"

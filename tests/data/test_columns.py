@@ -1,4 +1,4 @@
-"""Arrow columns to arrays, against Python's own values and the table in ``mrml.data.columns``."""
+"""Arrow columns to arrays, against Python's own values and the table in ``mrml.data.formats.columns``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrml.data import columns
-from mrml.data.columns import to_column, to_id
-from mrml.data.texts import parse_texts, plain_number
+from mrml.data.formats import columns
+from mrml.data.formats.columns import to_column, to_id
+from mrml.data.formats.texts import parse_texts, plain_number
 from mrml.errors import InputError
 from mrml.schema import NA, Column
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrml.data import csv
 from mrml.data.block import Coded
-from mrml.data.csv import parse, split_fields
-from mrml.data.lines import find_records
+from mrml.data.formats import csv
+from mrml.data.formats.csv import parse, split_fields
+from mrml.data.formats.lines import find_records
 from mrml.errors import InputError
 from mrml.schema import Column, Format
 

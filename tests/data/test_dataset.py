@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrml.config import DataConfig
-from mrml.data.block import CSR, Block, Coded
+from mrml.arrays import CSR
+from mrml.config.sections import DataConfig
+from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset, Range
 from mrml.data.store import DirectoryStore
 from mrml.errors import InputError

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.config import DataConfig
-from mrml.data import textfiles
+from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
 from mrml.data.fed import FedSplit
+from mrml.data.formats import textfiles
 from mrml.data.windows import n_windows, window_bytes
 from mrml.errors import EngineError
 from tests.data.test_windows import BYTES, pieces, reader

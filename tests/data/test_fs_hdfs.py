@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from mrml import fs_address, fs_hdfs
 from mrml.cli.main import main
-from mrml.engines import yarn
+from mrml.engines.hadoop import yarn
 from mrml.errors import ConfigError, EngineError
-from mrml.fs import filesystem
-from mrml.fs_address import Connection, await_any, limited, rpc_addresses, web_addresses
-from mrml.fs_hdfs import READ_AHEAD, RangeFile, remote_error
+from mrml.fs import address as fs_address
+from mrml.fs import hdfs as fs_hdfs
+from mrml.fs.address import Connection, await_any, limited, rpc_addresses, web_addresses
+from mrml.fs.base import filesystem
+from mrml.fs.hdfs import READ_AHEAD, RangeFile, remote_error
 
 HA = {
     "fs.defaultFS": "hdfs://prod",
@@ -110,7 +111,7 @@ def test_without_a_client_the_packages_are_named(monkeypatch: pytest.MonkeyPatch
     load = builtins.__import__
 
     def without(name: str, *arguments: Any, **more: Any) -> Any:
-        if name in ("mrml.fs_native", "mrml.fs_web"):
+        if name in ("mrml.fs.native", "mrml.fs.webhdfs"):
             raise ImportError(f"No module named {name!r}")
         return load(name, *arguments, **more)
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrml.config import DataConfig
-from mrml.data import samples
+from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
-from mrml.data.infer import infer, load_yaml, to_yaml
+from mrml.data.inference import samples
+from mrml.data.inference.infer import infer, load_yaml, to_yaml
 from mrml.errors import ConfigError, InputError, MrmlError
 from mrml.schema import KINDS, ROLES, Column, Format, Schema
 

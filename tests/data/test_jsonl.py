@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrml.data import jsonl
 from mrml.data.block import Coded
-from mrml.data.jsonl import parse
-from mrml.data.lines import find_records
+from mrml.data.formats import jsonl
+from mrml.data.formats.jsonl import parse
+from mrml.data.formats.lines import find_records
 from mrml.schema import Column, Format
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from mrml import run, wire
+from mrml import wire
 from mrml.algorithm import Algorithm, State
-from mrml.config import DataConfig, RunConfig
+from mrml.config.sections import DataConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.kept import KeptBlocks
 from mrml.engines.task import blocks
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.runs import train as run
 from tests.identity import KINDS, MIXED, SPARSE, make_data
 from tests.rounds import run_round
 

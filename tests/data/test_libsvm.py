@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
-from mrml.data import libsvm
-from mrml.data.libsvm import parse
-from mrml.data.lines import find_records
+from mrml.data.formats import libsvm
+from mrml.data.formats.libsvm import parse
+from mrml.data.formats.lines import find_records
 from mrml.errors import InputError
 from mrml.schema import Column, Format
 

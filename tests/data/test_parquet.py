@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrml.data import parquet
 from mrml.data.block import Coded
 from mrml.data.files import File, discover
+from mrml.data.formats import parquet
 from mrml.errors import InputError
 from mrml.schema import Column, Schema
 

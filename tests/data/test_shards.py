@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.config import DataConfig
+from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
 from mrml.data.shards import Reads, cut
 from mrml.engines.task import blocks

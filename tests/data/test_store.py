@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mrml.data.block import CSR, Block, Coded
+from mrml.arrays import CSR
+from mrml.data.block import Block, Coded
 from mrml.data.store import DirectoryStore, read_arrays, write_arrays
 
 LEVELS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4)

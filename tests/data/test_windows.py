@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrml.data import windows
-from mrml.data.lines import find_records, line_starts
+from mrml.data.formats.lines import find_records, line_starts
 from mrml.data.windows import line_start_after, n_windows, stream_windows, strip_bom, window_bytes
 
 TEXT = st.lists(st.sampled_from([b"a", b"bb", b",", b'"', b'""', b"\n", b"\r", b"\r\n", b"\n\n", b"\xff", b"x" * 9]))

@@ -586,7 +586,7 @@ def test_a_sample_is_made_trained_on_and_evaluated_by_the_installed_command(plac
 WAITS = """
 import os, time
 from dataclasses import dataclass
-from mrml.algorithms.glm import Logistic
+from mrml.algorithms.linear.glm import Logistic
 
 @dataclass(frozen=True)
 class Waits(Logistic):

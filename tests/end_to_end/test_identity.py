@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from mrml.engines.base import Engine
-from mrml.engines.streaming import StreamingEngine
+from mrml.engines.streaming.engine import StreamingEngine
 from tests.identity import (
     CASES,
     ENGINES,

@@ -24,11 +24,11 @@ from sklearn import metrics as sk
 from sklearn.datasets import load_svmlight_file
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
-from mrml import run
-from mrml.algorithms.pipeline import PipelineModel
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.data.block import CSR
+from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.arrays import CSR
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
+from mrml.runs import train as run
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 INLINE = EngineConfig(engine="inline")

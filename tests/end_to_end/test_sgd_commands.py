@@ -171,7 +171,7 @@ def test_the_best_epoch_on_validation_rows_is_the_same_on_every_engine(place: Pl
 WAITS = """
 import os, time
 from dataclasses import dataclass
-from mrml.algorithms.mlp import MLP
+from mrml.algorithms.sgd.mlp import MLP
 
 @dataclass(frozen=True)
 class Waits(MLP):

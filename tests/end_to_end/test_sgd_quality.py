@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrml import run
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.runs import train as run
 
 from .real import shared, taxi
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrml import wire
-from mrml.engines.delta import apply, delta, skeleton
+from mrml.engines.local.delta import apply, delta, skeleton
 from tests.test_wire import keys, same, trees
 
 

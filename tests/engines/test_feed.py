@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.config import DataConfig
+from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
-from mrml.engines.feed import Feed, fed_split, heads, obstacle
+from mrml.engines.streaming.feed import Feed, fed_split, heads, obstacle
 from mrml.errors import ConfigError, EngineError
 
 

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.engines import postmortem
-from mrml.engines.following import Following
-from mrml.engines.lease import Lease
-from mrml.engines.postmortem import Attempt, explained
-from mrml.engines.protocol import FieldsProtocol, grouped, read_raw, write_raw
-from mrml.engines.yarn import Application, ResourceManager, _application
+from mrml.engines.hadoop import diagnose as postmortem
+from mrml.engines.hadoop.diagnose import Attempt, explained
+from mrml.engines.hadoop.follow import Following
+from mrml.engines.hadoop.yarn import Application, ResourceManager, _application
+from mrml.engines.streaming.protocol import FieldsProtocol, grouped, read_raw, write_raw
 from mrml.errors import EngineError, TaskFailed
+from mrml.runs.lease import Lease
 
 RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
 ATTEMPT = Attempt("attempt_1_0002_m_000003_1", "", "container_1_0002_01_000005", "host:8042")

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from mrml.engines import lease
-from mrml.engines.lease import RemoteLease
 from mrml.errors import EngineError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.runs import lease
+from mrml.runs.lease import RemoteLease
 
 HOLD = """
 import sys, time
-from mrml.engines.lease import RemoteLease
-from mrml.folder import Folder
+from mrml.runs.lease import RemoteLease
+from mrml.fs.folder import Folder
 lease = RemoteLease(Folder(sys.argv[1]))
 print(lease.name, flush=True)
 time.sleep(60)

@@ -17,8 +17,9 @@ import pytest
 
 from mrml import wire
 from mrml.data.dataset import Dataset
-from mrml.engines import local, start, worker
-from mrml.engines.local import MAX_ATTEMPTS, SPLITS_PER_WORKER, LocalEngine
+from mrml.engines.local import engine as local
+from mrml.engines.local import start, worker
+from mrml.engines.local.engine import MAX_ATTEMPTS, SPLITS_PER_WORKER, LocalEngine
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
@@ -174,7 +175,7 @@ def test_an_interrupt_in_a_round_leaves_no_stale_answer(
 DRIVER = """
 import sys, json, threading
 from pathlib import Path
-from mrml.engines.local import LocalEngine
+from mrml.engines.local.engine import LocalEngine
 from tests.exercise import Exercise, make_dataset
 folder = Path(sys.argv[1])
 if sys.argv[3] == "spawned":
@@ -226,15 +227,16 @@ def _until_computing(cache: Path) -> None:
 FORKING = """
 import os, signal, sys, threading
 from pathlib import Path
-from mrml.engines import start
-from mrml.engines.local import LocalEngine
+from mrml.engines.local import start
+from mrml.engines.local.engine import LocalEngine
 from tests.contract.test_engines import by_hand, drive
 from tests.exercise import Exercise, make_dataset
 print("unsent", end="")
 told = [start.may_fork()]
 with LocalEngine(3, 2000) as engine:
     dataset, algorithm = make_dataset(Path(sys.argv[1])), Exercise(n_rounds=2)
-    told += [b"mrml.engines.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0") for pid in engine.pids]
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0") for pid in engine.pids]
+    told += [b"mrml.engines.local.worker" in line for line in lines]
     told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
     os.kill(engine.pids[0], signal.SIGKILL)
     told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
@@ -252,7 +254,7 @@ def test_a_process_without_threads_forks_its_workers_and_each_has_its_pipes_to_i
 
 
 def test_a_process_that_did_not_pin_its_kernels_forks_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrml.PINNED", False)
+    monkeypatch.setattr("mrml.pin.PINNED", False)
     assert not start.may_fork()
 
 
@@ -336,7 +338,7 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
         assert numbers == [0, 1, 2]
     told = """if True:
         import io
-        from mrml.engines import worker
+        from mrml.engines.local import worker
         from mrml.kernels import device
         worker.end_with = lambda driver: None
         worker.run(0, 3, io.BytesIO(), io.BytesIO())
@@ -346,7 +348,7 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
 
 def test_a_forked_worker_is_told_its_own_number() -> None:
     told = """if True:
-        from mrml.engines import start, worker
+        from mrml.engines.local import start, worker
         worker.run = lambda driver, number, source, sink: (sink.write(bytes([number])), sink.flush())
         raise SystemExit(start.fork(3).stdout.read(1)[0])"""
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrml.driver import Checkpoint, fit
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
-from mrml.engines.local import LocalEngine
-from mrml.engines.streaming import StreamingEngine
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.streaming.engine import StreamingEngine
 from mrml.engines.task import Report
+from mrml.runs.fit import Checkpoint, fit
 from tests.exercise import Exercise, make_dataset
 
 PHASES = ["launch", "read", "map", "reduce"]

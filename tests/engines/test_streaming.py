@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrml.data.dataset import Dataset
-from mrml.engines import streaming
-from mrml.engines.local import LocalEngine
-from mrml.engines.protocol import ERROR, KEY, REPORT, FieldsProtocol
-from mrml.engines.streaming import MAX_ATTEMPTS, JobFailed, StreamingEngine
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.streaming import engine as streaming
+from mrml.engines.streaming.engine import MAX_ATTEMPTS, JobFailed, StreamingEngine
+from mrml.engines.streaming.protocol import ERROR, KEY, REPORT, FieldsProtocol
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
 from tests.exercise import Exercise, make_dataset
@@ -129,7 +129,7 @@ HEAVY = ("sklearn", "scipy", "pandas", "xgboost", "torch", "statsmodels", "light
 
 
 def test_the_driver_imports_mrjob_only_for_a_job() -> None:
-    told = "import mrml.engines.streaming, sys; print(any(m.partition('.')[0] == 'mrjob' for m in sys.modules))"
+    told = "import mrml.engines.streaming.engine, sys; print(any(m.partition('.')[0] == 'mrjob' for m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -153,7 +153,7 @@ def test_an_algorithm_that_asks_for_pandas_in_a_task_gets_it() -> None:
 
 ASKS_FOR_PANDAS = """
 import sys
-from mrml.data.lean import keep_pandas_out
+from mrml.data.without_pandas import keep_pandas_out
 keep_pandas_out()
 import pyarrow
 pyarrow.array([1.5]).to_numpy()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mrml.config import EngineConfig
-from mrml.engines import ticket as tickets
-from mrml.engines.ticket import ticket
+from mrml.config.sections import EngineConfig
+from mrml.engines.hadoop import kerberos as tickets
+from mrml.engines.hadoop.kerberos import ticket
 from mrml.errors import ConfigError
 
 KINIT = """#!/bin/sh

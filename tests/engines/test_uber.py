@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrml.engines.uber import SMALL_BYTES, decide
+from mrml.engines.hadoop.uber import SMALL_BYTES, decide
 from mrml.errors import ConfigError
 
 SMALL = (1 << 20, 1, 1)

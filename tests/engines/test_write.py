@@ -13,12 +13,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from mrml import run
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.data.block import Array, Block
+from mrml.arrays import Array
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.data.block import Block
 from mrml.engines.write import Scoring, sweep, write_split
 from mrml.errors import ConfigError
 from mrml.model import Model, Prediction
+from mrml.runs import train as run
 
 INLINE = EngineConfig(engine="inline")
 

@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mrml
-from mrml import export, leaving, run
-from mrml.algorithms.objectives import OBJECTIVES, objective_of
+from mrml import export
+from mrml.algorithms.objectives.table import OBJECTIVES, objective_of
 from mrml.cli.main import main
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, OutputExists
 from mrml.export import ExportDiffers
 from mrml.export.lightgbm import last_left
+from mrml.runs import export as leaving
+from mrml.runs import train as run
 
 SHAPES: dict[str, dict[str, Any]] = {
     "depthwise": {"objective": "logistic", "max_depth": 4, "subsample": 0.7},

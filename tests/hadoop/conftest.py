@@ -18,7 +18,7 @@ import pytest
 
 from mrml.cluster import Cluster
 from mrml.cluster.cluster import delete
-from mrml.engines.yarn import ResourceManager
+from mrml.engines.hadoop.yarn import ResourceManager
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("MRML_HADOOP_CACHE") or ROOT / ".cache" / "hadoop")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrml.algorithms.kmeans import KMeans
+from mrml.algorithms.clustering.kmeans import KMeans
 from mrml.extend import Block, Into, State, param
 from mrml.statistic import Statistic
 from tests.exercise import Exercise

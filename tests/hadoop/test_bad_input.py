@@ -15,7 +15,7 @@ import pytest
 
 from mrml.cli.main import main
 from mrml.cluster import Cluster
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 
 pytestmark = pytest.mark.hadoop
 GOOD = b"a,b,y\n" + b"".join(b"%d,%d,%d\n" % (i, i * 7 % 5, i % 2) for i in range(40))

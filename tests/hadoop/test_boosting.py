@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mrml import run
 from mrml.cluster import Cluster
-from mrml.config import DataConfig, RunConfig
-from mrml.driver import Checkpoint, fit
-from mrml.engines.hadoop import HadoopEngine
+from mrml.config.sections import DataConfig, RunConfig
+from mrml.engines.hadoop.engine import HadoopEngine
 from mrml.engines.inline import InlineEngine
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
 from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
 
 pytestmark = pytest.mark.hadoop

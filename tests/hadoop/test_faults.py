@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from mrml import run
 from mrml.cluster import Cluster
 from mrml.cluster.processes import kill_all
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
-from mrml.driver import Checkpoint, fit
-from mrml.engines.client import end_clients
-from mrml.engines.hadoop import HadoopEngine
+from mrml.engines.hadoop.client import end_clients
+from mrml.engines.hadoop.engine import HadoopEngine
+from mrml.engines.hadoop.yarn import Application, ResourceManager, configuration, home
 from mrml.engines.inline import InlineEngine
-from mrml.engines.yarn import Application, ResourceManager, configuration, home
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
 from tests.exercise import make_dataset
 from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes

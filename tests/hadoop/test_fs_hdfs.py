@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrml import fs_hdfs
 from mrml.cluster import Cluster
-from mrml.config import DataConfig
+from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
 from mrml.errors import EngineError, InputError
-from mrml.fs import filesystem
+from mrml.fs import hdfs as fs_hdfs
+from mrml.fs.base import filesystem
 from tests.data.fs_contract import FileSystemContract, Place
 
 pytestmark = pytest.mark.hadoop
@@ -73,7 +73,7 @@ def test_the_client_is_told_once_for_each_address(client: Cluster, caplog: pytes
             filesystem(client.namenode_uri + "/")
             filesystem("hdfs:///tmp")
             filesystem(uri(client, "webhdfs") + "/")
-    told = [r.getMessage() for r in caplog.records if r.name == "mrml.fs_hdfs"]
+    told = [r.getMessage() for r in caplog.records if r.name == "mrml.fs.hdfs"]
     assert len(told) == 2 and "hdfs-native 0." in told[0] and "WebHDFS, by hdfs 2." in told[1]
 
 

@@ -15,15 +15,15 @@ import pytest
 import mrml
 from mrml import wire
 from mrml.cluster import Cluster
-from mrml.config import EngineConfig
-from mrml.driver import Checkpoint, fit
-from mrml.engines.hadoop import HadoopEngine
+from mrml.config.sections import EngineConfig
+from mrml.engines.hadoop.engine import HadoopEngine
+from mrml.engines.hadoop.yarn import fetch
 from mrml.engines.inline import InlineEngine
-from mrml.engines.protocol import FieldsProtocol
-from mrml.engines.streaming import StreamingEngine
+from mrml.engines.streaming.engine import StreamingEngine
+from mrml.engines.streaming.protocol import FieldsProtocol
 from mrml.engines.task import value_of
-from mrml.engines.yarn import fetch
 from mrml.errors import EngineError, InputError, TaskFailed
+from mrml.runs.fit import Checkpoint, fit
 from tests.exercise import Exercise, make_dataset
 from tests.hadoop.faulty import Faulty
 from tests.identity import model_bytes
@@ -52,7 +52,7 @@ def test_rounds_give_the_bytes_of_the_inline_engine_with_one_client_each(
     wrapper = tmp_path / "hadoop"
     wrapper.write_text(f'#!/bin/sh\necho "$1" >> {calls}\nexec {client.home}/bin/hadoop "$@"\n')
     wrapper.chmod(0o755)
-    monkeypatch.setattr("mrml.engines.hadoop.find_hadoop", lambda: str(wrapper))
+    monkeypatch.setattr("mrml.engines.hadoop.engine.find_hadoop", lambda: str(wrapper))
     began = time.monotonic()
     asked = EngineConfig(memory_mb=700, vcores=2, priority="high", jobconf=("mapreduce.map.env=A=1,B=2",)).properties()
     found = train(tmp_path, algorithm, n_reducers=2, jobconf=asked)

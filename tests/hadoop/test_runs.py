@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mrml import runs
 from mrml.cluster import Cluster
-from mrml.engines.yarn import configuration, home
-from mrml.folder import Folder
+from mrml.engines.hadoop.yarn import configuration, home
+from mrml.fs.folder import Folder
+from mrml.runs import manage as runs
 
 from .conftest import Run
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mrml import pack
 from mrml.cluster import Cluster
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
+from mrml.tools import pack
 
 from .conftest import Run
 

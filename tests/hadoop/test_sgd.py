@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mrml.cluster import Cluster
-from mrml.engines.yarn import Application, ResourceManager
+from mrml.engines.hadoop.yarn import Application, ResourceManager
 from tests.identity import kill_a_task_of, make_data
 
 pytestmark = pytest.mark.hadoop

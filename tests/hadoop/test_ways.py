@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from mrml import run
 from mrml.cluster import Cluster
-from mrml.config import DataConfig, EngineConfig, RunConfig
-from mrml.driver import Checkpoint, fit
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, EngineError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 from mrml.model import load
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
 
 pytestmark = pytest.mark.hadoop
 INLINE = EngineConfig(engine="inline")

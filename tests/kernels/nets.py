@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mrml.kernels.net import Gradient, Inputs, Net, SparseRows
-from mrml.kernels.net_numpy import Draws, gradient
+from mrml.kernels.net.describe import Gradient, Inputs, Net, SparseRows
+from mrml.kernels.net.numpy import Draws, gradient
 from mrml.losses import Loss, logistic
 
 Array = npt.NDArray[Any]

@@ -10,7 +10,7 @@ import pytest
 from mrml.cli.main import main
 from mrml.errors import ConfigError
 from mrml.kernels.device import device_of
-from mrml.kernels.net_kernel import chosen
+from mrml.kernels.net.kernel import chosen
 
 without_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
 

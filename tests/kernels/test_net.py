@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mrml.errors import ConfigError
-from mrml.kernels.net import EMBEDDING_SCALE, FACTOR_SCALE, MOMENTUM, Net, update_buffers
+from mrml.kernels.net.describe import EMBEDDING_SCALE, FACTOR_SCALE, MOMENTUM, Net, update_buffers
 from mrml.kernels.random import rng
 
 NETS = st.builds(

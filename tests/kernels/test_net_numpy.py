@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from mrml.kernels.net import MOMENTUM, Inputs, Net, SparseRows, update_buffers
-from mrml.kernels.net_layers import Draws, Work, kept_units
-from mrml.kernels.net_numpy import chunk_rows, gradient, predict, standardised
-from mrml.kernels.optimizers import Optimizer
+from mrml.kernels.net.describe import MOMENTUM, Inputs, Net, SparseRows, update_buffers
+from mrml.kernels.net.layers import Draws, Work, kept_units
+from mrml.kernels.net.numpy import chunk_rows, gradient, predict, standardised
+from mrml.kernels.net.optimizers import Optimizer
 from mrml.kernels.random import GOLDEN, bits, mix
 from mrml.losses import LOSSES, half_squared_error, logistic, softmax
 from tests.kernels.nets import Array, compute, csr_rows, differences, make_batch, perturbed, whole

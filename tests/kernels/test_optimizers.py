@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from mrml.errors import ConfigError
-from mrml.kernels.net import Gradient, Net, Slot, SparseGradient
-from mrml.kernels.optimizers import PIECE, STATES, Optimizer, Schedule
+from mrml.kernels.net.describe import Gradient, Net, Slot, SparseGradient
+from mrml.kernels.net.optimizers import PIECE, STATES, Optimizer, Schedule
 from tests.kernels.nets import Array
 
 RATE = 0.05

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrml.algorithms.objectives import OBJECTIVES
-from mrml.kernels import trees
+from mrml.algorithms.objectives.table import OBJECTIVES
+from mrml.kernels.trees import numpy as trees
 
-fast = pytest.importorskip("mrml.kernels.trees_fast", reason="the extra `fast` is not installed")
+fast = pytest.importorskip("mrml.kernels.trees.numba", reason="the extra `fast` is not installed")
 RULES = trees.Rules(1.0, 0.0, 0.0, 0.0, 0.0, 10.0, 10.0, 32, 4)
 G_UNIT, H_UNIT = 2.0**-15, 2.0**-16
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml import run
-from mrml.config import DataConfig, EngineConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.runs import train as run
 
 MLP: dict[str, Any] = {"hidden": (16, 8), "epochs": 3, "batch_size": 64, "learning_rate": 0.01}
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mrml import events, run
 from mrml.cli.main import main
+from mrml.runs import tensorboard as events
+from mrml.runs import train as run
 from tests.torch import data
 
 

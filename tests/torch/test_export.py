@@ -19,12 +19,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from mrml import leaving, run
 from mrml.cli.main import main
-from mrml.config import DataConfig
+from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
 from mrml.export import ExportDiffers, net, net_check
-from mrml.kernels.net_torch import module_of
+from mrml.kernels.net.torch import module_of
+from mrml.runs import export as leaving
+from mrml.runs import train as run
 from tests.torch import data
 
 PLAIN: dict[str, Any] = {**data.MLP, "epochs": 1}
@@ -86,7 +87,7 @@ def raw_rows(rows: str, header: dict[str, Any]) -> dict[str, Any]:
 def code_of(text: str, told: dict[str, Any]) -> int:
     """The code of a level, as the documentation of the metadata has it."""
     if "bits" in told:
-        from mrml.algorithms.transforms import fnv1a
+        from mrml.algorithms.pipeline.transforms import fnv1a
 
         return fnv1a(f"{told['column']}={text}".encode()) % (1 << told["bits"])
     if text in told["levels"]:

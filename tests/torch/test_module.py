@@ -12,17 +12,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
 import mrml  # noqa: E402
-from mrml import run  # noqa: E402
 from mrml.cli.main import main  # noqa: E402
-from mrml.config import DataConfig, EngineConfig  # noqa: E402
+from mrml.config.sections import DataConfig, EngineConfig  # noqa: E402
 from mrml.errors import ConfigError  # noqa: E402
-from mrml.kernels import module as modules  # noqa: E402
-from mrml.kernels.module import ModuleNet, function_of  # noqa: E402
-from mrml.kernels.net import Inputs, Net  # noqa: E402
-from mrml.kernels.net_kernel import NumpyKernel  # noqa: E402
-from mrml.kernels.net_torch_module import ModuleKernel  # noqa: E402
-from mrml.kernels.optimizers import STATES, Optimizer  # noqa: E402
+from mrml.kernels.net import module as modules  # noqa: E402
+from mrml.kernels.net.describe import Inputs, Net  # noqa: E402
+from mrml.kernels.net.kernel import NumpyKernel  # noqa: E402
+from mrml.kernels.net.module import ModuleNet, function_of  # noqa: E402
+from mrml.kernels.net.optimizers import STATES, Optimizer  # noqa: E402
+from mrml.kernels.net.torch_module import ModuleKernel  # noqa: E402
 from mrml.losses import logistic  # noqa: E402
+from mrml.runs import train as run  # noqa: E402
 from tests.torch import data  # noqa: E402
 
 HERE = "tests.torch.modules"
@@ -84,7 +84,7 @@ def test_buffers_of_batch_norm_are_averaged_over_the_blocks_of_a_global_batch() 
         steps = kernel.steps(net, logistic, Optimizer("sgd"), params, before, np.zeros((0, net.n_params), np.float32))
         steps.step(inputs, y, None, None, None, 1, 0.1)
         after.append(n / 40 * steps.buffers)
-    from mrml.kernels.net import update_buffers
+    from mrml.kernels.net.describe import update_buffers
 
     found = before.copy()
     update_buffers(found, moved, 40)
@@ -200,7 +200,7 @@ def test_a_module_is_trained_from_python_as_well(rows: str) -> None:
 
 @pytest.mark.parametrize("name", ["plain", "embedded"])
 def test_a_module_sees_rows_that_have_arrived(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrml.kernels import net_torch_steps
+    from mrml.kernels.net import torch_steps as net_torch_steps
     from tests.torch.test_steps import Late
 
     net, o, found = ModuleNet.of(f"{HERE}:{name}", 4, (5, 3), 1), Optimizer("adam"), []

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
-from mrml.kernels import net_torch  # noqa: E402
-from mrml.kernels.net import MOMENTUM, Inputs, Net, SparseRows  # noqa: E402
-from mrml.kernels.net_layers import Draws, kept_units  # noqa: E402
-from mrml.kernels.net_numpy import gradient, predict  # noqa: E402
+from mrml.kernels.net import torch as net_torch  # noqa: E402
+from mrml.kernels.net.describe import MOMENTUM, Inputs, Net, SparseRows  # noqa: E402
+from mrml.kernels.net.layers import Draws, kept_units  # noqa: E402
+from mrml.kernels.net.numpy import gradient, predict  # noqa: E402
 from mrml.losses import LOSSES, logistic  # noqa: E402
 from tests.kernels.nets import Array, make_batch, perturbed, whole  # noqa: E402
 from tests.kernels.test_net_numpy import EVERYTHING, LAYERS, NETS  # noqa: E402
@@ -153,9 +153,9 @@ def test_a_module_reads_csr_columns_row_by_row() -> None:
 _TELL = """
 import hashlib, sys
 import mrml, numpy as np
-from mrml.kernels import net_torch
+from mrml.kernels.net import torch as net_torch
 from tests.kernels.nets import make_batch, perturbed
-from mrml.kernels.net import Net
+from mrml.kernels.net.describe import Net
 from mrml.losses import logistic
 net = Net(n_numeric=40, tables=((50, 8),), n_sparse=99, hidden=(64, 32), norm="batch", dropout=0.1, wide=True,
           factors=3)

@@ -12,11 +12,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
 from mrml.errors import ConfigError  # noqa: E402
-from mrml.kernels import device, net_torch  # noqa: E402
-from mrml.kernels.net import Net  # noqa: E402
-from mrml.kernels.net_kernel import NumpyKernel, chosen  # noqa: E402
-from mrml.kernels.net_torch_steps import TorchKernel  # noqa: E402
-from mrml.kernels.optimizers import STATES, Optimizer  # noqa: E402
+from mrml.kernels import device  # noqa: E402
+from mrml.kernels.net import torch as net_torch  # noqa: E402
+from mrml.kernels.net.describe import Net  # noqa: E402
+from mrml.kernels.net.kernel import NumpyKernel, chosen  # noqa: E402
+from mrml.kernels.net.optimizers import STATES, Optimizer  # noqa: E402
+from mrml.kernels.net.torch_steps import TorchKernel  # noqa: E402
 from mrml.losses import half_squared_error, logistic  # noqa: E402
 from tests.kernels.nets import Array, make_batch, perturbed  # noqa: E402
 from tests.kernels.test_net_numpy import EVERYTHING, NETS  # noqa: E402
@@ -136,7 +137,7 @@ def test_a_compiled_network_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch
 
 def losses_looked_at(monkeypatch: pytest.MonkeyPatch, every: int) -> tuple[list[float], float, Array]:
     """A run as on a GPU: nothing waits for a step."""
-    from mrml.kernels import net_torch_steps
+    from mrml.kernels.net import torch_steps as net_torch_steps
 
     monkeypatch.setattr(net_torch_steps, "LOOK_EVERY", every)
     o = Optimizer("adam")
@@ -199,7 +200,7 @@ class Late:
 
 @pytest.mark.parametrize("name", [*NETS, "dropout"])
 def test_nothing_is_computed_with_before_it_has_arrived(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrml.kernels import net_torch_steps
+    from mrml.kernels.net import torch_steps as net_torch_steps
 
     net = NETS.get(name, Net(**EVERYTHING, hidden=(8, 5), norm="batch", dropout=0.3))
     expected, _ = run(TorchKernel("cpu"), net, Optimizer("adam"))

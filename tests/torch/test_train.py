@@ -12,12 +12,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
-from mrml import run  # noqa: E402
-from mrml.algorithms.mlp import MLP  # noqa: E402
+from mrml.algorithms.sgd.mlp import MLP  # noqa: E402
 from mrml.cli.main import main  # noqa: E402
-from mrml.config import DataConfig, EngineConfig, RunConfig  # noqa: E402
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig  # noqa: E402
 from mrml.errors import Diverged  # noqa: E402
-from mrml.kernels import net_torch_steps  # noqa: E402
+from mrml.kernels.net import torch_steps as net_torch_steps  # noqa: E402
+from mrml.runs import train as run  # noqa: E402
 from mrml.schema import Column, Design, Schema  # noqa: E402
 from tests.torch import data  # noqa: E402
 

@@ -33,10 +33,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms.kmeans_model import KMeansModel
-from mrml.algorithms.kmeans_rows import Draw, Rows
+from mrml.algorithms.clustering.model import KMeansModel
+from mrml.algorithms.clustering.rows import Draw, Rows
 from mrml.algorithms.moments import Moments
-from mrml.data.block import Array, Block
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import kmeans as kernel
 from mrml.kernels.random import rng
@@ -84,7 +85,7 @@ class KMeans(Algorithm):
     def init(self, schema: Schema) -> State:
         kernels = self.init_kernels()
         if kernels == "fast":
-            from mrml.kernels import kmeans_fast
+            from mrml.kernels import kmeans_numba as kmeans_fast
 
             kmeans_fast.prewarm()
         given = np.array(self.centres, np.float64) if self.centres else None

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml.algorithms.kmeans_rows import Rows
-from mrml.data.block import Array, Block
+from mrml.algorithms.clustering.rows import Rows
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.model import Model, Prediction
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithms.moments import Moments
-from mrml.data.block import CSR, Array, Block
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError
 from mrml.kernels import kmeans as numpy_kernels
 from mrml.kernels.kmeans import Sparse, chunk_rows
@@ -20,7 +21,7 @@ def _kernels(name: str) -> ModuleType:
     if name == "numpy":
         return numpy_kernels
     try:
-        from mrml.kernels import kmeans_fast
+        from mrml.kernels import kmeans_numba as kmeans_fast
     except ImportError as error:
         raise ConfigError("algorithm, kernels", "fast needs numba", "install mrml[fast] on every worker") from error
     return kmeans_fast

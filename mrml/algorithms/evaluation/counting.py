@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.data.block import Array, Block
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.model import Model
 from mrml.schema import Schema
 from mrml.statistic import Into, Statistic

@@ -27,7 +27,7 @@ import numpy as np
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms.evaluation_parts import (
+from mrml.algorithms.evaluation.parts import (  # fmt: skip
     Histogram,
     Metrics,
     ScoreCounts,
@@ -36,10 +36,11 @@ from mrml.algorithms.evaluation_parts import (
     join,
     no_segments,
     pointwise,
-)  # fmt: skip
-from mrml.algorithms.lambdarank import group_starts
+)
 from mrml.algorithms.moments import Moments
-from mrml.data.block import Array, Block, Coded
+from mrml.algorithms.objectives.lambdarank import group_starts
+from mrml.arrays import Array
+from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups, ranking
 from mrml.model import Model, Prediction, describe, revive

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
 from mrml.losses import AbsoluteError, Huber, Loss, Quantile

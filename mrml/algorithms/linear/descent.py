@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import InputError
 
 ARMIJO = 1e-4

@@ -1,6 +1,6 @@
 """Linear, logistic, softmax and Poisson regression: targets, losses and where their solver begins.
 
-The objective and the solvers are in :mod:`mrml.algorithms.glm_solver`; conventions are scikit-learn's ``Ridge``,
+The objective and the solvers are in :mod:`mrml.algorithms.linear.solver`; conventions are scikit-learn's ``Ridge``,
 ``LogisticRegression`` and ``PoissonRegressor``, but for the penalty: scikit-learn's ``C`` is
 ``1 / (l2 * sum_weight)``, its ``alpha`` is ``l2 * sum_weight`` in Ridge and ``l2`` in PoissonRegressor.
 """
@@ -13,9 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from mrml import losses
-from mrml.algorithms.glm_rows import refuse
-from mrml.algorithms.glm_solver import GLM
-from mrml.data.block import Array, Block
+from mrml.algorithms.linear.rows import refuse
+from mrml.algorithms.linear.solver import GLM
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.params import param
 from mrml.schema import Design, Schema

@@ -17,15 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.algorithms.newton import pseudo_inverse
-from mrml.data.block import Array
+from mrml.algorithms.linear.newton import pseudo_inverse
+from mrml.arrays import Array
 
 #: A pair is kept when its curvature exceeds this share of the step's and the change's lengths.
 CURVATURE = 1e-10
 
 
 class Metric(NamedTuple):
-    """The inverse of a Kronecker product and a penalty; what it drops as in :class:`mrml.algorithms.newton.Inverse`.
+    """The inverse of a Kronecker product and a penalty; what it drops as in
+    :class:`mrml.algorithms.linear.newton.Inverse`.
 
     ``basis`` (K, K) the eigenvectors of the first factor in columns; ``inverse`` (K, q, q) one for each of them;
     ``involved`` (q,) bool.
@@ -41,7 +42,7 @@ def first_metric(classes: Array, gram: Array, penalty: Array) -> Metric:
     """The inverse of ``kron(classes, gram) + diag(penalty of each class)``.
 
     Along a vector that ``classes`` (K, K) takes to 0 (a shift of every class, which changes no probability) the gram
-    (q, q) counts by its diagonal, as in :func:`mrml.algorithms.newton.free_gauge`.
+    (q, q) counts by its diagonal, as in :func:`mrml.algorithms.linear.newton.free_gauge`.
     """
     values, basis = np.linalg.eigh(classes)
     mean = float(values.sum()) / len(values)

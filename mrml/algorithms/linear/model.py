@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import InputError
 from mrml.kernels.glm import row_sums
 from mrml.losses import LOSSES

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 #: Exactly collinear columns leave eigenvalues of 1e-16 to 1e-14, from rounding; a direction that is kept at 1e-12 has
 #: a hundred times that.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrml.data.block import CSR, Array, Block
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import InputError
 
 

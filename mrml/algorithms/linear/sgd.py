@@ -1,8 +1,8 @@
 """Linear, logistic, softmax and Poisson regression by SGD: for tables too wide for L-BFGS to send its gradient often.
 
-The network of :mod:`mrml.kernels.net` with a wide part alone, over the standardised columns (LibSVM and hashed columns
-are divided by their deviation and not centred), so that one learning rate fits all; the model is that of the other
-solvers.  ``weight_decay`` is their ``l2``, but that it holds the intercept too.
+The network of :mod:`mrml.kernels.net.describe` with a wide part alone, over the standardised columns (LibSVM and hashed
+columns are divided by their deviation and not centred), so that one learning rate fits all; the model is that of the
+other solvers.  ``weight_decay`` is their ``l2``, but that it holds the intercept too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.algorithms.glm_model import GLMClassifier, GLMModel
-from mrml.algorithms.sgd import SGD
-from mrml.data.block import Array
+from mrml.algorithms.linear.model import GLMClassifier, GLMModel
+from mrml.algorithms.sgd.base import SGD
+from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels.net import Net
+from mrml.kernels.net.describe import Net
 from mrml.params import param
 from mrml.schema import Design, Schema
 

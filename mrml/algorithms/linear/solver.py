@@ -1,6 +1,6 @@
 """Linear, logistic, softmax and Poisson regression by Newton's method or L-BFGS.
 
-The objective, for weights w and theta in the units of :mod:`mrml.algorithms.units`::
+The objective, for weights w and theta in the units of :mod:`mrml.algorithms.linear.units`::
 
     sum_i w_i * loss(y_i, raw_i) / sum_i w_i  +  l2 / 2 * |coef|**2
 
@@ -11,8 +11,8 @@ Newton's method (IRLS; McCullagh and Nelder 1989, section 2.5) takes one round a
 one pass; near the minimum the last Hessian serves again (the chord method) and the pass leaves it out.  L-BFGS (Nocedal
 and Wright 2006, algorithm 7.4) takes one round a step too; its metric is the inverse of the Hessian at the first point
 where that is small enough to be sent, else a bound of its diagonal.  Steps are tried as
-:mod:`mrml.algorithms.descent` says.  Converged means: the largest entry of the gradient of the objective, in solver
-units, is at most ``tol``.
+:mod:`mrml.algorithms.linear.descent` says.  Converged means: the largest entry of the gradient of the objective, in
+solver units, is at most ``tol``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ import numpy as np
 
 from mrml import losses
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import descent, glm_rows
-from mrml.algorithms.descent import Trials
-from mrml.algorithms.glm_model import GLMClassifier, GLMModel
-from mrml.algorithms.lbfgs import first_metric, lbfgs_direction, remember, through_metric
-from mrml.algorithms.newton import free_gauge, pseudo_inverse
-from mrml.algorithms.units import Units
-from mrml.data.block import CSR, Array, Block
+from mrml.algorithms.linear import descent
+from mrml.algorithms.linear import rows as glm_rows
+from mrml.algorithms.linear.descent import Trials
+from mrml.algorithms.linear.lbfgs import first_metric, lbfgs_direction, remember, through_metric
+from mrml.algorithms.linear.model import GLMClassifier, GLMModel
+from mrml.algorithms.linear.newton import free_gauge, pseudo_inverse
+from mrml.algorithms.linear.units import Units
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.kernels.glm import chunk_rows, dense_pass, sparse_pass
 from mrml.params import param
@@ -360,7 +362,7 @@ class GLM(Algorithm):
             finding = f"newton would need a Hessian of {parameters} x {parameters}"
             raise ConfigError("algorithm, solver", finding, "use lbfgs")
         if self.solver == "sgd":  # `locate` knows better; who builds the class itself may not
-            raise ConfigError("algorithm, solver", "sgd is another class", "use mrml.algorithms.glm_sgd")
+            raise ConfigError("algorithm, solver", "sgd is another class", "use mrml.algorithms.linear.sgd")
         if self.solver == "auto":
             return "newton" if parameters <= NEWTON_PARAMETERS else "lbfgs"
         return self.solver

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 #: relative error of a mean, generously: a column whose spread is below this share of its centre is a constant
 NOISE = 1e-14

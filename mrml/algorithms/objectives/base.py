@@ -1,4 +1,4 @@
-"""What an objective of boosting is; :mod:`mrml.algorithms.objectives` has them all.
+"""What an objective of boosting is; :mod:`mrml.algorithms.objectives.table` has them all.
 
 ``raw`` is (n_outputs, n_rows) float64, one row for each tree of an iteration; gradients and hessians have its shape and
 are those of one row of weight 1.
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import InputError
 from mrml.losses import Loss
 from mrml.schema import Design
@@ -70,7 +70,7 @@ class Objective(ABC):
 
     @property
     def deviance(self) -> str:
-        """The name of the loss for :func:`mrml.algorithms.evaluation_parts.unit_deviance`."""
+        """The name of the loss for :func:`mrml.algorithms.evaluation.parts.unit_deviance`."""
         return self.loss.name
 
     def n_outputs(self, design: Design) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from mrml import losses
-from mrml.algorithms.objective import MIN_HESSIAN, Bounds, Objective, Range
-from mrml.data.block import Array
+from mrml.algorithms.objectives.base import MIN_HESSIAN, Bounds, Objective, Range
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.schema import Design
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mrml import losses
-from mrml.algorithms.objective import MIN_HESSIAN, Bounds, Objective, Range
-from mrml.data.block import Array, Block, Coded
+from mrml.algorithms.objectives.base import MIN_HESSIAN, Bounds, Objective, Range
+from mrml.arrays import Array
+from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups
 from mrml.kernels.random import bits

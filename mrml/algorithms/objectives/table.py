@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml import losses
-from mrml.algorithms.custom import CustomObjective
-from mrml.algorithms.lambdarank import LambdarankObjective
-from mrml.algorithms.objective import MIN_HESSIAN, Bounds, Objective, Range
-from mrml.algorithms.tree_names import FAMILIES, VALUES
-from mrml.data.block import Array
+from mrml.algorithms.objectives.base import MIN_HESSIAN, Bounds, Objective, Range
+from mrml.algorithms.objectives.custom import CustomObjective
+from mrml.algorithms.objectives.lambdarank import LambdarankObjective
+from mrml.algorithms.objectives.library_names import FAMILIES, VALUES
+from mrml.arrays import Array
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.losses import Loss
 from mrml.schema import Design

@@ -18,13 +18,14 @@ import numpy as np
 
 from mrml import wire
 from mrml.algorithm import State
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.lambdarank import GroupRuns
-from mrml.algorithms.pipeline import Fitted, Pipeline, clipped
-from mrml.algorithms.statistics import Levels
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.algorithms.objectives.lambdarank import GroupRuns
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.pipeline import Fitted, Pipeline, clipped
+from mrml.algorithms.pipeline.statistics import Levels
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
-from mrml.kernels import trees
+from mrml.kernels.trees import numpy as trees
 from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic
 

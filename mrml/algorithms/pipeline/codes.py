@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.pipeline import Fitted, Pipeline
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.pipeline import Fitted, Pipeline
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError
 from mrml.schema import Design
 from mrml.statistic import Into, Statistic

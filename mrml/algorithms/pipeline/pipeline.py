@@ -18,9 +18,10 @@ import numpy as np
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import transforms as tf
-from mrml.algorithms.statistics import Levels, Moments
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.algorithms.pipeline import transforms as tf
+from mrml.algorithms.pipeline.statistics import Levels, Moments
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
 from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, InputError
 from mrml.model import Model, Prediction, describe, revive
@@ -485,9 +486,9 @@ class PipelineModel(Model):
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> PipelineModel:
         kind: type[Fitted] = Fitted
         if header["transforms"].get("kind") == "bins":
-            from mrml.algorithms.binning import Binned as kind
+            from mrml.algorithms.pipeline.bins import Binned as kind
         elif header["transforms"].get("kind") == "codes":
-            from mrml.algorithms.coded import CodedFitted as kind
+            from mrml.algorithms.pipeline.codes import CodedFitted as kind
         inner = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
         fitted = kind.from_parts(Schema.from_json(header["schema"]), header["transforms"], arrays)
         return cls(fitted, revive(header["model"], inner), header["lazy"])

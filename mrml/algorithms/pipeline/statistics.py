@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import CHUNK_ROWS, CSR, TILE, Array, by_tiles
+from mrml.arrays import CSR, Array
+from mrml.data.block import CHUNK_ROWS, TILE, by_tiles
 from mrml.errors import InputError
 from mrml.statistic import Statistic
 

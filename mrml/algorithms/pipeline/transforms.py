@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms.statistics import Levels, Moments, Quantiles
-from mrml.data.block import CSR, Array, Block, Coded
+from mrml.algorithms.pipeline.statistics import Levels, Moments, Quantiles
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.model import Model
 from mrml.params import param

@@ -3,7 +3,7 @@
 *Local steps* (``sync_every`` epoch, or a number of steps): every shard (a fixed run of training Blocks, see
 :mod:`mrml.data.shards`) starts from the broadcast State, takes its steps over batches of its own rows, and sends up
 the difference of its parameters, weighted by the rows that it saw; the merge tree averages, and the outer step
-(:mod:`mrml.algorithms.sgd_outer`) moves the State.  *Synchronous* (``sync_every`` 1): a round is one batch of rows
+(:mod:`mrml.algorithms.sgd.outer`) moves the State.  *Synchronous* (``sync_every`` 1): a round is one batch of rows
 drawn from all Blocks, whose gradients are added up, and the optimizer's step is the driver's.
 
 What the inner optimizer has gathered (momentum and the like) is by ``inner_state`` averaged as the parameters are,
@@ -28,19 +28,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import sgd_outer
-from mrml.algorithms.objective import Objective
-from mrml.algorithms.objectives import objective_of
-from mrml.algorithms.sgd_rows import Cursor
-from mrml.algorithms.sgd_statistics import GradientSum, Learned
-from mrml.algorithms.sgd_task import DOWN, Task, largest, refuse_nan
-from mrml.data.block import Array, Block
+from mrml.algorithms.objectives.base import Objective
+from mrml.algorithms.objectives.table import objective_of
+from mrml.algorithms.sgd import outer as sgd_outer
+from mrml.algorithms.sgd.rows import Cursor
+from mrml.algorithms.sgd.statistics import GradientSum, Learned
+from mrml.algorithms.sgd.task import DOWN, Task, largest, refuse_nan
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, InputError
 from mrml.kernels.narrow import FORMS, narrowed
-from mrml.kernels.net import Net, update_buffers
-from mrml.kernels.net_kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, chosen
-from mrml.kernels.optimizers import STATES, Optimizer, Schedule
+from mrml.kernels.net.describe import Net, update_buffers
+from mrml.kernels.net.kernel import KERNELS, PRECISIONS, Computes, Kernel, Network, chosen
+from mrml.kernels.net.optimizers import STATES, Optimizer, Schedule
 from mrml.params import param
 from mrml.schema import Design, Schema
 from mrml.statistic import Into, Statistic, Sums

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mrml.algorithm import State
-from mrml.algorithms.net_model import NetModel
-from mrml.algorithms.sgd import SGD
+from mrml.algorithms.sgd.base import SGD
+from mrml.algorithms.sgd.model import NetModel
 from mrml.errors import ConfigError
-from mrml.kernels.net import ACTIVATIONS, NORMS, Net
+from mrml.kernels.net.describe import ACTIVATIONS, NORMS, Net
 from mrml.params import param
 from mrml.schema import Design, Schema
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.objective import Objective
-from mrml.algorithms.objectives import objective_of
-from mrml.algorithms.sgd_rows import inputs_of
-from mrml.data.block import CSR, Array, Block
+from mrml.algorithms.objectives.base import Objective
+from mrml.algorithms.objectives.table import objective_of
+from mrml.algorithms.sgd.rows import inputs_of
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.errors import InputError
-from mrml.kernels.net import Inputs, Net
-from mrml.kernels.net_numpy import predict
+from mrml.kernels.net.describe import Inputs, Net
+from mrml.kernels.net.numpy import predict
 from mrml.model import Model, Prediction
 
 
@@ -25,7 +26,7 @@ class NetModel(Model):
 
     Attributes
     ----------
-    net : the description, see :mod:`mrml.kernels.net`.
+    net : the description, see :mod:`mrml.kernels.net.describe`.
     objective : name of the loss.
     params : (n_params,) float32; ``buffers`` (n_buffers,) float64, running moments of batch norm.
     classes : labels in the order of their codes; empty for a numeric target.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 #: by outer step: its learning rate where the user does not say, vectors that it keeps
 RATES = {"average": 1.0, "nesterov": 0.7, "adam": 0.01}

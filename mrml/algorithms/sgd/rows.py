@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.algorithms.glm_rows import check_weights, refuse
-from mrml.data.block import CSR, Array, Block
+from mrml.algorithms.linear.rows import check_weights, refuse
+from mrml.arrays import CSR, Array
+from mrml.data.block import Block
 from mrml.data.shards import Shard
-from mrml.kernels.net import Inputs, SparseRows
-from mrml.kernels.net_kernel import Place
+from mrml.kernels.net.describe import Inputs, SparseRows
+from mrml.kernels.net.kernel import Place
 from mrml.kernels.random import bits, rng
 
 #: the ``step`` of draws that shuffle: epochs count from here, batches (which dropout is drawn by) from 0

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.kernels.narrow import widened
-from mrml.kernels.net import Gradient, SparseGradient
+from mrml.kernels.net.describe import Gradient, SparseGradient
 from mrml.statistic import Statistic
 
 

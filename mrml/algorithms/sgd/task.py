@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.algorithms.sgd_rows import (
+from mrml.algorithms.sgd.rows import (
     Batch,
     Buffer,
     Cursor,
@@ -21,19 +21,20 @@ from mrml.algorithms.sgd_rows import (
     inputs_of,
     kept_buffers,
 )
-from mrml.algorithms.sgd_statistics import GradientSum, Learned
-from mrml.data.block import Array, Block
+from mrml.algorithms.sgd.statistics import GradientSum, Learned
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.data.shards import Shard
 from mrml.errors import Diverged
 from mrml.kernels.narrow import narrowed, widened
-from mrml.kernels.net import weight_sum
-from mrml.kernels.net_kernel import Computes, Steps
-from mrml.kernels.net_numpy import Draws
+from mrml.kernels.net.describe import weight_sum
+from mrml.kernels.net.kernel import Computes, Steps
+from mrml.kernels.net.numpy import Draws
 from mrml.losses import Loss
 from mrml.statistic import Statistic, Sums
 
 if TYPE_CHECKING:
-    from mrml.algorithms.sgd import SGD
+    from mrml.algorithms.sgd.base import SGD
 
 #: the ``step`` of draws that round what travels up, and what travels down
 UP, DOWN = 1 << 41, 1 << 42

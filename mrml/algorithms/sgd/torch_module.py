@@ -1,7 +1,7 @@
 """Any ``torch.nn.Module`` of the user's own by SGD: the same shards, local steps and meetings as :mod:`.mlp`.
 
-What the function is given and must return: :mod:`mrml.kernels.module`.  torch is needed where it learns and where it
-scores; a model holds the function's path and the parameters, not its code.
+What the function is given and must return: :mod:`mrml.kernels.net.module`.  torch is needed where it learns and where
+it scores; a model holds the function's path and the parameters, not its code.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrml.algorithm import State
-from mrml.algorithms.net_model import NetModel
-from mrml.algorithms.sgd import SGD
-from mrml.data.block import Array
+from mrml.algorithms.sgd.base import SGD
+from mrml.algorithms.sgd.model import NetModel
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.device import device_of, torch_of
-from mrml.kernels.module import ModuleNet, function_of
-from mrml.kernels.net import Inputs
-from mrml.kernels.net_kernel import Computes, Kernel
+from mrml.kernels.net.describe import Inputs
+from mrml.kernels.net.kernel import Computes, Kernel
+from mrml.kernels.net.module import ModuleNet, function_of
 from mrml.params import param
 from mrml.schema import Design, Schema
 
@@ -58,7 +58,7 @@ class TorchModule(SGD):
 
 def _kernel(path: str, computes: Computes) -> Any:
     torch_of(f"module {path}")
-    from mrml.kernels.net_torch_module import ModuleKernel
+    from mrml.kernels.net.torch_module import ModuleKernel
 
     return ModuleKernel(device_of(computes.device), computes.precision, computes.compiled)
 
@@ -80,7 +80,7 @@ class ModuleModel(NetModel):
     def module(self) -> Any:
         """The module with its learned parameters, on the CPU, ready to predict."""
         torch_of(f"module {self._path}")
-        from mrml.kernels.net_torch_module import made
+        from mrml.kernels.net.torch_module import made
 
         return made(self.net, self.params, self.buffers).eval()  # type: ignore[arg-type]
 

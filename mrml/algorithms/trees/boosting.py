@@ -27,19 +27,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import Algorithm, State, Value
-from mrml.algorithms import growth, tree_names
-from mrml.algorithms import histogram as hist
-from mrml.algorithms.boosting_rows import MAX_NODES, Quant, Round, Rows, exponent, module_of, raw_name
-from mrml.algorithms.growth import NODE, TREE_NODE
-from mrml.algorithms.objective import METRICS, Objective, Range
-from mrml.algorithms.objectives import OBJECTIVES, objective_of
-from mrml.algorithms.renewal import Residuals
-from mrml.algorithms.trees_model import Trees, TreesClassifier, TreesModel
-from mrml.algorithms.warm import extremes, nodes_of, starting_point
-from mrml.data.block import Array, Block
+from mrml.algorithms.objectives import library_names as tree_names
+from mrml.algorithms.objectives.base import METRICS, Objective, Range
+from mrml.algorithms.objectives.table import OBJECTIVES, objective_of
+from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import histogram as hist
+from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.algorithms.trees.model import Trees, TreesClassifier, TreesModel
+from mrml.algorithms.trees.renewal import Residuals
+from mrml.algorithms.trees.rows import MAX_NODES, Quant, Round, Rows, exponent, module_of, raw_name
+from mrml.algorithms.trees.warm_start import extremes, nodes_of, starting_point
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.kernels.random import rng
-from mrml.kernels.trees import Columns, Nodes, Rules, Splits
+from mrml.kernels.trees.numpy import Columns, Nodes, Rules, Splits
 from mrml.params import also_known, param
 from mrml.schema import Bins, Design, Schema
 from mrml.statistic import Into, Statistic, Sums

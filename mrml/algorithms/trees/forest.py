@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrml.algorithm import State, Value
-from mrml.algorithms import growth, tree_names
-from mrml.algorithms.boosting import Boosting
-from mrml.algorithms.boosting_rows import DRAW_ROWS, Quant, Rows
-from mrml.algorithms.growth import TREE_NODE
-from mrml.data.block import Array, Block
+from mrml.algorithms.objectives import library_names as tree_names
+from mrml.algorithms.trees import growth
+from mrml.algorithms.trees.boosting import Boosting
+from mrml.algorithms.trees.growth import TREE_NODE
+from mrml.algorithms.trees.rows import DRAW_ROWS, Quant, Rows
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.kernels.random import rng
 from mrml.params import also_known, param
 from mrml.statistic import Into

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.data.block import Array
-from mrml.kernels import trees as kernel
-from mrml.kernels.trees import Rules, Splits, Step
+from mrml.arrays import Array
+from mrml.kernels.trees import numpy as kernel
+from mrml.kernels.trees.numpy import Rules, Splits, Step
 
 #: A node while its tree grows: its best split, whether it is ``split`` in the tree, its children (``left`` and the one
 #: after it, -1: none), integer sums of the node and of the left child, bounds of its value.

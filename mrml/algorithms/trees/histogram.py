@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
-from mrml.kernels import trees as kernel
+from mrml.arrays import Array
+from mrml.kernels.trees import numpy as kernel
 from mrml.statistic import Statistic
 
 #: features of a key: the histograms of a node then take 256 KB, what a core keeps near
@@ -172,7 +172,7 @@ def siblings(plan: Plan, built: Array, parents: Array) -> Array:
 def empty(kernels: str, n_slots: int, width: int) -> Histogram:
     """The empty histogram of a block of features."""
     if kernels == "fast":
-        from mrml.kernels import trees_fast
+        from mrml.kernels.trees import numba as trees_fast
 
         return Histogram(trees_fast.Buffer(n_slots, width))
     return Histogram(kernel.Buffer(n_slots, width))

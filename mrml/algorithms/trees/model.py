@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml.algorithms.objective import Objective
-from mrml.algorithms.objectives import objective_of
-from mrml.data.block import Array, Block
+from mrml.algorithms.objectives.base import Objective
+from mrml.algorithms.objectives.table import objective_of
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.errors import InputError
-from mrml.kernels import trees as kernel
+from mrml.kernels.trees import numpy as kernel
 from mrml.model import Model, Prediction
 from mrml.schema import Bins
 

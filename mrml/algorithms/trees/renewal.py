@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.binning import distinct, joined, thinned
-from mrml.data.block import Array
+from mrml.algorithms.pipeline.bins import distinct, joined, thinned
+from mrml.arrays import Array
 from mrml.statistic import Statistic
 
 

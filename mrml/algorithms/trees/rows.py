@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.algorithms import growth
-from mrml.algorithms import histogram as hist
-from mrml.algorithms.custom import CustomObjective
-from mrml.algorithms.growth import NODE, TREE_NODE
-from mrml.algorithms.lambdarank import group_starts
-from mrml.algorithms.objective import metric_rows
-from mrml.data.block import Array, Block
-from mrml.kernels import trees as kernel
+from mrml.algorithms.objectives.base import metric_rows
+from mrml.algorithms.objectives.custom import CustomObjective
+from mrml.algorithms.objectives.lambdarank import group_starts
+from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import histogram as hist
+from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.arrays import Array
+from mrml.data.block import Block
 from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
-from mrml.kernels.trees import Step
+from mrml.kernels.trees import numpy as kernel
+from mrml.kernels.trees.numpy import Step
 
 if TYPE_CHECKING:
-    from mrml.algorithms.boosting import Boosting
+    from mrml.algorithms.trees.boosting import Boosting
 
 #: rows whose gradients are computed at a time
 _CHUNK_ROWS = 8192
@@ -65,7 +66,7 @@ def exponent(bound: float) -> int:
 def module_of(kernels: str) -> Any:
     """The kernels of the name that the State carries."""
     if kernels == "fast":
-        from mrml.kernels import trees_fast
+        from mrml.kernels.trees import numba as trees_fast
 
         return trees_fast
     return kernel

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.growth import TREE_NODE
-from mrml.algorithms.pipeline import PipelineModel
-from mrml.algorithms.trees_model import Trees, TreesModel
-from mrml.data.block import Array
+from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.algorithms.trees.growth import TREE_NODE
+from mrml.algorithms.trees.model import Trees, TreesModel
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.model import load
 

@@ -29,8 +29,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mrml.data.block import Array, Coded
-from mrml.data.texts import finding, parse_texts, read_type
+from mrml.arrays import Array
+from mrml.data.block import Coded
+from mrml.data.formats.texts import finding, parse_texts, read_type
 from mrml.errors import InputError
 from mrml.schema import Column
 

@@ -19,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from mrml.data.block import Array, Coded
-from mrml.data.columns import to_column, to_id
-from mrml.data.lines import BOM, Spans, count_fields, find_records, keep_records, line_starts, quoted_spans
-from mrml.data.records import MAX_PROBLEMS, Problem, Records
-from mrml.data.texts import FALSE, TRUE, decode, finding, parse_texts, read_type
+from mrml.arrays import Array
+from mrml.data.block import Coded
+from mrml.data.formats.columns import to_column, to_id
+from mrml.data.formats.lines import BOM, Spans, count_fields, find_records, keep_records, line_starts, quoted_spans
+from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
+from mrml.data.formats.texts import FALSE, TRUE, decode, finding, parse_texts, read_type
 from mrml.errors import InputError, nearest
 from mrml.schema import Column, Format
 

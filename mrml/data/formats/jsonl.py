@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from mrml.data.block import Array, Coded
-from mrml.data.columns import to_column, to_id
-from mrml.data.lines import BOM, Spans, find_records
-from mrml.data.records import MAX_PROBLEMS, Problem, Records
-from mrml.data.texts import finding, parse_texts, plain_number, read_type
+from mrml.arrays import Array
+from mrml.data.block import Coded
+from mrml.data.formats.columns import to_column, to_id
+from mrml.data.formats.lines import BOM, Spans, find_records
+from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
+from mrml.data.formats.texts import finding, parse_texts, plain_number, read_type
 from mrml.schema import Column, Format
 
 #: Literals that Arrow takes and the standard library does not: left to the latter, which refuses them.

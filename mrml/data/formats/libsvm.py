@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from mrml.data.block import CSR, Array, Coded
-from mrml.data.columns import to_column
-from mrml.data.lines import BOM, find_records, keep_records
-from mrml.data.records import MAX_PROBLEMS, Problem, Records
+from mrml.arrays import CSR, Array
+from mrml.data.block import Coded
+from mrml.data.formats.columns import to_column
+from mrml.data.formats.lines import BOM, find_records, keep_records
+from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
 from mrml.errors import InputError, nearest
 from mrml.schema import Column, Format
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 
 BOM = b"\xef\xbb\xbf"
 _LF, _CR = 10, 13

@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mrml.data.block import Array, Coded
-from mrml.data.columns import to_column, to_id
+from mrml.arrays import Array
+from mrml.data.block import Coded
 from mrml.data.files import File, check_unchanged
-from mrml.data.records import MAX_PROBLEMS, Problem, Records
-from mrml.data.texts import arrow_type, finding, parse_texts, read_type
+from mrml.data.formats.columns import to_column, to_id
+from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
+from mrml.data.formats.texts import arrow_type, finding, parse_texts, read_type
 from mrml.errors import InputError, nearest
-from mrml.fs import LocalFileSystem, filesystem
+from mrml.fs.base import LocalFileSystem, filesystem
 from mrml.schema import Column, Schema
 
 MIN_ROWS, MAX_ROWS = 1 << 10, 1 << 16

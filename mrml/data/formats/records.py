@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mrml.data.block import CSR, Array, Coded
+from mrml.arrays import CSR, Array
+from mrml.data.block import Coded
 
 #: How many problems a run of records describes; all of them are counted.
 MAX_PROBLEMS = 10
@@ -33,7 +34,7 @@ class Records(NamedTuple):
     n_records : all records, malformed ones included; empty lines are not records.
     rows : (n_kept,) int64, ordinals of the kept records among all records.
     columns : name -> (n_kept,) array of the column's storage dtype, NaN for null; :class:`Coded` for categorical
-        and text columns; what :func:`mrml.data.columns.to_id` makes of it for the id column.
+        and text columns; what :func:`mrml.data.formats.columns.to_id` makes of it for the id column.
     sparse : the features of LibSVM records; ``n_columns`` is this run's own largest index + 1.
     n_bad : malformed records; problems : what was wrong with the first :data:`MAX_PROBLEMS`.
     """

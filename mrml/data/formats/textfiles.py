@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mrml.data.files import File, chunks, reading
-from mrml.data.lines import BOM, find_records, line_starts
-from mrml.data.records import Records
+from mrml.data.formats.lines import BOM, find_records, line_starts
+from mrml.data.formats.records import Records
 from mrml.data.windows import n_windows, stream_windows, window_bytes
 from mrml.errors import InputError, nearest
 from mrml.schema import Column, Format, Schema
@@ -31,14 +31,14 @@ class Run(NamedTuple):
     def parse(self, wanted: Sequence[Column], format: Format) -> Records:
         """The wanted columns."""
         if format.name == "jsonl":
-            from mrml.data import jsonl
+            from mrml.data.formats import jsonl
 
             return jsonl.parse(self.data, wanted, format)
         if format.name == "libsvm":
-            from mrml.data import libsvm
+            from mrml.data.formats import libsvm
 
             return libsvm.parse(self.data, wanted, format)
-        from mrml.data import csv
+        from mrml.data.formats import csv
 
         return csv.parse(self.data, self.names, wanted, format)
 
@@ -118,7 +118,7 @@ def _ordered(file: File, schema: Schema, wanted: Sequence[Column], first: int, s
 
 
 def _record_rule(format: Format) -> tuple[str, str, bool]:
-    """Quote, delimiter and multiline, as :func:`mrml.data.lines.find_records` wants them."""
+    """Quote, delimiter and multiline, as :func:`mrml.data.formats.lines.find_records` wants them."""
     if format.name in ("csv", "tsv"):
         return format.quote, format.delimiter, format.multiline
     return "", ",", False
@@ -161,7 +161,7 @@ def _first_end(data: bytes, format: Format) -> int:
 
 
 def _fields(line: bytes, file: File, format: Format) -> list[str]:
-    from mrml.data import csv
+    from mrml.data.formats import csv
 
     try:
         return csv.split_fields(line, format)

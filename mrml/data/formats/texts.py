@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mrml.data.block import Array
+from mrml.arrays import Array
 from mrml.errors import InputError
 from mrml.schema import Column
 

@@ -18,13 +18,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from mrml.config import DataConfig
-from mrml.data import parquet, samples
+from mrml.config.sections import DataConfig
 from mrml.data.files import File, discover
-from mrml.data.lean import keep_pandas_out
-from mrml.data.profile import ALL, Observed, Profile
-from mrml.data.sniff import sniff
-from mrml.data.texts import arrow_type
+from mrml.data.formats import parquet
+from mrml.data.formats.texts import arrow_type
+from mrml.data.inference import samples
+from mrml.data.inference.profile import ALL, Observed, Profile
+from mrml.data.inference.sniff import sniff
+from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mrml.data.texts import FALSE, TRUE, parse_texts
+from mrml.data.formats.texts import FALSE, TRUE, parse_texts
 
 #: A column of strings is categorical up to this many levels, or where the levels are at most this share of the rows.
 MAX_LEVELS, MAX_SHARE = 1000, 0.5

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from mrml.config import DataConfig
-from mrml.data import parquet
+from mrml.config.sections import DataConfig
 from mrml.data.files import File, head
-from mrml.data.lines import BOM, find_records, keep_records, strip_bom
-from mrml.data.profile import ALL, TIMES, Profile
-from mrml.data.sniff import HEAD_BYTES, first_fields, first_with_text, split
-from mrml.data.textfiles import blank_header
+from mrml.data.formats import parquet
+from mrml.data.formats.lines import BOM, find_records, keep_records, strip_bom
+from mrml.data.formats.textfiles import blank_header
+from mrml.data.inference.profile import ALL, TIMES, Profile
+from mrml.data.inference.sniff import HEAD_BYTES, first_fields, first_with_text, split
 from mrml.errors import InputError
 from mrml.schema import Format
 

@@ -11,10 +11,10 @@ import posixpath
 import re
 from collections.abc import Collection, Sequence
 
-from mrml.config import DataConfig
-from mrml.data.csv import split_fields
+from mrml.config.sections import DataConfig
 from mrml.data.files import File, head
-from mrml.data.lines import find_records, strip_bom
+from mrml.data.formats.csv import split_fields
+from mrml.data.formats.lines import find_records, strip_bom
 from mrml.errors import ConfigError, InputError
 from mrml.schema import NA, Format
 

@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any, NamedTuple
 
-from mrml.engines.yarn import Application, fetch
+from mrml.engines.hadoop.yarn import Application, fetch
 from mrml.errors import EngineError, MrmlError, TaskFailed
 
 #: the history of a job is written a moment after its end

@@ -22,27 +22,34 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import mrml
 from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.data.shards import Reads
-from mrml.engines import mrjob_compat
-from mrml.engines.client import Client, ClientFileSystem, end_clients
-from mrml.engines.environment import LINK, PYTHON, shipped
-from mrml.engines.feed import Feed, heads
-from mrml.engines.following import POLL_S, Following
-from mrml.engines.postmortem import lost, why
-from mrml.engines.protocol import Fields, FieldsProtocol
-from mrml.engines.streaming import JobFailed, StreamingEngine
+from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
+from mrml.engines.hadoop.diagnose import lost, why
+from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
+from mrml.engines.hadoop.follow import POLL_S, Following
+from mrml.engines.hadoop.uber import Decision, decide
+from mrml.engines.hadoop.yarn import (
+    RUN_TAG,
+    ResourceManager,
+    configuration,
+    expect_namenode,
+    expect_resourcemanager,
+    home,
+)
+from mrml.engines.streaming import mrjob_compat
+from mrml.engines.streaming.engine import JobFailed, StreamingEngine
+from mrml.engines.streaming.feed import Feed, heads
+from mrml.engines.streaming.protocol import Fields, FieldsProtocol
 from mrml.engines.task import Report
-from mrml.engines.uber import Decision, decide
 from mrml.engines.write import Scoring, fetch
-from mrml.engines.yarn import RUN_TAG, ResourceManager, configuration, expect_namenode, expect_resourcemanager, home
 from mrml.errors import ConfigError, EngineError
-from mrml.folder import Folder
-from mrml.fs import filesystem
+from mrml.fs.base import filesystem
+from mrml.fs.folder import Folder
 from mrml.model import Model
+from mrml.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +227,7 @@ class HadoopEngine(StreamingEngine):
         rest = " ".join(a for a in args if a not in files)
         if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
             rest += uuid.uuid4().hex
-        return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), mrml.__version__.encode()]))}"
+        return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), __version__.encode()]))}"
 
     def _finished(self, tag: str) -> str | None:
         """The output of a job that is whole: adopted by rename, once."""

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 
 from mrml.errors import ConfigError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mrml.engines.client import Client
-from mrml.engines.streaming import JobFailed
-from mrml.engines.yarn import WAITING, Application
+from mrml.engines.hadoop.client import Client
+from mrml.engines.hadoop.yarn import WAITING, Application
+from mrml.engines.streaming.engine import JobFailed
 from mrml.errors import EngineError
 
 if TYPE_CHECKING:
-    from mrml.engines.hadoop import HadoopEngine
+    from mrml.engines.hadoop.engine import HadoopEngine
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrml import pin
-from mrml.config import EngineConfig
+from mrml.config.sections import EngineConfig
 from mrml.errors import ConfigError
 
 #: clusters give tickets of 10 to 24 hours

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mrml import pin
-from mrml.engines.environment import LINK, PYTHON
-from mrml.engines.yarn import RUN_TAG, ResourceManager
+from mrml.engines.hadoop.environment import LINK, PYTHON
+from mrml.engines.hadoop.yarn import RUN_TAG, ResourceManager
 from mrml.errors import EngineError
-from mrml.folder import Folder
+from mrml.fs.folder import Folder
 
 LIMIT_S = 180.0
 #: what ids of probes begin with, which are no runs

@@ -19,11 +19,12 @@ from typing import Any
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines import scratch, start
+from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.delta import delta, skeleton
+from mrml.engines.local import start
+from mrml.engines.local.delta import delta, skeleton
+from mrml.engines.local.worker import put_bytes, receive, send
 from mrml.engines.task import Report, told
-from mrml.engines.worker import put_bytes, receive, send
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model

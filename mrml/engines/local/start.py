@@ -18,9 +18,8 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-import mrml
 from mrml import pin
-from mrml.engines import worker
+from mrml.engines.local import worker
 
 _HARMLESS = {"jemalloc_bg_thd"}
 #: this process' ends of all workers' pipes
@@ -79,7 +78,7 @@ def may_fork() -> bool:
                  if int(entry.name) != os.getpid()]  # fmt: skip
     except OSError:  # no Linux
         return False
-    return mrml.PINNED and set(tasks) <= _HARMLESS
+    return pin.PINNED and set(tasks) <= _HARMLESS
 
 
 def fork(number: int) -> Started:
@@ -114,7 +113,7 @@ def _work(driver: int, number: int, source: int, sink: int, others: tuple[int, .
 def spawn(number: int) -> Started:
     """Worker ``number``, in an interpreter of its own."""
     popen = subprocess.Popen(
-        [sys.executable, "-m", "mrml.engines.worker", str(os.getpid()), str(number)],
+        [sys.executable, "-m", "mrml.engines.local.worker", str(os.getpid()), str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},

@@ -15,9 +15,9 @@ import numpy as np
 from mrml import wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
-from mrml.data.lean import keep_pandas_out
 from mrml.data.store import DirectoryStore
-from mrml.engines.delta import apply
+from mrml.data.without_pandas import keep_pandas_out
+from mrml.engines.local.delta import apply
 from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.kernels import device

@@ -20,9 +20,10 @@ from typing import Any
 from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines import mrjob_compat, scratch
+from mrml.engines import scratch
 from mrml.engines.base import Engine
-from mrml.engines.protocol import ERROR, KEY, Fields, FieldsProtocol
+from mrml.engines.streaming import mrjob_compat
+from mrml.engines.streaming.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
@@ -157,7 +158,7 @@ class StreamingEngine(Engine):
 
     def _runner(self, args: list[str]) -> Any:
         """mrjob's runner of a job, for a with-block."""
-        from mrml.engines.streaming_job import RoundJob
+        from mrml.engines.streaming.job import RoundJob
 
         if not logging.getLogger("mrjob").handlers:  # it warns of every option that is its default
             logging.getLogger("mrjob").setLevel(logging.ERROR)

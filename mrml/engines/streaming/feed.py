@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from mrml.data import sides, textfiles
+from mrml.data import sides
 from mrml.data.dataset import Dataset
 from mrml.data.fed import FedSplit
-from mrml.data.lines import BOM
+from mrml.data.formats import textfiles
+from mrml.data.formats.lines import BOM
 from mrml.data.windows import n_windows
 from mrml.errors import ConfigError, EngineError
 

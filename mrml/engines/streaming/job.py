@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mrml.engines import mrjob_compat
+from mrml.engines.streaming import mrjob_compat
 
 mrjob_compat.install()
 
@@ -27,11 +27,12 @@ from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
 from mrml.data.kept import KeptBlocks  # noqa: E402
-from mrml.data.lean import keep_pandas_out  # noqa: E402
 from mrml.data.shards import Shard  # noqa: E402
 from mrml.data.store import DirectoryStore  # noqa: E402
-from mrml.engines.feed import fed_split  # noqa: E402
-from mrml.engines.protocol import (  # noqa: E402
+from mrml.data.without_pandas import keep_pandas_out  # noqa: E402
+from mrml.engines.local.worker import end_with  # noqa: E402
+from mrml.engines.streaming.feed import fed_split  # noqa: E402
+from mrml.engines.streaming.protocol import (  # noqa: E402
     ERROR,
     KEY,
     REPORT,
@@ -42,9 +43,8 @@ from mrml.engines.protocol import (  # noqa: E402
     write_raw,
 )
 from mrml.engines.task import Report, blocks, map_split, reduce_key, source_of, task_error, tell  # noqa: E402
-from mrml.engines.worker import end_with  # noqa: E402
 from mrml.errors import TaskFailed  # noqa: E402
-from mrml.folder import Folder  # noqa: E402
+from mrml.fs.folder import Folder  # noqa: E402
 from mrml.statistic import Node  # noqa: E402
 
 #: of standard input at a time
@@ -55,7 +55,7 @@ def error_fields(error: Exception, place: str) -> Fields:
     """What went wrong, as the driver raises it again; of what nobody expected also the container and its log."""
     found, environment = task_error(error, place), pin.environment()
     if isinstance(found, TaskFailed) and (container := environment.get("CONTAINER_ID")):
-        from mrml.engines.postmortem import log_of
+        from mrml.engines.hadoop.diagnose import log_of
 
         node = f"{environment.get('NM_HOST', '?')}:{environment.get('NM_HTTP_PORT', '?')}"
         found.place += f" on {node} ({container})"
@@ -91,7 +91,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
     def _runner_class(self) -> Any:
         if self.options.runner != "local":
             return super()._runner_class()
-        from mrml.engines.streaming_local import LocalRunner
+        from mrml.engines.streaming.runner import LocalRunner
 
         return LocalRunner
 

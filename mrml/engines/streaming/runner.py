@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from mrml.engines import mrjob_compat
+from mrml.engines.streaming import mrjob_compat
 
 mrjob_compat.install()
 

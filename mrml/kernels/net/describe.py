@@ -1,6 +1,6 @@
 """The description of a network: what its parameters are, where they lie, how they begin.
 
-One description, several kernels (:mod:`mrml.kernels.net_numpy`): they read the same flat vectors.  With x the numeric
+One description, several kernels (:mod:`mrml.kernels.net.numpy`): they read the same flat vectors.  With x the numeric
 columns, E the embeddings of the coded columns, v the CSR columns and levels the one-hot of the coded columns::
 
     a_0 = [x, E_0, E_1, ..., bag]                           bag = v @ sparse, where sparse_dim > 0
@@ -29,12 +29,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.random import rng
-
-Array = npt.NDArray[Any]
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
 NORMS = ("none", "layer", "batch")

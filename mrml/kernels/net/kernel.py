@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels import net_numpy
 from mrml.kernels.device import device_of, torch_of
-from mrml.kernels.net import Array, Gradient, Inputs, Net, Slot
-from mrml.kernels.net_layers import Draws
-from mrml.kernels.net_steps import NumpySteps
-from mrml.kernels.optimizers import Optimizer
+from mrml.kernels.net import numpy as net_numpy
+from mrml.kernels.net.describe import Gradient, Inputs, Net, Slot
+from mrml.kernels.net.layers import Draws
+from mrml.kernels.net.optimizers import Optimizer
+from mrml.kernels.net.steps import NumpySteps
 from mrml.losses import Loss
 
 KERNELS = ("auto", "numpy", "torch")
@@ -124,7 +125,7 @@ class Computes(NamedTuple):
         if self.kernels == "numpy":
             return NumpyKernel()
         torch_of("algorithm, kernels torch")
-        from mrml.kernels.net_torch_steps import TorchKernel
+        from mrml.kernels.net.torch_steps import TorchKernel
 
         return TorchKernel(device_of(self.device), self.precision, self.compiled)
 

@@ -1,4 +1,4 @@
-"""One hidden layer in NumPy, forward and backward: dense, norm, activation, dropout (:mod:`mrml.kernels.net`).
+"""One hidden layer in NumPy, forward and backward: dense, norm, activation, dropout (:mod:`mrml.kernels.net.describe`).
 
 Batch norm normalises by the rows it is given ("ghost batch norm", Hoffer et al., "Train longer, generalize better",
 2017), so a batch that is computed in pieces is normalised piece by piece.
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.kernels.net import EPSILON, Array, Net
+from mrml.arrays import Array
+from mrml.kernels.net.describe import EPSILON, Net
 from mrml.kernels.random import bits, words
 
 #: of the tanh form of GELU

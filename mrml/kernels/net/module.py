@@ -10,7 +10,7 @@ The parameters are one flat vector, in the order of ``named_parameters()``.  Buf
 and the like) are averaged at the meetings; others stay as the module makes them.  The text of the module's file travels
 with the State of a run, and is what a task imports that does not find the module.
 
-This module needs no torch; :mod:`mrml.kernels.net_torch_module` computes.  Floor 1.
+This module needs no torch; :mod:`mrml.kernels.net.torch_module` computes.  Floor 1.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels.net import Array, Slot
+from mrml.kernels.net.describe import Slot
 
 _REMEDY = "put it where tasks find it: on the nodes' PYTHONPATH, or into the environment of `mrml pack`"
 
@@ -40,7 +41,8 @@ class ModuleNet:
     ----------
     path : package.module:function.
     source : the text of the file of its module, or nothing.
-    n_numeric : numeric columns; ``tables`` (n_levels, 1) of each coded column, as of a :class:`mrml.kernels.net.Net`.
+    n_numeric : numeric columns; ``tables`` (n_levels, 1) of each coded column, as of a
+        :class:`mrml.kernels.net.describe.Net`.
     takes_codes : whether it wants the codes beside the numbers, rather than columns of 0 and 1.
     shapes, buffers : names and shapes of its parameters, and of its buffers of floating numbers.
     """
@@ -132,7 +134,7 @@ class ModuleNet:
         from mrml.kernels.device import torch_of
 
         torch_of(self.place)
-        from mrml.kernels import net_torch_module
+        from mrml.kernels.net import torch_module as net_torch_module
 
         return net_torch_module
 

@@ -1,4 +1,6 @@
-"""Networks in NumPy: raw predictions and gradients, forward and backward by hand (formulas: :mod:`mrml.kernels.net`).
+"""Networks in NumPy: raw predictions and gradients, forward and backward by hand.
+
+The formulas are in :mod:`mrml.kernels.net.describe`.
 
 Everything is computed in the dtype of ``params``: float32, or float64 where a test asks for it; losses, and sums over
 entries of tables, in float64.  With one BLAS thread and one instruction set (:mod:`mrml.pin`) the same inputs give the
@@ -19,9 +21,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrml.kernels.net import Array, Gradient, Inputs, Net, SparseGradient, weight_sum
-from mrml.kernels.net_layers import Draws, Layer, Work, column_sums, times_transposed
-from mrml.kernels.net_sparse import Entries, Touched, from_codes, from_csr, sums, touched
+from mrml.arrays import Array
+from mrml.kernels.net.describe import Gradient, Inputs, Net, SparseGradient, weight_sum
+from mrml.kernels.net.layers import Draws, Layer, Work, column_sums, times_transposed
+from mrml.kernels.net.sparse import Entries, Touched, from_codes, from_csr, sums, touched
 from mrml.losses import Loss
 
 __all__ = ["Draws", "Work", "chunk_rows", "gradient", "predict", "standardised"]

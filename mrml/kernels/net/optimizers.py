@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels.net import Array, Gradient
+from mrml.kernels.net.describe import Gradient
 
 #: parameters moved at a time: what a step reads and writes stays in a core's L2
 PIECE = 1 << 14

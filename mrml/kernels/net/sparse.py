@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrml.kernels.net import Array, SparseRows
+from mrml.arrays import Array
+from mrml.kernels.net.describe import SparseRows
 
 #: numbers that a sum holds at a time
 _AT_ONCE = 1 << 20

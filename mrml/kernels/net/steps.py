@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mrml.kernels.net import Array, Inputs, Net, update_buffers
-from mrml.kernels.net_numpy import Draws, Work, gradient
-from mrml.kernels.optimizers import Optimizer
+from mrml.arrays import Array
+from mrml.kernels.net.describe import Inputs, Net, update_buffers
+from mrml.kernels.net.numpy import Draws, Work, gradient
+from mrml.kernels.net.optimizers import Optimizer
 from mrml.losses import Loss
 
 

@@ -1,11 +1,11 @@
-"""Networks in torch: the formulas of :mod:`mrml.kernels.net`, with gradients by autograd.
+"""Networks in torch: the formulas of :mod:`mrml.kernels.net.describe`, with gradients by autograd.
 
 The same flat vector of parameters, the same batches and the same draws of dropout (:func:`kept_units` is that of
-:mod:`mrml.kernels.net_layers`, bit by bit, on any device) give the gradients of the NumPy kernel to 1e-5.  Losses are
+:mod:`mrml.kernels.net.layers`, bit by bit, on any device) give the gradients of the NumPy kernel to 1e-5.  Losses are
 computed in float64, as there.  On the CPU torch gets one thread, and the same inputs give the same bytes; kernels of
 CUDA add in an order of their own.
 
-torch is an extra: this module and its sibling :mod:`mrml.kernels.net_torch_steps` import it, and who needs them imports
+torch is an extra: this module and its sibling :mod:`mrml.kernels.net.torch_steps` import it, and who needs them imports
 them where they are needed.  Floor 1.
 """
 
@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as f
 
-from mrml.kernels.net import EPSILON, MOMENTUM, Array, Gradient, Inputs, Net, SparseGradient, SparseRows, weight_sum
-from mrml.kernels.net_layers import Draws, drop_below
-from mrml.kernels.net_sparse import touched
-from mrml.kernels.net_torch_losses import weighted_loss
+from mrml.arrays import Array
+from mrml.kernels.net.describe import EPSILON, MOMENTUM, Gradient, Inputs, Net, SparseGradient, SparseRows, weight_sum
+from mrml.kernels.net.layers import Draws, drop_below
+from mrml.kernels.net.sparse import touched
+from mrml.kernels.net.torch_losses import weighted_loss
 from mrml.kernels.random import GOLDEN, bits
 from mrml.losses import Loss
 
@@ -184,7 +185,7 @@ def _batch_normed(z: Tensor, running: tuple[Any, Any] | None, moments: list[Tens
 
 
 def kept_units(draws: Draws, layer: int, units: int, dropout: float, device: str) -> Tensor:
-    """:func:`mrml.kernels.net_layers.kept_units` on a device: (n, units) bool."""
+    """:func:`mrml.kernels.net.layers.kept_units` on a device: (n, units) bool."""
     state = bits(draws.seed, draws.step, draws.row_key)
     return _kept(torch.from_numpy(state.view(np.int64)).to(device), layer, units, dropout)
 
@@ -281,7 +282,7 @@ def gradient(
     draws: Draws | None = None,
     device: str = "cpu",
 ) -> Gradient:
-    """:func:`mrml.kernels.net_numpy.gradient` by torch: the same arguments, the same sums, in float32 or float64."""
+    """:func:`mrml.kernels.net.numpy.gradient` by torch: the same arguments, the same sums, in float32 or float64."""
     one_thread(device)
     flat = tensor_of(params).to(device)
     move = moving(device, flat.dtype)

@@ -1,4 +1,4 @@
-"""Modules of the user's in torch: gradients, predictions and steps (:mod:`mrml.kernels.module`).
+"""Modules of the user's in torch: gradients, predictions and steps (:mod:`mrml.kernels.net.module`).
 
 Dropout of a module's own draws by torch's generator, seeded for every batch by its number and its first row: what is
 dropped depends on the batch alone, not on who computes it.
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels.module import ModuleNet
-from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs, weight_sum
-from mrml.kernels.net_layers import Draws
-from mrml.kernels.net_torch import moving, one_thread, tensor_of
-from mrml.kernels.net_torch_losses import weighted_loss
-from mrml.kernels.net_torch_steps import Rows, Steps, place_of, told_of
-from mrml.kernels.optimizers import Optimizer
+from mrml.kernels.net.describe import MOMENTUM, Gradient, Inputs, weight_sum
+from mrml.kernels.net.layers import Draws
+from mrml.kernels.net.module import ModuleNet
+from mrml.kernels.net.optimizers import Optimizer
+from mrml.kernels.net.torch import moving, one_thread, tensor_of
+from mrml.kernels.net.torch_losses import weighted_loss
+from mrml.kernels.net.torch_steps import Rows, Steps, place_of, told_of
 from mrml.kernels.random import bits
 from mrml.losses import Loss
 
@@ -160,7 +161,7 @@ class ModuleSteps(Steps):
 
 
 class ModuleKernel:
-    """What :class:`mrml.kernels.net_kernel.Kernel` asks for, of a module."""
+    """What :class:`mrml.kernels.net.kernel.Kernel` asks for, of a module."""
 
     def __init__(self, device: str, precision: str = "float32", compiled: bool = False) -> None:
         self.device, self.precision, self.compiled, self.place = device, precision, compiled, place_of(device)

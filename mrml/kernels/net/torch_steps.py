@@ -1,8 +1,8 @@
 """Steps of SGD in torch: parameters, buffers and optimizer state lie on the device between two meetings.
 
-The formulas are those of :mod:`mrml.kernels.optimizers`, in place on one flat vector, which is what the parameters of
-the network are views of: a step of Adam is six kernels, however many layers there are.  Of sparse slots only the rows
-that a batch reads are gathered, differentiated, moved and written back; which those are is found on the host.
+The formulas are those of :mod:`mrml.kernels.net.optimizers`, in place on one flat vector, which is what the parameters
+of the network are views of: a step of Adam is six kernels, however many layers there are.  Of sparse slots only the
+rows that a batch reads are gathered, differentiated, moved and written back; which those are is found on the host.
 
 On a GPU nothing waits for it: batches move by pinned memory on a stream of their own, so that the next one travels
 while the last one computes, and the loss is summed on the device and looked at once in ``LOOK_EVERY`` steps.
@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrml.kernels import net_torch
-from mrml.kernels.net import MOMENTUM, Array, Gradient, Inputs, Net, Slot, weight_sum
-from mrml.kernels.net_layers import Draws
-from mrml.kernels.net_torch import Batch, dropping, forward, one_thread, tensor_of
-from mrml.kernels.net_torch_losses import weighted_loss
-from mrml.kernels.optimizers import Optimizer
+from mrml.arrays import Array
+from mrml.kernels.net import torch as net_torch
+from mrml.kernels.net.describe import MOMENTUM, Gradient, Inputs, Net, Slot, weight_sum
+from mrml.kernels.net.layers import Draws
+from mrml.kernels.net.optimizers import Optimizer
+from mrml.kernels.net.torch import Batch, dropping, forward, one_thread, tensor_of
+from mrml.kernels.net.torch_losses import weighted_loss
 from mrml.losses import Loss
 
 #: steps on a GPU between two looks at the loss, each of which waits for it
@@ -237,7 +238,7 @@ class Steps(ABC):
 
 
 class TorchSteps(Steps):
-    """The steps of a :class:`Net`; the interface of :class:`mrml.kernels.net_steps.NumpySteps`."""
+    """The steps of a :class:`Net`; the interface of :class:`mrml.kernels.net.steps.NumpySteps`."""
 
     def __init__(self, net: Net, loss: Loss, optimizer: Optimizer, params: Array, buffers: Array, inner: Array,
                  device: str = "cpu", precision: str = "float32", compiled: bool = False) -> None:  # fmt: skip
@@ -276,7 +277,7 @@ class TorchSteps(Steps):
 
 
 class TorchKernel:
-    """What :class:`mrml.kernels.net_kernel.Kernel` asks for, on a device."""
+    """What :class:`mrml.kernels.net.kernel.Kernel` asks for, on a device."""
 
     def __init__(self, device: str, precision: str = "float32", compiled: bool = False) -> None:
         self.device, self.precision, self.compiled, self.place = device, precision, compiled, place_of(device)

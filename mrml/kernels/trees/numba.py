@@ -1,4 +1,4 @@
-"""numba twins of :mod:`mrml.kernels.trees`: the same arguments, identical integers and gains.
+"""numba twins of :mod:`mrml.kernels.trees.numpy`: the same arguments, identical integers and gains.
 
 No ``fastmath``, so nothing is fused or reordered, and no threads: cores are used by processes.
 """
@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from mrml.kernels import trees, trees_sums, trees_walk
-from mrml.kernels.kmeans_fast import _jit, _jit_ieee, _plain
-from mrml.kernels.trees import PACKED_G_MAX, PACKED_H_MAX, Array, Columns, Nodes, Rules, Splits, Step
-from mrml.kernels.trees_sums import Buffer as Buffer
-from mrml.kernels.trees_walk import predict as predict
+from mrml.arrays import Array
+from mrml.kernels.kmeans_numba import _jit, _jit_ieee, _plain
+from mrml.kernels.trees import numpy as trees
+from mrml.kernels.trees import sums as trees_sums
+from mrml.kernels.trees import walk as trees_walk
+from mrml.kernels.trees.numpy import PACKED_G_MAX, PACKED_H_MAX, Columns, Nodes, Rules, Splits, Step
+from mrml.kernels.trees.sums import Buffer as Buffer
+from mrml.kernels.trees.walk import predict as predict
 
 #: rows of a pass whose temporaries stay in the cache
 _LOGISTIC_ROWS, _LANES = 8192, 256
 
 
 def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
-    """See :func:`mrml.kernels.trees.bin_codes`."""
+    """See :func:`mrml.kernels.trees.numpy.bin_codes`."""
     out = np.empty(x.shape, np.uint8)
     padded = np.full((len(edges), 256), np.inf, np.float32)
     padded[:, : edges.shape[1]] = np.where(np.arange(edges.shape[1]) < n_edges[:, None], edges, np.inf)
@@ -44,8 +47,8 @@ def _bin(x: Any, edges: Any, n_edges: Any, out: Any) -> None:
 
 
 def route(codes: Array, nodes: Array, step: Step) -> None:
-    """See :func:`mrml.kernels.trees.route`; mostly rows move by one node, and without a branch that takes 1.4 ns a row
-    where a loop takes 4.5."""
+    """See :func:`mrml.kernels.trees.numpy.route`; mostly rows move by one node, and without a branch that takes
+    1.4 ns a row where a loop takes 4.5."""
     flat, width = _plain(codes).reshape(-1), codes.shape[1]
     while _route(flat, width, nodes, _plain(step.feature), _plain(step.left), _plain(step.goes_left)):
         pass
@@ -65,7 +68,7 @@ def _route(flat: Any, width: Any, nodes: Any, feature: Any, left: Any, goes_left
 
 
 def add_values(codes: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None) -> None:
-    """See :func:`mrml.kernels.trees.add_values`."""
+    """See :func:`mrml.kernels.trees.numpy.add_values`."""
     at = _plain(np.zeros(len(codes), np.uint16) if nodes is None else nodes)
     feature, left, goes_left = (_plain(a) for a in step)
     _add_values(_plain(codes), feature, left, goes_left, _plain(values), scores, at)
@@ -83,7 +86,7 @@ def _add_values(codes: Any, feature: Any, left: Any, goes_left: Any, values: Any
 
 
 def pack_scaled(g: Array, h: Array, g_scale: float, h_scale: float) -> Array:
-    """See :func:`mrml.kernels.trees.pack_scaled`; in one pass 2 ns a row where NumPy takes 10."""
+    """See :func:`mrml.kernels.trees.numpy.pack_scaled`; in one pass 2 ns a row where NumPy takes 10."""
     out = np.empty(len(g), np.int64)
     _pack_scaled(_plain(g), _plain(h), g_scale, h_scale, out)
     return out
@@ -160,7 +163,7 @@ def _logistic(y: Any, raw: Any, e: Any, weights: Any, g_scale: Any, h_scale: Any
 def best_splits(
     g: Array, h: Array, columns: Columns, nodes: Nodes, rules: Rules, g_unit: float, h_unit: float
 ) -> Splits:
-    """See :func:`mrml.kernels.trees.best_splits`."""
+    """See :func:`mrml.kernels.trees.numpy.best_splits`."""
     best = trees.no_splits(len(g))
     plain = Rules(*(float(r) for r in rules[:7]), *(int(r) for r in rules[7:]))  # type: ignore[arg-type]
     _best_splits(
@@ -202,7 +205,7 @@ def _shrunk(g: Any, l1: Any) -> Any:
 
 @_jit
 def _weight(g: Any, h: Any, l2: Any, rules: Any, lower: Any, upper: Any) -> Any:
-    """See :func:`mrml.kernels.trees.leaf_weight`."""
+    """See :func:`mrml.kernels.trees.numpy.leaf_weight`."""
     w = -_shrunk(g, rules.l1) / (h + l2) if h + l2 > 0 else 0.0
     if rules.max_delta_step > 0:
         w = min(max(w, -rules.max_delta_step), rules.max_delta_step)

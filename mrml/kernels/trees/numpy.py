@@ -1,6 +1,6 @@
 """Histogram trees on binned columns: route rows, add up histograms, find the best splits.
 
-Every sum is a sum of integers, so :mod:`mrml.kernels.trees_fast` (numba) gives identical results in any order, and the
+Every sum is a sum of integers, so :mod:`mrml.kernels.trees.numba` (numba) gives identical results in any order, and the
 sibling of a node is its parent minus the node, exactly.  Gains are float64 of those integers, computed with the same
 operations in the same order by both, without fused multiply-add.
 
@@ -19,9 +19,8 @@ import importlib.util
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from mrml.arrays import Array
 
 #: rows whose packed gradients add up in one int64: 2**16 times 15 bits and a sign above 16 bits
 PACKED_ROWS = 1 << 16
@@ -343,7 +342,7 @@ def with_numba() -> Any:
         there = importlib.util.find_spec("numba") is not None
     except ImportError:
         there = False
-    return importlib.import_module("mrml.kernels.trees_fast" if there else __name__)
+    return importlib.import_module("mrml.kernels.trees.numba" if there else __name__)
 
 
 def bits(codes: list[int]) -> Array:
@@ -378,7 +377,7 @@ def predict(x: Array, trees: Any, out: Array) -> None:
     Parameters
     ----------
     x : (n_rows, n_features) float32, NaN missing, codes of categories as numbers.
-    trees : the arrays of :class:`mrml.algorithms.trees_model.Trees`.
+    trees : the arrays of :class:`mrml.algorithms.trees.model.Trees`.
     out : (n_outputs, n_rows) float64, changed in place; tree k adds to row ``k % n_outputs``.
     """
     goes_left = members(trees.categories)

@@ -1,4 +1,4 @@
-"""numba twins of the histograms of :mod:`mrml.kernels.trees`: the same arguments, identical integers.
+"""numba twins of the histograms of :mod:`mrml.kernels.trees.numpy`: the same arguments, identical integers.
 
 A row is 1 byte a value and one packed int64.  Rows are added histogram by histogram, so that one stays in the cache
 while its rows come, and they are asked for some rows ahead, since no hardware guesses which are next: 0.4 ns a value
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mrml.kernels.kmeans_fast import _jit, _plain, numba
-from mrml.kernels.trees import PACKED_ROWS, Array
+from mrml.arrays import Array
+from mrml.kernels.kmeans_numba import _jit, _plain, numba
+from mrml.kernels.trees.numpy import PACKED_ROWS
 
 #: rows between asking for a row and adding it: with 16 it takes 0.5 ns a value for 0.4
 _AHEAD = 32
@@ -39,7 +40,7 @@ def _ask(typing: Any, array: Any, index: Any) -> Any:
 
 
 class Buffer:
-    """See :class:`mrml.kernels.trees.Buffer`; packed sums of a node are unpacked after 65,536 of its rows."""
+    """See :class:`mrml.kernels.trees.numpy.Buffer`; packed sums of a node are unpacked after 65,536 of its rows."""
 
     def __init__(self, n_slots: int, width: int) -> None:
         # pages that nothing is written to are never there
@@ -51,12 +52,12 @@ class Buffer:
         self._order: Array = np.empty(PACKED_ROWS, np.uint32)
 
     def settle(self) -> None:
-        """See :meth:`mrml.kernels.trees.Buffer.settle`."""
+        """See :meth:`mrml.kernels.trees.numpy.Buffer.settle`."""
         if self._packed is not None:
             _settle(self._packed, self._filled, self.g, self.h, self.rows)
 
     def add(self, codes: Array, first: int, offsets: Array, q: tuple[Array, ...], slots: Array, nodes: Array) -> None:
-        """See :meth:`mrml.kernels.trees.Buffer.add`; ``slots`` by node, ``nodes`` (n_rows,) uint16."""
+        """See :meth:`mrml.kernels.trees.numpy.Buffer.add`; ``slots`` by node, ``nodes`` (n_rows,) uint16."""
         flat, width, at = _plain(codes).reshape(-1), codes.shape[1], _plain(offsets.astype(np.uint64))
         if len(q) == 1 and self._packed is None:
             self._packed = np.zeros_like(self.g)

@@ -1,4 +1,4 @@
-"""The numba twin of :func:`mrml.kernels.trees.predict`: rows walk through trees eight at a time.
+"""The numba twin of :func:`mrml.kernels.trees.numpy.predict`: rows walk through trees eight at a time.
 
 Which way a row goes cannot be guessed, so a loop that ends in a leaf costs a mispredicted branch a row and tree.  Here
 every row takes as many steps as its tree is deep, a leaf leads to itself, and a step has no branch: 4 ns a row and tree
@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from mrml.kernels.kmeans_fast import _jit, _plain
-from mrml.kernels.trees import Array
+from mrml.arrays import Array
+from mrml.kernels.kmeans_numba import _jit, _plain
 
 #: rows that all trees pass before the next rows: their columns stay in the cache
 _ROWS = 256
 
 
 def predict(x: Array, trees: Any, out: Array) -> None:
-    """See :func:`mrml.kernels.trees.predict`."""
+    """See :func:`mrml.kernels.trees.numpy.predict`."""
     starts, inner = _plain(trees.starts), trees.feature >= 0
     left = np.where(inner, np.repeat(starts[:-1], np.diff(starts)) + trees.left, np.arange(len(inner)))
     feature = np.where(inner, trees.feature, 0)
