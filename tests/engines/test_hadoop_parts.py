@@ -59,7 +59,7 @@ def test_a_record_that_is_cut_off_is_an_error() -> None:
 def test_a_lease_is_held_once_and_goes_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "run" / "_run" / "lease"
     path.parent.mkdir(parents=True)
-    hold = "import sys, time; from pathlib import Path; from mrml.engines.lease import Lease;"
+    hold = "import sys, time; from pathlib import Path; from mrml.runs.lease import Lease;"
     hold += "lease = Lease(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", hold, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
