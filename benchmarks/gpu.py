@@ -44,7 +44,7 @@ def made(folder: Path, n_rows: int) -> None:
 
 def ours(data: str, precision: str, device: str, epochs: int) -> dict[str, Any]:
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
 
     told: list[dict[str, Any]] = []
 
@@ -74,7 +74,7 @@ def plain(data: str, precision: str, device: str, epochs: int) -> dict[str, Any]
     import torch
 
     from mrml.kernels.net.describe import Net
-    from mrml.kernels.net.torch import module_of
+    from mrml.kernels.net.torch_net import module_of
 
     table = pq.read_table(data)
     y = table["label"].to_numpy().astype(np.float32)
@@ -110,9 +110,9 @@ def drawn(data: str, epochs: int) -> Iterator[list[Any]]:
     from mrml.algorithms.sgd.rows import SHUFFLES
     from mrml.config.sections import DataConfig, RunConfig
     from mrml.kernels.random import bits
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
 
-    dataset, _ = run.open_training(RunConfig("mlp", {}, DataConfig(data=(data,), target="label")), MLP())
+    dataset, _ = setup.open_training(RunConfig("mlp", {}, DataConfig(data=(data,), target="label")), MLP())
     keys: list[list[Any]] = [[]]
     for block in (b for split in dataset.splits(1 << 30) for part in split for b in dataset.read(part)):
         if sum(map(len, keys[-1])) >= MLP().shuffle_rows:

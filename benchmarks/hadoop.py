@@ -28,7 +28,7 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.engines.hadoop import engine as hadoop
 from mrml.engines.hadoop.yarn import ResourceManager, configuration
 from mrml.fs.folder import Folder
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.runs.fit import Checkpoint, fit
 
 LIMIT_S = 1.0
@@ -101,9 +101,9 @@ def rounds(place: Folder, scratch: Path, options: dict[str, Any]) -> tuple[list[
     data = DataConfig(data=(place.join("rows.csv"),), window_bytes=1 << 16, split_bytes=1 << 16)
     engine = EngineConfig(engine="streaming", runner="hadoop", workers=2, **options)
     config = RunConfig("kmeans", {"k": 2}, data, engine)
-    dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+    dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
     edges = []
-    with counted_clients(scratch) as calls, run.engine_of(engine, data.split_bytes) as running:
+    with counted_clients(scratch) as calls, setup.engine_of(engine, data.split_bytes) as running:
         began = time.time()
         edges.append(began)
         fit(pipeline, dataset, running, Checkpoint(scratch / "rounds"), lambda _: edges.append(time.time()), 2)

@@ -24,7 +24,7 @@ def mrml_mlp(folder: Path) -> dict[str, Any]:
 
     from mrml.algorithm import State
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
     from mrml.runs.fit import Checkpoint, fit
 
     params = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 1, "shards": 2, "learning_rate": 0.002}
@@ -37,8 +37,8 @@ def mrml_mlp(folder: Path) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        with run.engine_of(config.engine, data.split_bytes) as engine:
-            dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+        with setup.engine_of(config.engine, data.split_bytes) as engine:
+            dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
             model, state = fit(pipeline, dataset, engine, Checkpoint(scratch), told)
             whole = time.perf_counter() - began
     test = run.scoring_config(model, DataConfig(data=(str(folder / "d1/test"),)), ("feature", "target"))  # type: ignore[arg-type]

@@ -41,17 +41,17 @@ def _logistic(solver: str) -> dict[str, Any]:
     import tempfile
 
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
     from mrml.runs.fit import Checkpoint, fit
 
     params = {"solver": solver, "l2": 1e-6}
     data = DataConfig(data=(str(DATA / "d1/train"),), target="label")
     config = RunConfig("logistic", params, data, EngineConfig(workers=2), "unused")
-    algorithm = run.algorithm_of(config)
+    algorithm = setup.algorithm_of(config)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        with run.engine_of(config.engine, data.split_bytes) as engine:
-            dataset, pipeline = run.open_training(config, algorithm)
+        with setup.engine_of(config.engine, data.split_bytes) as engine:
+            dataset, pipeline = setup.open_training(config, algorithm)
             _, state = fit(pipeline, dataset, engine, Checkpoint(folder))
             seconds = time.perf_counter() - began
     return {"seconds": seconds, "rounds": state.round, "stop": state.stop, "loss": pipeline.progress(state)["loss"]}
@@ -113,12 +113,12 @@ def mrml_streaming() -> dict[str, Any]:
     """A gradient round through mrjob -r local, two map tasks; those before it, which fit the transforms and begin
     L-BFGS, are not counted."""
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
 
     data = DataConfig(data=(str(DATA / "d1/train"),), target="label")
     config = RunConfig("logistic", {"solver": "lbfgs"}, data, EngineConfig(engine="streaming", workers=2), "unused")
-    with run.engine_of(config.engine, data.split_bytes) as engine:
-        dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+    with setup.engine_of(config.engine, data.split_bytes) as engine:
+        dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
         state = pipeline.init(dataset.schema)
         began = time.perf_counter()
         state = pipeline.update(state, engine.round(pipeline, state, dataset))

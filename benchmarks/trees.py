@@ -17,7 +17,7 @@ SAMPLE_ROWS = 200_000
 def _ours(folder: Path, name: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Seconds of a run, the start of its workers and its checkpoints included; and the model."""
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import train as run
+    from mrml.runs import setup, train as run
     from mrml.runs.directory import CHECKPOINT_S
     from mrml.runs.fit import Checkpoint, fit
 
@@ -25,8 +25,8 @@ def _ours(folder: Path, name: str, params: dict[str, Any]) -> tuple[dict[str, An
     config = RunConfig(name, params, data, EngineConfig(workers=2), "unused")
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        with run.engine_of(config.engine, data.split_bytes) as engine:
-            dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+        with setup.engine_of(config.engine, data.split_bytes) as engine:
+            dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
             model, state = fit(pipeline, dataset, engine, Checkpoint(scratch, every_s=CHECKPOINT_S))
             seconds = time.perf_counter() - began
     return {"seconds": seconds, "rounds": state.round, "auc": _auc(folder, model)}, model

@@ -43,7 +43,7 @@ class Estimator:
     def __init__(self, algorithm: str, **params: Any) -> None:
         self.algorithm, self.params = algorithm, params
         if pin.PINNED:  # otherwise the child process checks them
-            from mrml.runs.train import algorithm_of
+            from mrml.runs.setup import algorithm_of
 
             algorithm_of(RunConfig(algorithm=algorithm, params=params))
 

@@ -25,7 +25,7 @@ from mrml.engines.inline import InlineEngine
 from mrml.engines.local.engine import LocalEngine
 from mrml.engines.streaming.engine import StreamingEngine
 from mrml.model import Model
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.runs.fit import Checkpoint, fit
 
 WINDOW = 6000
@@ -132,7 +132,7 @@ def prepare(case: Case, folder: Path) -> tuple[Dataset, Algorithm]:
     """The Dataset and the pipeline of a case."""
     data = {**case.data, "data": (str(folder / case.data["data"]),)}
     config = RunConfig(case.algorithm, case.params, DataConfig(window_bytes=WINDOW, **data), output="unused")
-    return run.open_training(config, run.algorithm_of(config))
+    return setup.open_training(config, setup.algorithm_of(config))
 
 
 class Killing(LocalEngine):

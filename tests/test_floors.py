@@ -61,6 +61,17 @@ def test_the_development_cluster_stands_beside_the_rest() -> None:
             assert {room(other) for other in others} <= {"cluster", "errors", "params"}, module
 
 
+def test_rooms_files_and_classes_stay_small_enough_to_know() -> None:
+    assert len(list(PACKAGE.glob("*.py")) + list(PACKAGE.glob("*/__init__.py"))) <= 30, "rooms at the top"
+    for folder in {path.parent for path in FILES}:
+        beside = [p for p in folder.glob("*.py") if p.name != "__init__.py"]
+        assert len(beside) <= 15, f"{folder}: modules beside its packages"
+    long = [p.name for p in FILES if len(p.read_text(encoding="utf-8").splitlines()) > 400]
+    assert long == [], "files above 400 lines"
+    big = [node.name for _, node in classes() if (node.end_lineno or 0) - node.lineno + 1 > 250]
+    assert big == [], "classes above 250 lines"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_what_is_shut_off_stays_where_it_belongs(path: Path) -> None:
     place = path.relative_to(PACKAGE).as_posix()

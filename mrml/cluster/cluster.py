@@ -223,7 +223,7 @@ class Cluster:
                 node.kill_containers()  # of the NodeManager before this one, which knows nothing of them
         try:
             if not (self.folder / "data/namenode/current/VERSION").exists():
-                self._format()
+                _format(self)
             until = time.monotonic() + limit_s
             # a JobHistoryServer without HDFS sleeps for 10 s before it looks again
             late = [d for d in daemons if d.role == "historyserver"]
@@ -241,17 +241,6 @@ class Cluster:
         for daemon in daemons:
             daemon.start()
             self._record()
-
-    def _format(self) -> None:
-        """An empty file system."""
-        command = [str(self.home / "bin/hdfs"), "--config", str(self.conf), "namenode"]
-        arguments = ["-format", "-force", "-nonInteractive"]
-        said = self.folder / "logs" / "format.log"
-        with said.open("w") as out:
-            done = subprocess.run([*command, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        if done.returncode:
-            last = (said.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            raise EngineError("namenode -format", f"failed: {last[:300]}", f"see {said}")
 
     def _wait(self, waiting: Sequence[Daemon], until: float) -> None:
         """Until these daemons work; EngineError when any that was started dies, or one is not ready in time."""
@@ -304,6 +293,18 @@ class Cluster:
             daemon.process = None
         self._record()
         return left
+
+
+def _format(cluster: Cluster) -> None:
+    """An empty file system."""
+    command = [str(cluster.home / "bin/hdfs"), "--config", str(cluster.conf), "namenode"]
+    arguments = ["-format", "-force", "-nonInteractive"]
+    said = cluster.folder / "logs" / "format.log"
+    with said.open("w") as out:
+        done = subprocess.run([*command, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    if done.returncode:
+        last = (said.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        raise EngineError("namenode -format", f"failed: {last[:300]}", f"see {said}")
 
 
 def delete(folder: str | Path) -> None:

@@ -93,7 +93,7 @@ def _onnx(model: str, rows: Any) -> tuple[Array, Array, str]:
 def _torch(model: str, rows: Any) -> tuple[Array, Array, str]:
     import torch
 
-    from mrml.kernels.net.torch import module_of
+    from mrml.kernels.net.torch_net import module_of
 
     saved = torch.load(model, weights_only=True)
     module = module_of(saved["config"]["net"]).eval()

@@ -13,19 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithm import Algorithm, State, build, load_class
-from mrml.algorithms import locate
+from mrml.algorithm import State
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
-from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.inference.infer import infer, to_yaml
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
-from mrml.errors import ConfigError, InputError, NotConverged, OutputExists
+from mrml.errors import ConfigError, NotConverged, OutputExists
 from mrml.fs.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.runs import manage as runs
@@ -33,119 +31,10 @@ from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_tak
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch, rounded
+from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
 from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
 from mrml.version import __version__
-
-
-def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
-    """The engine of a configuration, to be used in a with-block."""
-    if config.engine == "inline":
-        from mrml.engines.inline import InlineEngine
-
-        return InlineEngine(split_bytes, config.cache_dir)
-    if config.engine == "local":
-        from mrml.engines.local.engine import LocalEngine
-
-        return LocalEngine(config.workers, split_bytes, config.cache_dir)
-    if config.runner == "hadoop":
-        from mrml.engines.hadoop.engine import HadoopEngine
-
-        return HadoopEngine(
-            config.workers,
-            split_bytes,
-            config.cache_dir,
-            config.task_python,
-            config.reducers,
-            config.properties(),
-            config.queue,
-            config.max_wait_s,
-            config.environment,
-            config.round_timeout_s,
-            config.feed,
-            config.uber,
-        )
-    from mrml.engines.streaming.engine import StreamingEngine
-
-    return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
-
-
-def algorithm_of(config: RunConfig) -> Algorithm:
-    """The algorithm with its hyperparameters; ConfigError for unknown names."""
-    cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
-    return build(cls, config.params)
-
-
-def check_here(config: RunConfig, algorithm: Algorithm) -> None:
-    """Refuse a run that this machine cannot compute; on a cluster the tasks say so themselves."""
-    if config.engine.engine != "streaming" or config.engine.runner != "hadoop":
-        algorithm.check_here()
-
-
-def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipeline:
-    """The algorithm behind the transforms that the schema asks for."""
-    for name in data.hash:
-        if schema.column(name).kind != "categorical":
-            raise ConfigError(
-                "data, hash", f"column {name!r} is {schema.column(name).kind}", "hash categorical columns"
-            )
-    cls: type[Pipeline] = Pipeline
-    if algorithm.design == "bins":
-        from mrml.algorithms.pipeline.binned_pipeline import BinnedPipeline as cls
-    elif algorithm.design == "codes":
-        from mrml.algorithms.pipeline.coded_pipeline import CodedPipeline as cls
-    elif algorithm.design == "columns":
-        from mrml.algorithms.pipeline.coded_pipeline import FactsPipeline as cls
-    return cls(
-        algorithm=algorithm,
-        schema=schema,
-        max_levels=data.max_levels,
-        hash_columns=data.hash,
-        hash_bits=data.hash_bits,
-        bins=data.bins,
-    )
-
-
-def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
-    """The roles whose columns are read for training."""
-    if algorithm.target != "none" and schema.role("target") is None:
-        raise ConfigError(
-            "data, target", f"{type(algorithm).__name__.lower()} needs one", "name it with --target COLUMN"
-        )
-    target = schema.role("target")
-    if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
-        finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
-        remedy = "use logistic for two classes, softmax for more, or name another --target"
-        raise ConfigError(f"column {target.name!r}", finding, remedy)
-    # weight and group also where no column has the role: a side file may stand in for it
-    return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
-
-
-def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pipeline]:
-    """The Dataset of a run, and its algorithm as a Pipeline."""
-    data = config.data
-    if not data.data:
-        raise ConfigError("data", "no input is named", "say --data PATH")
-    dataset = open_dataset(data)
-    schema = dataset.schema
-    if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
-        raise InputError(", ".join(data.data), "holds no row", "give files with rows")
-    dataset.shards(algorithm.shards)  # refused here, before any round, where there are more than blocks
-    dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
-    return dataset, pipeline_of(algorithm, schema, data)
-
-
-def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning."""
-    params = dict(pipeline.spec()["params"])
-    algorithm, schema = params.pop("algorithm")["algorithm"], params.pop("schema")["schema"]
-    return {
-        "algorithm": {"class": algorithm["class"], **algorithm["params"]},
-        "schema": schema,
-        "transforms": params,
-        "inputs": [[f.part, f.name, f.size] for f in dataset.files],
-        "builds": {"mrml": __version__, "numpy": np.__version__},
-    }
 
 
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:

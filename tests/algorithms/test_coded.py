@@ -23,7 +23,7 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset
 from mrml.errors import ConfigError, InputError, MrmlError
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.schema import Design
 from tests.rounds import run_round
 
@@ -87,7 +87,7 @@ def dataset_of(folder: Path, text: str, **data: Any) -> tuple[Dataset, CodedPipe
     (folder / "d").mkdir(exist_ok=True)
     (folder / "d" / "a.csv").write_text(text)
     config = DataConfig(data=(str(folder / "d"),), window_bytes=200, **{"target": "y", **data})
-    dataset, pipeline = run.open_training(RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused"), MLP())
+    dataset, pipeline = setup.open_training(RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused"), MLP())
     assert isinstance(pipeline, CodedPipeline)
     return dataset, pipeline
 
@@ -146,7 +146,7 @@ def test_the_output_begins_at_the_mean_target_in_link_space(tmp_path: Path) -> N
     ):
         lines = "".join(f"{i % 7},{v}\n" for i, v in enumerate(values))
         dataset, _ = dataset_of(tmp_path, "a,y\n" + lines)
-        found, _ = fitted(dataset, run.pipeline_of(MLP(loss=loss), dataset.schema, DataConfig()))  # type: ignore[arg-type]
+        found, _ = fitted(dataset, setup.pipeline_of(MLP(loss=loss), dataset.schema, DataConfig()))  # type: ignore[arg-type]
         state = MLP(loss=loss, hidden=(3,)).init(dataclasses.replace(dataset.schema, design=found.design))
         net = MLP(hidden=(3,)).net(found.design, len(bias))
         np.testing.assert_allclose(net.views(state["params"])["output.bias"], bias, rtol=1e-6, atol=1e-6)
@@ -214,7 +214,7 @@ def test_rare_levels_share_the_last_code(tmp_path: Path) -> None:
     (tmp_path / "d" / "a.csv").write_text(text)
     config = DataConfig(data=(str(tmp_path / "d"),), target="y", max_levels=2)
     run_config = RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused")
-    dataset, pipeline = run.open_training(run_config, MLP())
+    dataset, pipeline = setup.open_training(run_config, MLP())
     assert isinstance(pipeline, CodedPipeline)
     found, _ = fitted(dataset, pipeline)
     assert found.tables == (("city", 3),)
@@ -270,7 +270,7 @@ def test_libsvm_columns_are_read_as_they_are(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     config = DataConfig(data=(str(path),), format="libsvm", window_bytes=400)
     run_config = RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused")
-    dataset, pipeline = run.open_training(run_config, MLP())
+    dataset, pipeline = setup.open_training(run_config, MLP())
     assert isinstance(pipeline, CodedPipeline)
     found, inner = fitted(dataset, pipeline)
     assert found.design.classes == ("0", "1") and inner["objective"] == "logistic"
@@ -314,7 +314,7 @@ def test_a_target_that_the_loss_cannot_have_is_refused(
 ) -> None:
     text = "a,y\n" + "".join(f"{i % 7},{v}\n" for i, v in enumerate(values))
     dataset, _ = dataset_of(tmp_path, text)
-    pipeline = run.pipeline_of(MLP(loss=loss), dataset.schema, DataConfig())
+    pipeline = setup.pipeline_of(MLP(loss=loss), dataset.schema, DataConfig())
     with pytest.raises(error) as caught:
         run_round(pipeline, pipeline.init(dataset.schema), [blocks_of(dataset)])
     assert str(caught.value) == message

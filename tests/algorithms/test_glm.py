@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from mrml import model as models
 from mrml import wire
 from mrml.algorithm import State, from_spec
-from mrml.algorithms.linear import solver as glm_solver
+from mrml.algorithms.linear import iteration
 from mrml.algorithms.linear.glm import Linear, Logistic, Poisson, Softmax
 from mrml.algorithms.linear.model import GLMModel
 from mrml.algorithms.linear.newton import pseudo_inverse
@@ -516,7 +516,7 @@ def test_lbfgs_sets_out_as_newton_does(name: str, options: dict[str, bool]) -> N
 def test_lbfgs_of_many_parameters_begins_with_a_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = make("softmax", offset=None)
     near = fit(Softmax(solver="lbfgs", l2=1e-3, tol=1e-9), rows)
-    monkeypatch.setattr(glm_solver, "METRIC_NUMBERS", 3 * 6 * 6 - 1)
+    monkeypatch.setattr(iteration, "METRIC_NUMBERS", 3 * 6 * 6 - 1)
     far = fit(Softmax(solver="lbfgs", l2=1e-3, tol=1e-9), rows)
     assert far.facts["rounds"] > near.facts["rounds"]
     np.testing.assert_allclose(far.standard_coef, near.standard_coef, atol=1e-7)

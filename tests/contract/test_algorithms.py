@@ -36,7 +36,7 @@ from mrml.errors import ConfigError
 from mrml.kernels.device import torch_here
 from mrml.model import Model, load
 from mrml.params import check, meant
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.schema import Schema
 from tests.rounds import run_round
 
@@ -137,7 +137,7 @@ class Cases:
 
     def _make(self, name: str) -> Case:
         config = config_of(name if name in LEARNERS else "linear", self.folder)
-        dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+        dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
         if name in LEARNERS:
             return Case(pipeline, dataset.schema, blocks_of(dataset))
         more: dict[str, Any] = {"columns": ("city",)} if name in ("onehot", "hash") else {}
@@ -353,7 +353,7 @@ def test_loading_and_predicting_needs_numpy_alone(cases: Cases, tmp_path: Path) 
 TRAIN = """
 import sys
 import mrml
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.config.sections import EngineConfig
 from pathlib import Path
 from tests.contract.test_algorithms import LEARNERS, config_of

@@ -17,7 +17,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.kept import KeptBlocks
 from mrml.engines.task import blocks
 from mrml.fs.folder import Folder
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from tests.identity import KINDS, MIXED, SPARSE, make_data
 from tests.rounds import run_round
 
@@ -31,7 +31,7 @@ def opened(folder: Path, case: str) -> tuple[Dataset, Algorithm]:
     params = {"objective": objective, "rounds": 2, "max_depth": 2}
     named = {**data, "data": (str(folder / data["data"]),)}
     config = RunConfig("boosting", params, DataConfig(window_bytes=6000, **named), output="unused")
-    return run.open_training(config, run.algorithm_of(config))
+    return setup.open_training(config, setup.algorithm_of(config))
 
 
 def trained(folder: Path, case: str, tasks: Callable[[Dataset, Algorithm, State], Any]) -> bytes:

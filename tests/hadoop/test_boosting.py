@@ -12,7 +12,7 @@ from mrml.config.sections import DataConfig, RunConfig
 from mrml.engines.hadoop.engine import HadoopEngine
 from mrml.engines.inline import InlineEngine
 from mrml.fs.folder import Folder
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.runs.fit import Checkpoint, fit
 from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
 
@@ -29,7 +29,7 @@ def test_trees_of_depth_two_are_those_of_the_inline_engine(
     data = DataConfig(window_bytes=60_000, **{**MIXED, "data": (str(tmp_path / "numbers"),)})
     params = {"objective": "logistic", "rounds": trees, "max_depth": 2, "growth": growth, "max_leaves": 4}
     config = RunConfig("boosting", params, data, output="unused")
-    dataset, pipeline = run.open_training(config, run.algorithm_of(config))
+    dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
     with InlineEngine() as engine:
         inline, _ = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "inline"))
     stop = threading.Event()
@@ -38,7 +38,7 @@ def test_trees_of_depth_two_are_those_of_the_inline_engine(
         killer.start()
     with HadoopEngine(2, 200_000, uber=uber) as engine:
         found, state = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "rounds"))
-        kept = {name.split(".")[1].partition("-")[0] for name in Folder(f"{engine.staging}/kept-0").names()}
+        kept = {name.split(".")[1].partition("-")[0] for name in Folder(f"{engine.staging.path}/kept-0").names()}
     killed = not any(killer.is_alive() for killer in killers)
     stop.set()
     for killer in killers:

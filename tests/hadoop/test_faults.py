@@ -103,7 +103,7 @@ def test_the_model_is_the_same_bytes_whatever_dies(
     with HadoopEngine(2, 2000) as engine:
         thread = meddle(broken, engine, folder, damage)
         model, _ = fit(algorithm, dataset, engine, Checkpoint(tmp_path / "hadoop"))
-        staging = engine.staging
+        staging = engine.staging.path
     thread.join(LIMIT_S)
     assert all((folder / name / "here").exists() for name in ([".", "reduce"] if where == "both" else ["."]))
     assert model_bytes(model, tmp_path / "model") == expected

@@ -16,7 +16,7 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.model import load
-from mrml.runs import train as run
+from mrml.runs import setup, train as run
 from mrml.runs.fit import Checkpoint, fit
 
 pytestmark = pytest.mark.hadoop
@@ -76,8 +76,8 @@ def trained(place: Folder, kind: str, algorithm: str, engine: EngineConfig, roun
     given = {"logistic": {"target": "y"}, "softmax": {"target": "c"}, "kmeans": {"exclude": ("y", "c")}}[algorithm]
     params = {"k": 3} if algorithm == "kmeans" else {}
     config = RunConfig(algorithm, params, data_of(place, kind, **given), engine, max_rounds=rounds)
-    dataset, pipeline = run.open_training(config, run.algorithm_of(config))
-    with run.engine_of(engine, config.data.split_bytes) as running:
+    dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
+    with setup.engine_of(engine, config.data.split_bytes) as running:
         model, _ = fit(pipeline, dataset, running, Checkpoint(folder / "rounds"), max_rounds=rounds)
         assert running.report.n_rows == sum(N_ROWS)
     (folder / "model").mkdir()

@@ -23,7 +23,7 @@ from mrml.cli.main import main
 from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
 from mrml.export import ExportDiffers, net, net_check
-from mrml.kernels.net.torch import module_of
+from mrml.kernels.net.torch_net import module_of
 from mrml.runs import export as leaving
 from mrml.runs import train as run
 from tests.torch import data

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
 from mrml.kernels.net import torch as net_torch  # noqa: E402
+from mrml.kernels.net import torch_net  # noqa: E402
 from mrml.kernels.net.describe import MOMENTUM, Inputs, Net, SparseRows  # noqa: E402
 from mrml.kernels.net.layers import Draws, kept_units  # noqa: E402
 from mrml.kernels.net.numpy import gradient, predict  # noqa: E402
@@ -98,11 +99,11 @@ def test_rows_are_scored_alike_however_many_there_are(monkeypatch: pytest.Monkey
 def test_a_module_has_the_slots_as_its_state_and_goes_there_and_back(name: str) -> None:
     net = NETS[name]
     params = perturbed(net).astype(np.float32)
-    module = net_torch.module_of(net.to_json(), params)
+    module = torch_net.module_of(net.to_json(), params)
     state = module.state_dict()
     assert {k: tuple(v.shape) for k, v in state.items() if k != "moments"} == {s.name: s.shape for s in net.slots}
     assert module.flat().tobytes() == params.tobytes()
-    other = net_torch.module_of(net)
+    other = torch_net.module_of(net)
     other.load_state_dict(state)
     assert other.flat().tobytes() == params.tobytes()
 
@@ -110,7 +111,7 @@ def test_a_module_has_the_slots_as_its_state_and_goes_there_and_back(name: str) 
 def test_a_module_scores_as_the_kernel_does_and_learns_by_torchs_own_means() -> None:
     net = Net(n_numeric=3, tables=((5, 2),), hidden=(8, 4), norm="batch", dropout=0.3, wide=True)
     params, batch = perturbed(net).astype(np.float32), make_batch(net, 64, dtype=np.float32)
-    module = net_torch.module_of(net, params)
+    module = torch_net.module_of(net, params)
     x, codes = torch.from_numpy(batch.inputs.x), torch.from_numpy(batch.inputs.codes)
     with torch.no_grad():
         scored = module.eval()(x, codes)
@@ -146,7 +147,7 @@ def test_a_module_reads_csr_columns_row_by_row() -> None:
     sparse = SparseRows(np.array([0, 2, 4]), indices.ravel(), values.ravel())
     inputs = Inputs(np.zeros((2, 0), np.float32), np.zeros((2, 0), np.int32), sparse)
     pair = torch.from_numpy(indices).long(), torch.from_numpy(values)
-    found = net_torch.module_of(net, params).eval()(torch.zeros(2, 0), None, pair).detach().numpy()
+    found = torch_net.module_of(net, params).eval()(torch.zeros(2, 0), None, pair).detach().numpy()
     np.testing.assert_allclose(found, predict(net, params, net.init_buffers(), inputs), rtol=1e-5, atol=1e-6)
 
 

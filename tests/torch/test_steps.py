@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the torch extra: make test-to
 
 from mrml.errors import ConfigError  # noqa: E402
 from mrml.kernels import device  # noqa: E402
-from mrml.kernels.net import torch as net_torch  # noqa: E402
+from mrml.kernels.net import torch_net  # noqa: E402
 from mrml.kernels.net.describe import Net  # noqa: E402
 from mrml.kernels.net.kernel import NumpyKernel, chosen  # noqa: E402
 from mrml.kernels.net.optimizers import STATES, Optimizer  # noqa: E402
@@ -75,7 +75,7 @@ def test_a_clipped_gradient_takes_the_step_of_the_numpy_kernel() -> None:
 ], ids=lambda o: o.name if isinstance(o, Optimizer) else "")  # fmt: skip
 def test_a_dense_net_learns_as_by_torch_optim(ours: Optimizer, theirs: Any) -> None:
     found, _ = run(TorchKernel("cpu"), PLAIN, ours)
-    module = net_torch.module_of(PLAIN, perturbed(PLAIN).astype(np.float32))
+    module = torch_net.module_of(PLAIN, perturbed(PLAIN).astype(np.float32))
     optimizer = theirs(module.parameters())
     for t in range(1, 8):
         b = make_batch(PLAIN, 20, seed=t, dtype=np.float32)

@@ -264,23 +264,8 @@ class Evaluate(Algorithm):
             metrics["ndcg"] = sums["ndcg"] / sums["queries"]
             reasons = dict.fromkeys(("rmse", "mae", "r2", "deviance"), "the model ranks")
         else:
-            self._numeric(sums, values["target"], metrics, reasons)
+            _numeric(sums, values["target"], metrics, reasons)
         return _with(state, metrics=metrics, reasons=reasons, weighted=weighted)
-
-    @staticmethod
-    def _numeric(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
-        noise = target.weight * (1e-14 * float(target.mean[0])) ** 2  # scatter of a constant, from its rounded mean
-        weight, squared = sums["weight"], sums["squared"]
-        metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
-        if metrics["n_rows"] < 2:
-            reasons["r2"] = "it needs two rows"
-        else:
-            metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
-        metrics["deviance"] = sums["deviance"] / weight
-        for name in ("rmse", "mae", "r2", "deviance"):
-            if metrics[name] is not None and not math.isfinite(metrics[name]):
-                metrics[name] = None
-                reasons[name] = "it is not finite: a target or a prediction is out of range"
 
     def _segmented(self, state: State, values: Mapping[str, Value]) -> State:
         """Bins become segments; those with too many rows are split by a round of their own."""
@@ -340,6 +325,22 @@ class Evaluate(Algorithm):
 
 
 # ---- small parts
+
+
+def _numeric(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
+    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
+    noise = target.weight * (1e-14 * float(target.mean[0])) ** 2  # scatter of a constant, from its rounded mean
+    weight, squared = sums["weight"], sums["squared"]
+    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
+    if metrics["n_rows"] < 2:
+        reasons["r2"] = "it needs two rows"
+    else:
+        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
+    metrics["deviance"] = sums["deviance"] / weight
+    for name in ("rmse", "mae", "r2", "deviance"):
+        if metrics[name] is not None and not math.isfinite(metrics[name]):
+            metrics[name] = None
+            reasons[name] = "it is not finite: a target or a prediction is out of range"
 
 
 def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:

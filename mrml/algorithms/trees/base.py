@@ -154,7 +154,7 @@ class TreeAlgorithm(Algorithm):
             "base": base,
             "facts": dict(bins.target),
             "mean_weight": design.sum_weight / max(design.n_rows, 1),
-            "range": self._first_range(base, bins.target),
+            "range": _first_range(objective, base, bins.target),
             "bound": np.ones(2),
             "iteration": 0,
             "first": 0,
@@ -169,14 +169,8 @@ class TreeAlgorithm(Algorithm):
         }
 
     def first_base(self, base: Array) -> Array:
-        """(n_outputs,) the raw prediction before the first tree, from that of the objective."""
+        """(n_outputs,) raw predictions before the first tree, from the objective's."""
         return base
-
-    def _first_range(self, base: Array, facts: Mapping[str, Any]) -> list[Array]:
-        """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
-        raw = base.min() + facts["offset"][0], base.max() + facts["offset"][1]
-        y = np.array([facts.get("max", 0.0), facts.get("min", 0.0)])
-        return [np.array([r, g]) for r, g in zip(raw, self.settings.loss.gap(y, np.array(raw)), strict=True)]
 
     def begin(self, params: Mapping[str, Any], round_: int) -> State:
         """The State from which the next iteration's first round starts."""
@@ -285,19 +279,7 @@ class TreeAlgorithm(Algorithm):
 
     def _finish(self, params: dict[str, Any], round_: int, residuals: Residuals | None = None) -> State:
         """Give the leaves their values and begin the next iteration, or stop."""
-        g_unit, h_unit = Quant(*params["quant"]).units
-        last, done = [], []
-        for number, tree in enumerate(params["growing"]):
-            nodes = growth.from_wire(tree, NODE)
-            weights = growth.weights(nodes, self.settings.rules, g_unit, h_unit)
-            if residuals is not None and self.settings.loss.renews is not None:
-                weights = residuals.quantiles(number, len(nodes), self.settings.loss.renews)
-                weights = np.clip(weights, nodes["lower"], nodes["upper"])
-            weights = weights * self.rate
-            # float32, which is what XGBoost's files hold
-            values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
-            last.append({"values": values, "nodes": _routes(tree)})
-            done.append(growth.finished(nodes, values, h_unit))
+        last, done = _finished(self.settings, self.rate, params, residuals)
         params["last"] = last
         kept = growth.from_wire(params["trees"], TREE_NODE)
         params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
@@ -328,6 +310,32 @@ class TreeAlgorithm(Algorithm):
         return cls(
             self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, state["history"]
         )
+
+
+def _first_range(objective: Objective, base: Array, facts: Mapping[str, Any]) -> list[Array]:
+    """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
+    raw = base.min() + facts["offset"][0], base.max() + facts["offset"][1]
+    y = np.array([facts.get("max", 0.0), facts.get("min", 0.0)])
+    return [np.array([r, g]) for r, g in zip(raw, objective.gap(y, np.array(raw)), strict=True)]
+
+
+def _finished(settings: TreeSettings, rate: float, params: Mapping[str, Any], residuals: Residuals | None
+              ) -> tuple[list[dict[str, Any]], list[Array]]:  # fmt: skip
+    """The trees that grew, with the values of their leaves: as rows walk them next, and as the ensemble keeps them."""
+    g_unit, h_unit = Quant(*params["quant"]).units
+    last, done = [], []
+    for number, tree in enumerate(params["growing"]):
+        nodes = growth.from_wire(tree, NODE)
+        weights = growth.weights(nodes, settings.rules, g_unit, h_unit)
+        if residuals is not None and settings.loss.renews is not None:
+            weights = residuals.quantiles(number, len(nodes), settings.loss.renews)
+            weights = np.clip(weights, nodes["lower"], nodes["upper"])
+        weights = weights * rate
+        # float32, which is what XGBoost's files hold
+        values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
+        last.append({"values": values, "nodes": _routes(tree)})
+        done.append(growth.finished(nodes, values, h_unit))
+    return last, done
 
 
 def _routes(tree: Mapping[str, Array]) -> dict[str, Array]:

@@ -30,6 +30,7 @@ from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
 from mrml.engines.hadoop.diagnose import lost, why
 from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
 from mrml.engines.hadoop.follow import POLL_S, Following, Watched
+from mrml.engines.hadoop.staging import Staging, hash_of
 from mrml.engines.hadoop.uber import Decision, decide
 from mrml.engines.hadoop.yarn import (
     RUN_TAG,
@@ -116,9 +117,7 @@ class HadoopEngine(StreamingEngine):
         expect_resourcemanager(self.keys)
         self.environment = shipped(environment, self._home) if environment else None
         self.fs = filesystem(self._home)[0]
-        self._staged: dict[str, str] = {}
         self._clients: list[Client] = []
-        self._adopted: list[str] = []
         self._keep = self._alone = False
         self.feed, self.uber = feed, uber
         self._fed: Feed | None = None
@@ -130,7 +129,7 @@ class HadoopEngine(StreamingEngine):
     def attach(self, run_id: str) -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
         self.run_id, self._alone = RUN_TAG + run_id, False
-        self.staging = f"{self._home}/{self.run_id}"
+        self.staging = Staging(self.fs, f"{self._home}/{self.run_id}")
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         self._round, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
@@ -159,7 +158,7 @@ class HadoopEngine(StreamingEngine):
         target = Folder(scoring.output)
         if not target.is_local:
             return super().write(model, dataset, scoring)
-        source = Folder(f"{self.staging}/parts")
+        source = Folder(f"{self.staging.path}/parts")
         source.remove()
         source.make()
         report = super().write(model, dataset, dataclasses.replace(scoring, output=source.path))
@@ -174,7 +173,7 @@ class HadoopEngine(StreamingEngine):
         return None
 
     def _kept_path(self, number: int) -> str | None:
-        return f"{self.staging}/kept-{number}"
+        return f"{self.staging.path}/kept-{number}"
 
     def _heads(self, number: int, dataset: Dataset) -> list[Any]:
         if self._fed is None:
@@ -183,66 +182,28 @@ class HadoopEngine(StreamingEngine):
             self._kept_heads[number] = heads(dataset)
         return self._kept_heads[number]
 
-    def _stage(self, local: str) -> str:
-        """The HDFS URI of a local file, uploaded once for each content."""
-        content = Path(local).read_bytes()
-        name = f"{Path(local).name}-{hash_of(content)}"
-        if self._staged.get(local) != name:
-            self.fs.makedirs(self.staging)
-            aside = f"{self.staging}/_{name}.{uuid.uuid4().hex[:6]}"
-            with self.fs.open(aside, "wb") as file:
-                file.write(content)
-            self.fs.mv(aside, f"{self.staging}/{name}")
-            self._staged[local] = name
-        return f"{self.staging}/{name}#{Path(local).name}"
-
     def _inputs(self, n_splits: int) -> list[str]:
         """One line of split numbers for each map task; the files themselves where Hadoop feeds them."""
         if self._fed is not None:
             return ["--fed", *self._fed.paths]
         path = self._folder / "splits.txt"
         path.write_text("".join(" ".join(map(str, numbers)) + "\n" for numbers in self._dealt(n_splits)))
-        return [self._stage(str(path)).split("#")[0]]
+        return [self.staging.put(str(path)).split("#")[0]]
 
     # ---- a job
 
     def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         files = {args[i + 1]: Path(args[i + 1]).name for i, a in enumerate(args) if a in ("--task", "--state")}
         files |= {args[i + 1]: "scoring" for i, a in enumerate(args) if a == "--scoring"}
-        tag = self._tag(files, args)
+        tag = _tag(f"{self.run_id}-{self._round}", files, args)
         self._end_others(tag)
-        output = self._finished(tag) or self._running(tag)
+        output = self.staging.finished(tag) or self._running(tag)
         if output is None:
-            output = self._submitted(tag, [self._stage(a) if a in files else a for a in args])
-        for path in self._adopted[:-1]:  # the State that came of those is in a checkpoint by now
-            self.fs.rm(path, recursive=True)
-            self._adopted.remove(path)
+            output = self._submitted(tag, [self.staging.put(a) if a in files else a for a in args])
+        self.staging.forget_earlier()
         protocol = FieldsProtocol()
         parts = [info.name for info in self.fs.ls(output) if "/part-" in info.name]
         return [protocol.read(line) for path in parts for line in self.fs.cat_file(path).splitlines()]
-
-    def _tag(self, files: dict[str, str], args: list[str]) -> str:
-        """The run, the round, and a hash of all that the output depends on."""
-        contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
-        rest = " ".join(a for a in args if a not in files)
-        if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
-            rest += uuid.uuid4().hex
-        return f"{self.run_id}-{self._round}-{hash_of(b''.join([*contents, rest.encode(), __version__.encode()]))}"
-
-    def _finished(self, tag: str) -> str | None:
-        """The output of a job that is whole: adopted by rename, once."""
-        done = f"{self.staging}/done-{tag}"
-        if not self.fs.exists(done):
-            if not self.fs.exists(self.staging):
-                return None
-            names = [info.name.rstrip("/") for info in self.fs.ls(self.staging)]
-            attempts = [n for n in names if f"/out-{tag}." in n and self.fs.exists(f"{n}/_SUCCESS")]
-            if not attempts:
-                return None
-            self.fs.mv(attempts[0], done)
-        if done not in self._adopted:
-            self._adopted.append(done)
-        return done
 
     def _running(self, tag: str) -> str | None:
         """Follow the application of a driver that is gone; its output where it ends well."""
@@ -250,7 +211,7 @@ class HadoopEngine(StreamingEngine):
             if not app.ended:
                 log.info("%s of this run is running: it is followed, not started again", app.id)
                 self._watched(tag, next(t for t in app.tags if t.startswith(f"{tag}.")), None)
-                return self._finished(tag)
+                return self.staging.finished(tag)
         return None
 
     def _end_others(self, tag: str) -> None:
@@ -268,14 +229,14 @@ class HadoopEngine(StreamingEngine):
 
     def _submitted(self, tag: str, args: list[str]) -> str:
         attempt = f"{tag}.{uuid.uuid4().hex[:6]}"
-        output = f"{self.staging}/out-{attempt}"
+        output = self.staging.output(attempt)
         words = [*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args]
         with self._runner(words) as runner:
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
             client = Client(runner, attempt)
             self._clients.append(client)
             self._watched(tag, attempt, client)
-        done = self._finished(tag)
+        done = self.staging.finished(tag)
         if done is None:
             raise JobFailed("it ended well but its output has no _SUCCESS")
         return done
@@ -303,7 +264,14 @@ class HadoopEngine(StreamingEngine):
             environment["PYTHONPATH"] = IMPORTED_FROM
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
-        where = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging}/mrjob", "--cleanup", "NONE"]
+        where = [
+            "--local-tmp-dir",
+            str(self._folder),
+            "--hadoop-tmp-dir",
+            f"{self.staging.path}/mrjob",
+            "--cleanup",
+            "NONE",
+        ]
         pythons = ["--python-bin", python, "--task-python-bin", python]
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
         return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
@@ -312,8 +280,9 @@ class HadoopEngine(StreamingEngine):
 
     def _watched(self, tag: str, attempt: str, client: Client | None) -> None:
         """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
+        output, limits = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s)
         try:
-            app = Following(self._to_watch(attempt), client).end()
+            app = Following(Watched(attempt, self.fs, output, self.resource_manager, *limits), client).end()
         except BaseException:
             self.kill(attempt)
             raise
@@ -324,10 +293,6 @@ class HadoopEngine(StreamingEngine):
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
             raise why(app, self.history, self.keys.get("yarn.log-aggregation-enable") == "true")
-
-    def _to_watch(self, attempt: str) -> Watched:
-        marker = f"{self.staging}/out-{attempt}/_SUCCESS"
-        return Watched(attempt, self.fs, marker, self.resource_manager, self.max_wait_s, self.round_timeout_s)
 
     def kill(self, tag: str) -> None:
         """End whatever runs under a tag: the client here and the application there."""
@@ -348,9 +313,7 @@ class HadoopEngine(StreamingEngine):
         if self._alone and not self._keep:
             self._settle()
         if not self._keep:
-            with contextlib.suppress(OSError, EngineError):
-                if self.fs.exists(self.staging):
-                    self.fs.rm(self.staging, recursive=True)
+            self.staging.remove()
         super().close()
 
     def _settle(self) -> None:
@@ -364,11 +327,13 @@ class HadoopEngine(StreamingEngine):
                 time.sleep(POLL_S)
 
 
-def hash_of(content: bytes) -> str:
-    """Twelve hex digits of SHA-256."""
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()[:12]
+def _tag(run_and_round: str, files: dict[str, str], args: list[str]) -> str:
+    """The run, the round, and a hash of all that the output depends on."""
+    contents = [name.encode() + Path(path).read_bytes() for path, name in sorted(files.items(), key=lambda f: f[1])]
+    rest = " ".join(a for a in args if a not in files)
+    if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
+        rest += uuid.uuid4().hex
+    return f"{run_and_round}-{hash_of(b''.join([*contents, rest.encode(), __version__.encode()]))}"
 
 
 def find_hadoop() -> str:

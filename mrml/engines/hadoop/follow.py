@@ -34,11 +34,11 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Watched:
-    """Where one attempt of a job is seen: its tag, its marker on HDFS, who is asked, and for how many seconds."""
+    """Where one attempt of a job is seen: its tag, its output on HDFS, who is asked, and for how many seconds."""
 
     attempt: str
     fs: FileSystem
-    success: str
+    output: str
     resource_manager: ResourceManager
     max_wait_s: float
     round_timeout_s: float
@@ -69,7 +69,7 @@ class Following:
     def _written(self) -> bool:
         """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""
         try:
-            return self.job.fs.exists(self.job.success)
+            return self.job.fs.exists(f"{self.job.output}/_SUCCESS")
         except (OSError, EngineError):
             return False
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as f
 
 from mrml.arrays import Array
-from mrml.kernels.net.describe import EPSILON, MOMENTUM, Gradient, Inputs, Net, SparseGradient, SparseRows, weight_sum
+from mrml.kernels.net.describe import EPSILON, Gradient, Inputs, Net, SparseGradient, SparseRows, weight_sum
 from mrml.kernels.net.layers import Draws, drop_below
 from mrml.kernels.net.sparse import touched
 from mrml.kernels.net.torch_losses import weighted_loss
@@ -187,10 +187,10 @@ def _batch_normed(z: Tensor, running: tuple[Any, Any] | None, moments: list[Tens
 def kept_units(draws: Draws, layer: int, units: int, dropout: float, device: str) -> Tensor:
     """:func:`mrml.kernels.net.layers.kept_units` on a device: (n, units) bool."""
     state = bits(draws.seed, draws.step, draws.row_key)
-    return _kept(torch.from_numpy(state.view(np.int64)).to(device), layer, units, dropout)
+    return keep_mask(torch.from_numpy(state.view(np.int64)).to(device), layer, units, dropout)
 
 
-def _kept(state: Tensor, layer: int, units: int, dropout: float) -> Tensor:
+def keep_mask(state: Tensor, layer: int, units: int, dropout: float) -> Tensor:
     first = layer * _LAYER_WORDS + 1
     n_words = (units + 3) // 4
     number = torch.arange(first, first + n_words, device=state.device)
@@ -213,7 +213,7 @@ def dropping(net: Net, draws: Draws | None, move: Callable[[Array], Tensor]) -> 
         return None
     state = move(bits(draws.seed, draws.step, draws.row_key).view(np.int64))
     scale = 65536 / (65536 - drop_below(net.dropout))
-    return lambda layer, a: _kept(state, layer, a.shape[1], net.dropout).to(a.dtype) * scale
+    return lambda layer, a: keep_mask(state, layer, a.shape[1], net.dropout).to(a.dtype) * scale
 
 
 # ---- batches
@@ -306,7 +306,7 @@ def _leaf(slot: Any, flat: Tensor, rows: Mapping[str, Array]) -> Tensor:
 def _gathered(net: Net, leaves: Parameters, batch: Batch, moments: list[Tensor], total: float, y: Array,
               weight: Array | None) -> Gradient:  # fmt: skip
     """The gradients of the leaves as the NumPy kernel gives them."""
-    by_name = {name: _numpy(leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)) for name, leaf in
+    by_name = {name: array_of(leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)) for name, leaf in
                leaves.items()}  # fmt: skip
     dense = np.concatenate([by_name[s.name].ravel() for s in net.slots if not s.sparse])
     nothing = np.empty(0, np.int64)
@@ -317,7 +317,7 @@ def _gathered(net: Net, leaves: Parameters, batch: Batch, moments: list[Tensor],
         for s in net.slots
         if s.sparse
     )
-    sums = np.concatenate([_numpy(m) for m in moments]) if moments and len(y) else np.zeros(net.n_buffers)
+    sums = np.concatenate([array_of(m) for m in moments]) if moments and len(y) else np.zeros(net.n_buffers)
     return Gradient(total, weight_sum(y, weight), dense, sparse, sums, len(y))
 
 
@@ -325,72 +325,12 @@ def _wide(array: Array, device: str) -> Tensor:
     return tensor_of(array.astype(np.float64, copy=False)).to(device)
 
 
-def _numpy(tensor: Tensor) -> Array:
+def array_of(tensor: Tensor) -> Array:
     found: Array = tensor.detach().cpu().numpy()
     return found
 
 
 # ---- as a module
-
-
-class NetModule(torch.nn.Module):
-    """A network as a ``torch.nn.Module`` whose parameters are called as the slots are.
-
-    ``forward(x, codes, csr)`` takes standardised ``x`` (n, n_numeric), ``codes`` (n, n_tables) integers where there are
-    coded columns, and ``csr``, a pair (indices, values) of (n, k) tensors, or None.  In training mode batch norm
-    normalises by the batch and moves its buffer, and dropout draws by torch's generator.
-    """
-
-    moments: Tensor
-
-    def __init__(self, net: Net, params: Array | None = None, buffers: Array | None = None) -> None:
-        super().__init__()
-        self.net = net
-        values = net.views(net.init(0) if params is None else params)
-        for slot in net.slots:
-            *parents, last = slot.name.split(".")
-            place: torch.nn.Module = self
-            for name in parents:
-                if name not in dict(place.named_children()):
-                    place.add_module(name, torch.nn.Module())
-                place = place.get_submodule(name)
-            place.register_parameter(last, torch.nn.Parameter(torch.from_numpy(values[slot.name].copy())))
-        own = net.init_buffers() if buffers is None else buffers
-        self.register_buffer("moments", torch.from_numpy(np.array(own, np.float64)))
-        self.register_buffer("first_level", torch.from_numpy(net.first_level.copy()), persistent=False)
-
-    def forward(self, x: Tensor, codes: Tensor | None = None, csr: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        net, p = self.net, dict(self.named_parameters())
-        if codes is None:
-            codes = torch.zeros((len(x), len(net.tables)), dtype=torch.int64, device=x.device)
-        tables = tuple(codes[:, k].long() for k in range(len(net.tables)))
-        at = Where(x, tables, codes.long() + self.first_level, None if csr is None else _from_rows(*csr))
-        if not self.training:
-            return forward(net, p, at, None, self.moments if net.n_buffers else None)
-        sums: list[Tensor] = []
-        raw = forward(net, p, at, self._drawn if net.dropout else None, None, sums)
-        if sums and len(x):
-            self.moments += MOMENTUM * (torch.cat(sums) / len(x) - self.moments)
-        return raw
-
-    def _drawn(self, layer: int, a: Tensor) -> Tensor:
-        return (torch.rand_like(a) >= self.net.dropout).to(a.dtype) / (1.0 - self.net.dropout)
-
-    def flat(self) -> Array:
-        """(n_params,) float32: the vector that it was made from, as it is now."""
-        own = dict(self.named_parameters())
-        return np.concatenate([_numpy(own[slot.name]).ravel() for slot in self.net.slots])
-
-
-def _from_rows(indices: Tensor, values: Tensor) -> Csr:
-    row = torch.arange(len(indices), device=indices.device)[:, None].expand_as(indices)
-    return Csr(row.reshape(-1), indices.reshape(-1), values.reshape(-1))
-
-
-def module_of(net: Net | Mapping[str, Any], params: Array | None = None, buffers: Array | None = None) -> NetModule:
-    """The module of a description, or of its JSON as an exported file has it; with its first weights where none are
-    given."""
-    return NetModule(net if isinstance(net, Net) else Net.from_json(net), params, buffers)
 
 
 def predict(net: Net, params: Array, buffers: Array, inputs: Inputs, device: str = "cpu") -> Array:
@@ -404,7 +344,7 @@ def predict(net: Net, params: Array, buffers: Array, inputs: Inputs, device: str
         for start in range(0, len(inputs.x), _ROWS):
             at = _whole(net, inputs.part(slice(start, start + _ROWS)), move)
             raw = forward(net, p, at, None, moments if net.n_buffers else None)
-            found.append(_numpy(raw.double()))
+            found.append(array_of(raw.double()))
     return np.concatenate(found)
 
 
