@@ -21,6 +21,7 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
+from mrml import names
 from mrml.algorithm import State
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
@@ -154,6 +155,8 @@ class RunDirectory:
         except ValueError as error:
             place = self.folder.join("identity.json")
             raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
+        if "class" in begun.get("algorithm", {}):
+            begun["algorithm"]["class"] = names.present(begun["algorithm"]["class"])
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 return f"{key}: {_difference(begun.get(key), value)}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import mrml as package
+from mrml import runs
 from mrml.cli.main import main
 from mrml.errors import NotConverged
 
@@ -106,5 +106,5 @@ class Below(types.SimpleNamespace):
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     fake = Below()
     monkeypatch.setitem(sys.modules, "mrml.runs.train", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(package, "run", fake, raising=False)
+    monkeypatch.setattr(runs, "train", fake, raising=False)
     return fake
