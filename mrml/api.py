@@ -25,7 +25,7 @@ from mrml.params import check
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mrml.algorithms.pipeline.pipeline import PipelineModel
+    from mrml.algorithms.pipeline.model import PipelineModel
 
 Paths = str | Path | Sequence[str | Path]
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first

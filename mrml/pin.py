@@ -26,6 +26,8 @@ VARIABLES = {
 }
 
 
+#: the number of this process among the workers of its machine, which share its GPUs; set by who starts them
+worker = 0
 #: whether this process computes with these values; `pin` finds out
 PINNED = False
 

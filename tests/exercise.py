@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.engines import task
 from mrml.errors import InputError
 from mrml.extend import Algorithm, Block, Counts, Into, Model, Prediction, Schema, State, Sums, param, rng
@@ -174,4 +175,4 @@ def make_dataset(folder: Path, rows: tuple[int, ...] = (300, 400, 30), bad: int 
     columns = (Column("name", "categorical", "id", "string"), Column("x"))
     schema = Schema(columns, Format(), window)
     config = DataConfig(data=tuple(files), bad_rows="skip", window_bytes=window)
-    return Dataset.open(config, schema, ("feature", "id"))
+    return open_dataset(config, schema, ("feature", "id"))

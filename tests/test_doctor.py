@@ -15,8 +15,9 @@ from mrml.cli.main import main
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.doctor import hadoop as doctor_cluster
 from mrml.doctor import machine as doctor
+from mrml.doctor.examine import doctor as everything
+from mrml.doctor.findings import FAIL, OK, WARN, Finding, examine, worst
 from mrml.doctor.hadoop import asked, judge, queues, quota, room
-from mrml.doctor.machine import FAIL, OK, WARN, Finding
 from mrml.engines.hadoop import probe
 from mrml.engines.hadoop.probe import Probe, Told
 from mrml.errors import EngineError
@@ -34,12 +35,12 @@ def test_an_error_of_a_check_is_a_finding_with_its_remedy() -> None:
     def broken() -> Finding:
         raise EngineError("place", "finding", "remedy")
 
-    assert doctor.examine("x", broken) == [Finding(FAIL, "x", "place: finding", "remedy")]
+    assert examine("x", broken) == [Finding(FAIL, "x", "place: finding", "remedy")]
 
     def refused() -> Finding:
         raise ConnectionRefusedError("refused")
 
-    assert [f.level for f in doctor.examine("x", refused)] == [FAIL]
+    assert [f.level for f in examine("x", refused)] == [FAIL]
 
 
 def test_every_finding_that_is_not_ok_names_a_remedy() -> None:
@@ -52,7 +53,7 @@ def test_every_finding_that_is_not_ok_names_a_remedy() -> None:
 
 def test_the_worst_finding_is_the_verdict() -> None:
     of = [Finding(level, "", "") for level in (OK, WARN, FAIL)]
-    assert (doctor.worst(of), doctor.worst(of[:2]), doctor.worst(of[:1]), doctor.worst([])) == (FAIL, WARN, OK, OK)
+    assert (worst(of), worst(of[:2]), worst(of[:1]), worst([])) == (FAIL, WARN, OK, OK)
 
 
 def full(**limits: int) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def test_a_big_compressed_file_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_machine_alone_is_asked_nothing_of_a_cluster() -> None:
-    found = doctor.doctor(EngineConfig(), DataConfig())
+    found = everything(EngineConfig(), DataConfig())
     assert [f.check for f in found] == ["python", "numpy pinned", "scratch"]
 
 

@@ -51,6 +51,10 @@ def test_an_import_goes_to_its_own_room_or_to_a_floor_below() -> None:
     assert arrows_up(EDGES) == []
 
 
+def test_no_module_takes_part_in_a_circle_of_imports() -> None:
+    assert circles(EDGES) == []
+
+
 def test_the_development_cluster_stands_beside_the_rest() -> None:
     for module, others in EDGES.items():
         if room(module) == "cluster":

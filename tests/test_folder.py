@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrml.fs import base as file_systems
+from mrml.fs import find
 from mrml.fs.base import LocalFileSystem
 from mrml.fs.folder import ASIDE, Folder
 
@@ -49,7 +50,7 @@ class Elsewhere(LocalFileSystem):
 @pytest.fixture(params=["local", "else"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setattr(Elsewhere, "root", str(tmp_path))
-    monkeypatch.setitem(file_systems._MAKERS, "else", Elsewhere)
+    monkeypatch.setitem(find._MAKERS, "else", Elsewhere)
     (tmp_path / "d").mkdir()
     return Folder(tmp_path / "d") if request.param == "local" else Folder("else://host/d/")
 
@@ -100,7 +101,7 @@ def test_a_folder_moves_with_all_it_holds(folder: Folder) -> None:
     ("else://host", "", "else://host/"),
 ])  # fmt: skip
 def test_names_and_parents_end_at_the_root(path: str, name: str, parent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(file_systems._MAKERS, "else", Elsewhere)
+    monkeypatch.setitem(find._MAKERS, "else", Elsewhere)
     assert (Folder(path).name, Folder(path).parent.path) == (name, parent)
     assert Folder(path).join("f") == f"{Folder(path).path.rstrip('/')}/f"
 

@@ -37,17 +37,18 @@ def parse_doctor(argv: Sequence[str]) -> argparse.Namespace:
 def run_doctor(args: argparse.Namespace) -> None:
     settings = conf.resolve(_options(), flags(args))
     data, engine = conf.section(DataConfig, "data", settings), conf.section(EngineConfig, "engine", settings)
-    from mrml.doctor import machine as doctor
+    from mrml.doctor.examine import doctor
+    from mrml.doctor.findings import FAIL, worst
 
-    findings = doctor.doctor(engine, data)
-    level = doctor.worst(findings)
+    findings = doctor(engine, data)
+    level = worst(findings)
     if args.json:
         emit_json({"level": level, "findings": [f._asdict() for f in findings]})
     else:
         width = max(len(f.check) for f in findings)
         for f in findings:
             emit(f"{f.level:4}  {f.check:{width}}  {f.text}" + f"; {f.remedy}" * bool(f.remedy))
-    if level == doctor.FAIL:
+    if level == FAIL:
         raise SystemExit(EngineError.exit_code)
 
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrml.arrays import Array
-from mrml.config.sections import DataConfig
 from mrml.data import groups, sides
 from mrml.data.assemble import assemble
 from mrml.data.block import Block, Coded
@@ -63,13 +62,6 @@ class Dataset:
     files: tuple[File, ...]
     roles: tuple[str, ...] = ROLES
     bad_rows: str = "fail"
-
-    @staticmethod
-    def open(config: DataConfig, schema: Schema | None = None, roles: Sequence[str] = ROLES) -> Dataset:
-        """The Dataset of a configuration; see :func:`mrml.data.open.open_dataset`."""
-        from mrml.data.open import open_dataset
-
-        return open_dataset(config, schema, roles)
 
     @property
     def n_bytes(self) -> int:

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 from mrml.errors import InputError
-from mrml.fs.base import FileSystem, Info, filesystem
+from mrml.fs.base import FileSystem, Info
+from mrml.fs.find import filesystem
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".zst": "zst"}

@@ -12,20 +12,20 @@ from typing import Any
 
 from mrml.config.sections import DataConfig
 from mrml.data import sides
-from mrml.data.dataset import Dataset
+from mrml.data.dataset import ROLES, Dataset
 from mrml.data.files import File, discover
 from mrml.data.formats import parquet, textfiles
 from mrml.data.inference.infer import apply_roles, infer_files, load_yaml, named
 from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, sniff, spelt
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
-from mrml.fs.base import filesystem
+from mrml.fs.find import filesystem
 from mrml.schema import Column, Format, Schema
 
 log = logging.getLogger(__name__)
 
 
-def open_dataset(config: DataConfig, schema: Schema | None, roles: Sequence[str]) -> Dataset:
+def open_dataset(config: DataConfig, schema: Schema | None = None, roles: Sequence[str] = ROLES) -> Dataset:
     """The Dataset of a configuration.
 
     The schema is the given one (a model's, whose columns, kinds and block size stay while the format is that of the

@@ -13,7 +13,7 @@ import numpy as np
 from mrml.arrays import Array
 from mrml.data.files import File
 from mrml.errors import InputError
-from mrml.fs.base import filesystem
+from mrml.fs.find import filesystem
 from mrml.schema import Column, Schema
 
 #: Stand for the side files among a file's columns.

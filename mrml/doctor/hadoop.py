@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from mrml.config.sections import EngineConfig
-from mrml.doctor.machine import FAIL, GIB, OK, SLOW_S, WARN, Check, Finding, gib, java_version, timed
+from mrml.doctor.findings import FAIL, GIB, OK, WARN, Check, Finding, gib, timed
+from mrml.doctor.machine import java_version
 from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar
 from mrml.engines.hadoop.environment import shipped
 from mrml.engines.hadoop.probe import Probe, Told, source_digest
@@ -27,9 +28,11 @@ from mrml.engines.hadoop.yarn import ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.kernels.fingerprint import fingerprint
-from mrml.version import __version__
+from mrml.version import PACKAGE, __version__
 
 TIMEOUT_S = 10.0
+#: seconds of a NameNode's answer that slow every round
+SLOW_S = 1.0
 #: what a task needs beside its Java process: NumPy and pyarrow, a block's text and its decoded arrays
 TASK_MB = 512
 #: tasks of the probe: enough that every node of a small cluster gets one
@@ -277,7 +280,7 @@ def judge(told: list[Told], n_nodes: int, seconds: float) -> list[Finding]:
     if any((t.mrml, t.numpy) != (__version__, np.__version__) for t in good):
         text = f"the nodes have other versions than mrml {__version__}, NumPy {np.__version__} here"
         found.append(Finding(WARN, "versions", text, "pack this environment: `mrml pack --upload`"))
-    elif any(t.source != source_digest(str(Path(__file__).parents[1])) for t in good):
+    elif any(t.source != source_digest(str(PACKAGE)) for t in good):
         text = f"the nodes have other files of mrml {__version__} than this machine"
         found.append(Finding(WARN, "versions", text, "pack this environment again: `mrml pack --upload`"))
     for node, free in sorted({(t.node, t.free) for t in good if 0 <= t.free < 2 * GIB}):

@@ -1,8 +1,4 @@
-"""What stands between this machine and a run, found before the run does: one finding a line, with its remedy.
-
-Floor 4.  Every check returns findings and raises nothing that ends the others; the checks of a cluster come in the
-order in which a run would meet them, and what cannot be asked once something is unreachable is left out.
-"""
+"""What stands between this machine and a run: Python, Java, room for decoded blocks, the inputs."""
 
 from __future__ import annotations
 
@@ -11,69 +7,12 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from mrml import pin
-from mrml.config.sections import DataConfig, EngineConfig
-from mrml.errors import MrmlError
+from mrml.config.sections import DataConfig
+from mrml.doctor.findings import FAIL, GIB, OK, WARN, Finding, gib
 from mrml.version import __version__
-
-OK, WARN, FAIL = "ok", "warn", "fail"
-GIB = 1 << 30
-#: seconds of a NameNode's answer that slow every round
-SLOW_S = 1.0
-
-
-class Finding(NamedTuple):
-    """``level`` ok, warn or fail; ``remedy`` is empty for ok."""
-
-    level: str
-    check: str
-    text: str
-    remedy: str = ""
-
-
-Check = Callable[[], "Finding | list[Finding]"]
-
-
-def examine(name: str, check: Check) -> list[Finding]:
-    """The findings of a check; an error of it is one."""
-    try:
-        found = check()
-    except MrmlError as error:
-        return [Finding(FAIL, name, f"{error.place}: {error.finding}", error.remedy)]
-    except (OSError, subprocess.SubprocessError) as error:
-        return [Finding(FAIL, name, str(error), "see the log of that service")]
-    return found if isinstance(found, list) else [found]
-
-
-def worst(findings: Iterable[Finding]) -> str:
-    """The level of the worst finding."""
-    levels = {f.level for f in findings}
-    return next((level for level in (FAIL, WARN) if level in levels), OK)
-
-
-def doctor(engine: EngineConfig, data: DataConfig) -> list[Finding]:
-    """Every finding, those of this machine first."""
-    checks: list[tuple[str, Check]] = [
-        ("python", python),
-        ("numpy pinned", pinned),
-        ("scratch", lambda: scratch(engine.cache_dir or tempfile.gettempdir())),
-    ]
-    if engine.runner == "hadoop":
-        from mrml.doctor.hadoop import checks as of_cluster
-
-        checks += of_cluster(engine)
-    if data.data:
-        checks.append(("inputs", lambda: inputs(data)))
-    findings: list[Finding] = []
-    for name, check in checks:
-        findings += examine(name, check)
-    return findings
 
 
 def python() -> Finding:
@@ -139,14 +78,3 @@ def java_version() -> Finding:
     if done.returncode or found is None:
         return Finding(FAIL, "java", f"{command} does not run", "install Java 17, or export JAVA_HOME")
     return Finding(OK, "java", f"{found[1]}, {command}")
-
-
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and its seconds."""
-    began = time.monotonic()
-    value = call()
-    return value, time.monotonic() - began
-
-
-def gib(n_bytes: float) -> str:
-    return f"{n_bytes / GIB:,.1f} GiB" if n_bytes >= GIB // 10 else f"{n_bytes / (1 << 20):,.1f} MiB"

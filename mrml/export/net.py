@@ -13,9 +13,6 @@ Floor 2: a :class:`NetExport` goes in, bytes come out.
 
 from __future__ import annotations
 
-import io
-import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from mrml.arrays import Array
-from mrml.kernels.device import torch_of
 from mrml.kernels.net.describe import Net
 from mrml.kernels.random import rng
 
@@ -103,47 +99,3 @@ def standardised(export: NetExport, x: Array) -> Array:
     """(n, n_numeric) float32: raw numbers as the network reads them."""
     filled = np.where(np.isnan(x), export.fill.astype(x.dtype), x).astype(np.float64)
     return np.asarray(((filled - export.center) * (1.0 / export.scale)).astype(np.float32))
-
-
-def encoded(export: NetExport, to: str) -> bytes:
-    """The bytes of the file."""
-    if to == "onnx":
-        from mrml.export.net_onnx import to_onnx
-
-        return to_onnx(export)
-    return to_torch(export) if to == "torch" else to_safetensors(export)
-
-
-# ---- safetensors
-
-
-def to_safetensors(export: NetExport) -> bytes:
-    """A length, a JSON header, the bytes of the tensors (the format's own README); metadata are texts."""
-    tensors = export.tensors()
-    names = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
-    head: dict[str, Any] = {"__metadata__": {"mrml": json.dumps(export.header())}}
-    at = 0
-    for name, values in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):  # aligned by size
-        head[name] = {
-            "dtype": names[values.dtype],
-            "shape": list(values.shape),
-            "data_offsets": [at, at + values.nbytes],
-        }
-        at += values.nbytes
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    data = b"".join(tensors[name].tobytes() for name in head if name != "__metadata__")
-    return struct.pack("<Q", len(text)) + text + data
-
-
-# ---- torch
-
-
-def to_torch(export: NetExport) -> bytes:
-    """``torch.save`` of {"config": the header, "state": a state_dict}, which ``weights_only=True`` loads."""
-    torch = torch_of("export --to torch")
-    state = {name: torch.from_numpy(values.copy()) for name, values in export.tensors().items()}
-    state.setdefault("moments", torch.zeros(0, dtype=torch.float64))
-    file = io.BytesIO()
-    torch.save({"config": export.header(), "state": state}, file)
-    return file.getvalue()

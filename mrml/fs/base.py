@@ -1,22 +1,17 @@
 """One file-system interface: a small subset of fsspec's, so that local disks and HDFS clients fit behind it.
 
-Floor 2, the standard library only.  Paths are strings with ``/`` between their parts and no scheme: `filesystem`
-takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it again.  Paths on HDFS
-(:mod:`mrml.fs.hdfs`) and of file systems that come by `register` keep theirs: the host is part of them.
+Floor 2, the standard library only.  Paths are strings with ``/`` between their parts and no scheme:
+:func:`mrml.fs.find.filesystem` takes the scheme off once, and whoever holds the pair ``(fs, path)`` never sees it
+again.  Paths on HDFS (:mod:`mrml.fs.hdfs`) and of file systems that come by `register` keep theirs: the host is part of
+them.
 """
 
 from __future__ import annotations
 
 import glob as _glob
 import os
-import re
 import shutil
-from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, Protocol, cast
-
-from mrml.errors import ConfigError
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
 class Info(NamedTuple):
@@ -134,44 +129,3 @@ def _entry(entry: os.DirEntry[str]) -> Info:
     is_dir = entry.is_dir()
     dangling = not is_dir and not os.path.exists(entry.path)
     return Info(entry.path, 0 if is_dir or dangling else entry.stat().st_size, is_dir)
-
-
-def _local() -> FileSystem:
-    return LocalFileSystem()
-
-
-_MAKERS: dict[str, Callable[[], FileSystem]] = {"file": _local}
-
-
-def register(scheme: str, make: Callable[[], FileSystem]) -> None:
-    """Let paths that begin with ``scheme://`` be read by the file system that ``make`` returns.
-
-    Such a file system is given the path with its scheme, since the host is part of it.
-    """
-    _MAKERS[scheme] = make
-
-
-def filesystem(path: str | os.PathLike[str]) -> tuple[FileSystem, str]:
-    """The file system of a path and the path as that file system wants it: absolute, for local disks.
-
-    ConfigError for a scheme that nothing reads; for HDFS also what :func:`mrml.fs.hdfs.connect` says.
-    """
-    text = os.fspath(path)
-    found = _SCHEME.fullmatch(text)
-    if found is None:
-        return _local(), os.path.abspath(text)
-    scheme = found[1].lower()
-    if scheme == "file":
-        return _local(), os.path.abspath(_host_free(found[2]))
-    if scheme in _MAKERS:
-        return _MAKERS[scheme](), text
-    if scheme in ("hdfs", "viewfs", "webhdfs", "swebhdfs"):
-        from mrml.fs.hdfs import connect  # its clients are optional
-
-        return connect(text)
-    raise ConfigError(text, f"nothing here reads {scheme}:// paths", "copy the files to a local disk or to HDFS")
-
-
-def _host_free(rest: str) -> str:
-    """``file:///a`` and ``file://localhost/a`` are ``/a``."""
-    return rest[len("localhost") :] if rest.startswith("localhost/") else rest

@@ -15,7 +15,8 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mrml.fs.base import LocalFileSystem, filesystem
+from mrml.fs.base import LocalFileSystem
+from mrml.fs.find import filesystem
 
 #: how the name of a file or directory ends that is not finished
 ASIDE = ".tmp"

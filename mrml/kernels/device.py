@@ -9,12 +9,11 @@ import importlib.util
 import re
 from typing import Any
 
+from mrml import pin
 from mrml.errors import ConfigError
 
 _PLACE = "algorithm, device"
 _INSTALL = "install the torch extra: pip install 'mrml[torch]'"
-#: the number of this process among the workers of its machine, which share its GPUs; set by who starts them
-worker = 0
 
 
 def torch_here() -> bool:
@@ -49,12 +48,12 @@ def device_of(name: str) -> str:
     torch = torch_of(f"--device {name}")
     n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return f"cuda:{worker % n_devices}" if n_devices else "cpu"
+        return f"cuda:{pin.worker % n_devices}" if n_devices else "cpu"
     if not n_devices:
         build = "has no CUDA in it" if torch.version.cuda is None else "finds no GPU"
         remedy = "say --device cpu or auto; `nvidia-smi` tells whether the driver sees a GPU"
         raise ConfigError(f"--device {name}", f"torch {torch.__version__} {build} on this machine", remedy)
-    number = int(name[5:]) if ":" in name else worker % n_devices
+    number = int(name[5:]) if ":" in name else pin.worker % n_devices
     if number >= n_devices:
         here = "1 GPU is" if n_devices == 1 else f"{n_devices} GPUs are"
         raise ConfigError(f"--device {name}", f"{here} here, and numbers count from 0", "say --device cuda")

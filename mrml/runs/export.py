@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithms.pipeline.bins import Binned
-from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.algorithms.sgd.model import NetModel
 from mrml.algorithms.sgd.rows import inputs_of
 from mrml.algorithms.sgd.torch_module import ModuleModel
@@ -21,7 +21,7 @@ from mrml.arrays import Array
 from mrml.config.sections import DataConfig
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, OutputExists, nearest
-from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, svg, text
+from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, net_files, svg, text
 from mrml.fs.folder import Folder
 from mrml.kernels.net.describe import Inputs
 from mrml.kernels.net.numpy import predict
@@ -92,7 +92,7 @@ def _trees(model: PipelineModel, place: str, to: str, name: str, probe: DataConf
 def _network(model: PipelineModel, place: str, to: str, name: str, probe: DataConfig | None) -> _Left:
     """A network."""
     export = network_of(model, place)
-    content = net.encoded(export, to)
+    content = net_files.encoded(export, to)
     x, codes = net.made_rows(export) if probe is None else _network_rows(model, probe)
     inputs = Inputs(net.standardised(export, x), np.ascontiguousarray(codes, np.int32))
     raw = predict(export.net, export.params, export.buffers, inputs)

@@ -17,10 +17,12 @@ from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
-from mrml.algorithms.pipeline.pipeline import Pipeline, PipelineModel
+from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.inference.infer import infer, to_yaml
+from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, InputError, NotConverged, OutputExists
@@ -91,11 +93,11 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
             )
     cls: type[Pipeline] = Pipeline
     if algorithm.design == "bins":
-        from mrml.algorithms.pipeline.bins import BinnedPipeline as cls
+        from mrml.algorithms.pipeline.binned_pipeline import BinnedPipeline as cls
     elif algorithm.design == "codes":
-        from mrml.algorithms.pipeline.codes import CodedPipeline as cls
+        from mrml.algorithms.pipeline.coded_pipeline import CodedPipeline as cls
     elif algorithm.design == "columns":
-        from mrml.algorithms.pipeline.codes import FactsPipeline as cls
+        from mrml.algorithms.pipeline.coded_pipeline import FactsPipeline as cls
     return cls(
         algorithm=algorithm,
         schema=schema,
@@ -126,7 +128,7 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     data = config.data
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    dataset = Dataset.open(data)
+    dataset = open_dataset(data)
     schema = dataset.schema
     if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
         raise InputError(", ".join(data.data), "holds no row", "give files with rows")
@@ -276,7 +278,7 @@ def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
-    return Dataset.open(data, schema=schema, roles=roles)
+    return open_dataset(data, schema=schema, roles=roles)
 
 
 def ranking_roles(model: PipelineModel) -> tuple[str, ...]:

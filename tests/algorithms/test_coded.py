@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from mrml import wire
 from mrml.algorithm import State
 from mrml.algorithms.pipeline import transforms as tf
-from mrml.algorithms.pipeline.codes import CodedFitted, CodedPipeline, TargetFacts
+from mrml.algorithms.pipeline.coded_pipeline import CodedPipeline
+from mrml.algorithms.pipeline.codes import CodedFitted, TargetFacts
 from mrml.algorithms.sgd.mlp import MLP
 from mrml.arrays import CSR
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig

@@ -13,7 +13,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mrml import wire
 from mrml.algorithms.pipeline import transforms as tf
-from mrml.algorithms.pipeline.pipeline import Fitted, Pipeline, PipelineModel
+from mrml.algorithms.pipeline.fitted import Fitted
+from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.pipeline.statistics import Levels, Moments, Quantiles
 from mrml.arrays import CSR
 from mrml.data.block import Block, Coded

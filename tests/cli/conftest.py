@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from mrml import runs
+import mrml.runs as package
 from mrml.cli.main import main
 from mrml.errors import NotConverged
 
@@ -106,5 +106,5 @@ class Below(types.SimpleNamespace):
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     fake = Below()
     monkeypatch.setitem(sys.modules, "mrml.runs.train", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(runs, "train", fake, raising=False)
+    monkeypatch.setattr(package, "train", fake, raising=False)
     return fake

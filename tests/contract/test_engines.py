@@ -27,6 +27,7 @@ from mrml.algorithm import Algorithm, State
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.block import Block
 from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
 from mrml.engines.local.engine import LocalEngine
@@ -173,7 +174,7 @@ def test_files_without_rows_give_the_empty_sums(engines: Any, tmp_path: Path, na
 def test_data_without_a_block_gives_no_value(engines: Any, tmp_path: Path, name: str) -> None:
     none = pa.table({"x": pa.array([], pa.float64())})
     pq.write_table(none, tmp_path / "none.parquet")
-    nothing = Dataset.open(DataConfig(data=(str(tmp_path / "none.parquet"),)))
+    nothing = open_dataset(DataConfig(data=(str(tmp_path / "none.parquet"),)))
     assert nothing.splits(SPLIT_BYTES) == ()
     assert engines(name).round(Exercise(), Exercise().init(nothing.schema), nothing) == {}
 

@@ -20,6 +20,7 @@ from mrml.arrays import CSR
 from mrml.config.sections import DataConfig
 from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset, Range
+from mrml.data.open import open_dataset
 from mrml.data.store import DirectoryStore
 from mrml.errors import InputError
 
@@ -48,7 +49,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def opened(*paths: object, **options) -> Dataset:
-    return Dataset.open(DataConfig(data=tuple(str(p) for p in paths), **options))
+    return open_dataset(DataConfig(data=tuple(str(p) for p in paths), **options))
 
 
 def blocks(dataset: Dataset, split_bytes: int = 1 << 30) -> list[Block]:
@@ -136,7 +137,7 @@ def test_blocks_put_together_are_the_rows_whatever_window_cut_and_compression(
     )
     expected = rows(blocks(dataclasses.replace(whole, schema=schema)))
     config = DataConfig(data=(str(root),), format=kind)
-    cut = Dataset.open(config, dataclasses.replace(schema, window_bytes=window))
+    cut = open_dataset(config, dataclasses.replace(schema, window_bytes=window))
     found = blocks(cut, split)
     assert rows(found) == expected
     assert len(expected) == sum(map(len, files))
@@ -518,27 +519,27 @@ def test_a_model_of_parquet_scores_csv_and_jsonl_with_its_own_columns_and_blocks
     )
     expected = None
     for path in (tmp_path / "a.parquet", csv, jsonl):
-        dataset = Dataset.open(DataConfig(data=(str(path),)), model, roles=("feature", "id", "offset"))
+        dataset = open_dataset(DataConfig(data=(str(path),)), model, roles=("feature", "id", "offset"))
         assert dataset.schema.columns == model.columns and dataset.schema.window_bytes == model.window_bytes
         (block,) = blocks(dataset)
         assert block.y is None and block.X.dtype == np.float32 and [int(i) for i in block.id] == [1, 2, 3, 4]
         expected = expected or block
         assert np.array_equal(block.X, expected.X) and plain(block.coded["s"]) == plain(expected.coded["s"])
     write(tmp_path / "new.csv", "i,x\n1,2\n")
-    dataset = Dataset.open(DataConfig(data=(str(csv),)), model, roles=("feature", "id"))
+    dataset = open_dataset(DataConfig(data=(str(csv),)), model, roles=("feature", "id"))
     fails(lambda: blocks(dataset), "new.csv", "column 's'", "is missing")
 
 
 def test_a_libsvm_model_does_not_score_csv(tmp_path):
     model = opened(write(tmp_path / "a.libsvm", "1 1:2\n0 2:1\n")).schema
     csv = write(tmp_path / "a.csv", "x,y\n1,0\n")
-    fails(lambda: Dataset.open(DataConfig(data=(str(csv),)), model), "a.csv", "libsvm")
+    fails(lambda: open_dataset(DataConfig(data=(str(csv),)), model), "a.csv", "libsvm")
 
 
 def test_a_libsvm_models_index_base_stays_its_own(tmp_path):
     model = opened(write(tmp_path / "a.libsvm", "1 0:2 1:1\n0 2:1\n")).schema
     assert model.format.index_base == 0
-    new = Dataset.open(DataConfig(data=(str(write(tmp_path / "b.libsvm", "1 1:5\n")),)), model)
+    new = open_dataset(DataConfig(data=(str(write(tmp_path / "b.libsvm", "1 1:5\n")),)), model)
     assert blocks(new)[0].X.toarray().tolist() == [[0, 5]]
 
 

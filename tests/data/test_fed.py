@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrml.config.sections import DataConfig
-from mrml.data.dataset import Dataset
 from mrml.data.fed import FedSplit
 from mrml.data.formats import textfiles
+from mrml.data.open import open_dataset
 from mrml.data.windows import n_windows, window_bytes
 from mrml.errors import EngineError
 from tests.data.test_windows import BYTES, pieces, reader
@@ -113,11 +113,11 @@ def test_blocks_are_those_of_reading(tmp_path: Path, ending: str, mark: bytes, n
     path.write_bytes(mark + ending.join(lines).encode())
     data = path.read_bytes()
     config = DataConfig(data=(str(path),), id="id", window_bytes=512, bad_rows="skip", na=("-",))
-    schema = Dataset.open(config).schema
+    schema = open_dataset(config).schema
     columns = tuple(
         dataclasses.replace(c, kind="numeric", source="double") if c.name == "x" else c for c in schema.columns
     )
-    dataset = Dataset.open(config, schema=dataclasses.replace(schema, columns=columns))
+    dataset = open_dataset(config, schema=dataclasses.replace(schema, columns=columns))
     expected = [block for split in dataset.splits(1 << 20) for part in split for block in dataset.read(part)]
     head, n = textfiles.head(dataset.files[0], dataset.schema), n_windows(len(data), 512)
     found = []

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mrml.errors import ConfigError
-from mrml.fs.base import LocalFileSystem, filesystem, register
+from mrml.fs.base import LocalFileSystem
+from mrml.fs.find import filesystem, register
 
 from .fs_contract import FileSystemContract, Place
 
@@ -48,7 +49,7 @@ def test_a_scheme_nobody_reads_names_the_remedy():
 
 
 def test_an_engine_brings_its_own_file_system(monkeypatch):
-    monkeypatch.setattr("mrml.fs.base._MAKERS", {})
+    monkeypatch.setattr("mrml.fs.find._MAKERS", {})
     fs = LocalFileSystem()
     register("hdfs", lambda: fs)
     assert filesystem("hdfs://nn/a") == (fs, "hdfs://nn/a")

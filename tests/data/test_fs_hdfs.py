@@ -18,9 +18,9 @@ from mrml.cli.main import main
 from mrml.engines.hadoop import yarn
 from mrml.errors import ConfigError, EngineError
 from mrml.fs import address as fs_address
-from mrml.fs import hdfs as fs_hdfs
+from mrml.fs import connect
 from mrml.fs.address import Connection, await_any, limited, rpc_addresses, web_addresses
-from mrml.fs.base import filesystem
+from mrml.fs.find import filesystem
 from mrml.fs.hdfs import READ_AHEAD, RangeFile, remote_error
 
 HA = {
@@ -40,7 +40,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No configuration but a test's own, and no client of another test."""
     for name in ("HADOOP_CONF_DIR", "HADOOP_HOME", "HADOOP_USER_NAME"):
         monkeypatch.delenv(name, raising=False)
-    fs_hdfs._client.cache_clear()
+    connect._client.cache_clear()
 
 
 def conf(folder: Path, **files: dict[str, str]) -> str:

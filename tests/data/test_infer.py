@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrml.config.sections import DataConfig
-from mrml.data.dataset import Dataset
 from mrml.data.inference import samples
 from mrml.data.inference.infer import infer, load_yaml, to_yaml
+from mrml.data.open import open_dataset
 from mrml.errors import ConfigError, InputError, MrmlError
 from mrml.schema import KINDS, ROLES, Column, Format, Schema
 
@@ -178,7 +178,7 @@ def test_kinds_of_text_columns(tmp_path):
 def test_what_was_inferred_is_what_is_read(tmp_path):
     text = "b,d,t,f,y\n" + "true,2026-11-20,2026-11-20 12:00:00.5,1e3,u\n" * 3 + "0,2026-11-21,2026-11-20,nan,v\n"
     (tmp_path / "a.csv").write_text(text.replace("0,2026-11-21", "false,2026-11-21"))
-    dataset = Dataset.open(DataConfig(data=(str(tmp_path),), target="y"))
+    dataset = open_dataset(DataConfig(data=(str(tmp_path),), target="y"))
     (block,) = dataset.read(dataset.splits(1 << 20)[0][0])
     day = (np.datetime64("2026-11-20") - np.datetime64("1970-01-01")).astype(int)
     expected = [[1, day, day * 86400 + 43200.5, 1000]] * 3 + [[0, day + 1, day * 86400, np.nan]]
@@ -359,7 +359,7 @@ def test_an_edited_schema_file_is_used_and_options_go_before_it(tmp_path):
     text = to_yaml(schema, report).replace("{name: x, kind: numeric", "{name: x, kind: categorical")
     (tmp_path / "_s.yaml").write_text(text)
     config = DataConfig(data=(str(tmp_path / "a.csv"),), schema=str(tmp_path / "_s.yaml"), weight="w", na=("a",))
-    dataset = Dataset.open(config)
+    dataset = open_dataset(config)
     assert columns(dataset.schema)["x"][0] == "categorical" and dataset.schema.role("weight").name == "w"
     assert dataset.schema.format.na == ("a",)
     (block,) = dataset.read(dataset.splits(1 << 20)[0][0])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrml.config.sections import DataConfig
-from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.data.shards import Reads, cut
 from mrml.engines.task import blocks
 from mrml.errors import ConfigError
@@ -50,7 +50,7 @@ def data(tmp_path: Path) -> DataConfig:
 
 @pytest.mark.parametrize("n_shards", [1, 2, 7])
 def test_shards_hold_every_training_block_once_in_order(data: DataConfig, n_shards: int) -> None:
-    dataset = Dataset.open(data)
+    dataset = open_dataset(data)
     whole = [(b.file, b.index) for s in dataset.splits(1 << 30, Reads(valid=False)) for b in blocks(dataset, s, None)]
     shards = dataset.shards(n_shards)
     assert [(b.file, b.index) for s in shards for b in blocks(dataset, s, None)] == whole
@@ -58,7 +58,7 @@ def test_shards_hold_every_training_block_once_in_order(data: DataConfig, n_shar
 
 
 def test_a_shard_is_read_on_from_any_of_its_blocks(data: DataConfig) -> None:
-    dataset = Dataset.open(data)
+    dataset = open_dataset(data)
     for shard in dataset.shards(3):
         whole = [(b.file, b.index) for b in blocks(dataset, shard, None)]
         for first in range(len(whole) + 1):
@@ -67,7 +67,7 @@ def test_a_shard_is_read_on_from_any_of_its_blocks(data: DataConfig) -> None:
 
 @pytest.mark.parametrize("split_bytes", [1, 1000, 1 << 30])
 def test_validation_splits_come_after_the_shards(data: DataConfig, split_bytes: int) -> None:
-    dataset = Dataset.open(data)
+    dataset = open_dataset(data)
     splits = dataset.splits(split_bytes, Reads(shards=4))
     parts = [{dataset.files[r.file].part for r in split} for split in splits]
     assert parts[:4] == [{"train"}] * 4 and parts[4:] and all(p == {"valid"} for p in parts[4:])
@@ -77,4 +77,4 @@ def test_validation_splits_come_after_the_shards(data: DataConfig, split_bytes: 
 
 def test_more_shards_than_blocks_say_how_many_there_are(data: DataConfig) -> None:
     with pytest.raises(ConfigError, match=r"100 are asked for, and the training data has \d+ blocks"):
-        Dataset.open(data).shards(100)
+        open_dataset(data).shards(100)

@@ -24,10 +24,10 @@ from sklearn import metrics as sk
 from sklearn.datasets import load_svmlight_file
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
-from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.arrays import CSR
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.runs import train as run
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -512,7 +512,7 @@ def test_the_scikit_learn_estimator_predicts_what_the_model_predicts(
 
 def design_of(of: Trained) -> np.ndarray:
     """The design matrix of the test rows, as the model makes it."""
-    dataset = Dataset.open(DataConfig(data=(str(of.test),)), schema=of.model.schema, roles=("feature",))
+    dataset = open_dataset(DataConfig(data=(str(of.test),)), schema=of.model.schema, roles=("feature",))
     ranges = [r for split in dataset.splits(1 << 30) for r in split]
     parts = [of.model.transform(block).X for r in ranges for block in dataset.read(r)]
     return np.concatenate([p.toarray() if isinstance(p, CSR) else p for p in parts]).astype(np.float64)

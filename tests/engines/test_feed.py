@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mrml.config.sections import DataConfig
 from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.engines.streaming.feed import Feed, fed_split, heads, obstacle
 from mrml.errors import ConfigError, EngineError
 
@@ -19,7 +20,7 @@ def dataset(folder: Path, names: tuple[str, ...] = ("a.csv", "b.csv"), **config:
     """Files of 100 lines, as if they lay on HDFS."""
     for name in names:
         (folder / name).write_text("id,x,g\n" + "".join(f"{i},{i / 3},{i // 9}\n" for i in range(100)))
-    found = Dataset.open(DataConfig(data=(str(folder),), window_bytes=64, **config))  # type: ignore[arg-type]
+    found = open_dataset(DataConfig(data=(str(folder),), window_bytes=64, **config))  # type: ignore[arg-type]
     return dataclasses.replace(
         found, files=tuple(dataclasses.replace(f, path="hdfs://h:1" + f.path) for f in found.files)
     )

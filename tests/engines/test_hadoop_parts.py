@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import types
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from hypothesis import strategies as st
 
 from mrml.engines.hadoop import diagnose as postmortem
 from mrml.engines.hadoop.diagnose import Attempt, explained
-from mrml.engines.hadoop.follow import Following
+from mrml.engines.hadoop.follow import Following, Watched
 from mrml.engines.hadoop.yarn import Application, ResourceManager, _application
 from mrml.engines.streaming.protocol import FieldsProtocol, grouped, read_raw, write_raw
 from mrml.errors import EngineError, TaskFailed
+from mrml.fs.base import LocalFileSystem
 from mrml.runs.lease import Lease
 
 RECORDS = st.lists(st.tuples(st.text(), st.lists(st.binary())))
@@ -130,11 +130,17 @@ def test_the_log_of_a_container_is_where_yarn_keeps_it(container: str) -> None:
     assert postmortem.log_of(container, "host:8042", aggregated=False).endswith(asked)
 
 
-class Waits:
-    """What `Following` needs of an engine: a queue that has no room."""
+class Full:
+    """A ResourceManager whose queue has no room."""
 
-    staging, max_wait_s, round_timeout_s = "", 100.0, 1000.0
-    resource_manager = types.SimpleNamespace(metrics=lambda: {"availableMB": 256, "availableVirtualCores": 6})
+    def metrics(self) -> dict[str, int]:
+        return {"availableMB": 256, "availableVirtualCores": 6}
+
+
+def waiting() -> Following:
+    """A job that waits for room, for 100 seconds at most."""
+    manager: Any = Full()
+    return Following(Watched("attempt", LocalFileSystem(), "", manager, 100.0, 1000.0), None)
 
 
 #: as the ResourceManager of Hadoop 3.5.0 tells of one that has no room for its application master
@@ -161,8 +167,7 @@ STARVING = {**ACCEPTED, "state": "RUNNING", "diagnostics": "", "runningContainer
 def test_a_job_that_waits_for_room_tells_every_30_seconds_what_it_asks_and_what_is_free(
     told: dict[str, Any], asks: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine: Any = Waits()
-    following = Following(engine, "attempt", None)
+    following = waiting()
     following.app = _application(told)
     with caplog.at_level("INFO", "mrml"):
         for seconds in range(0, 100, 5):
@@ -177,8 +182,7 @@ def test_a_job_that_waits_for_room_tells_every_30_seconds_what_it_asks_and_what_
 
 
 def test_a_job_that_got_no_room_within_the_limit_is_an_error() -> None:
-    engine: Any = Waits()
-    following = Following(engine, "attempt", None)
+    following = waiting()
     following.app = _application(ACCEPTED)
     following._check(following.began + 100)
     with pytest.raises(EngineError, match=r"queue root.default: waited 100 s and got no room; raise --max-wait-s"):

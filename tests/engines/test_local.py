@@ -339,10 +339,10 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
     told = """if True:
         import io
         from mrml.engines.local import worker
-        from mrml.kernels import device
+        from mrml import pin
         worker.end_with = lambda driver: None
         worker.run(0, 3, io.BytesIO(), io.BytesIO())
-        raise SystemExit(device.worker)"""
+        raise SystemExit(pin.worker)"""
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3
 
 

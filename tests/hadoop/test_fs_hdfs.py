@@ -19,10 +19,11 @@ import pytest
 
 from mrml.cluster import Cluster
 from mrml.config.sections import DataConfig
-from mrml.data.dataset import Dataset
+from mrml.data.open import open_dataset
 from mrml.errors import EngineError, InputError
+from mrml.fs import connect
 from mrml.fs import hdfs as fs_hdfs
-from mrml.fs.base import filesystem
+from mrml.fs.find import filesystem
 from tests.data.fs_contract import FileSystemContract, Place
 
 pytestmark = pytest.mark.hadoop
@@ -67,7 +68,7 @@ def place(request: pytest.FixtureRequest, client: Cluster) -> Iterator[Place]:
 
 
 def test_the_client_is_told_once_for_each_address(client: Cluster, caplog: pytest.LogCaptureFixture) -> None:
-    fs_hdfs._client.cache_clear()
+    connect._client.cache_clear()
     with caplog.at_level(logging.INFO, "mrml"):
         for _ in range(3):
             filesystem(client.namenode_uri + "/")
@@ -78,12 +79,12 @@ def test_the_client_is_told_once_for_each_address(client: Cluster, caplog: pytes
 
 
 def test_without_hdfs_native_hdfs_goes_through_webhdfs(client: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fs_hdfs, "_native", lambda: None)
-    fs_hdfs._client.cache_clear()
+    monkeypatch.setattr(connect, "_native", lambda: None)
+    connect._client.cache_clear()
     fs, root = filesystem(client.namenode_uri)
     assert "WebHDFS" in str(fs) and root == f"{client.namenode_uri}/" and fs.isdir(root + "tmp")
     assert fs.ls(root)[0].name.startswith(root)
-    fs_hdfs._client.cache_clear()
+    connect._client.cache_clear()
 
 
 def test_a_path_without_host_is_on_the_default_file_system(client: Cluster) -> None:
@@ -172,7 +173,7 @@ def plain(value: Any) -> Any:
 
 def blocks(path: str, split_bytes: int, target: str = "y", **more: Any) -> tuple[list[Any], Any]:
     """Every block of data to the byte, and the schema that was inferred."""
-    dataset = Dataset.open(DataConfig(data=(path,), target=target, **more))
+    dataset = open_dataset(DataConfig(data=(path,), target=target, **more))
     found = []
     for split in dataset.splits(split_bytes):
         for part in split:
@@ -216,7 +217,7 @@ def test_only_the_columns_asked_for_leave_hdfs(place: Place, monkeypatch: pytest
     size, fetched = place.fs.info(place("wide.parquet")).size, []
     fetch = fs_hdfs.RangeFile._fetch
     monkeypatch.setattr(fs_hdfs.RangeFile, "_fetch", lambda self, n: fetched.append(n) or fetch(self, n))
-    dataset = Dataset.open(DataConfig(data=(place("wide.parquet"),), target="y", features=("a",)))
+    dataset = open_dataset(DataConfig(data=(place("wide.parquet"),), target="y", features=("a",)))
     fetched.clear()  # what inference looked at
     found = [b for split in dataset.splits(1 << 40) for part in split for b in dataset.read(part)]
     assert sum(b.n_rows for b in found) == n and sum(fetched) < size / 8

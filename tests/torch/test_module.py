@@ -12,13 +12,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
 import mrml  # noqa: E402
+from mrml.algorithms.sgd import module_net as modules  # noqa: E402
+from mrml.algorithms.sgd.module_net import ModuleNet, function_of  # noqa: E402
 from mrml.cli.main import main  # noqa: E402
 from mrml.config.sections import DataConfig, EngineConfig  # noqa: E402
 from mrml.errors import ConfigError  # noqa: E402
-from mrml.kernels.net import module as modules  # noqa: E402
 from mrml.kernels.net.describe import Inputs, Net  # noqa: E402
 from mrml.kernels.net.kernel import NumpyKernel  # noqa: E402
-from mrml.kernels.net.module import ModuleNet, function_of  # noqa: E402
 from mrml.kernels.net.optimizers import STATES, Optimizer  # noqa: E402
 from mrml.kernels.net.torch_module import ModuleKernel  # noqa: E402
 from mrml.losses import logistic  # noqa: E402

@@ -174,7 +174,7 @@ def test_cuda_that_is_not_here_is_refused_with_a_remedy() -> None:
 def test_gpus_are_dealt_out_to_workers(worker: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(device, "worker", worker)
+    monkeypatch.setattr("mrml.pin.worker", worker)
     assert device.device_of("cuda") == device.device_of("auto") == expected
     assert device.device_of("cuda:1") == "cuda:1"
     with pytest.raises(ConfigError, match="3 GPUs are here"):

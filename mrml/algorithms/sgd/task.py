@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mrml.algorithm import State
+from mrml.algorithms.objectives.base import Objective
 from mrml.algorithms.sgd.rows import (
     Batch,
     Buffer,
@@ -28,22 +29,47 @@ from mrml.data.shards import Shard
 from mrml.errors import Diverged
 from mrml.kernels.narrow import narrowed, widened
 from mrml.kernels.net.describe import weight_sum
-from mrml.kernels.net.kernel import Computes, Steps
+from mrml.kernels.net.kernel import Computes, Kernel, Network, Steps
 from mrml.kernels.net.numpy import Draws
+from mrml.kernels.net.optimizers import Optimizer, Schedule
 from mrml.losses import Loss
 from mrml.statistic import Statistic, Sums
-
-if TYPE_CHECKING:
-    from mrml.algorithms.sgd.base import SGD
 
 #: the ``step`` of draws that round what travels up, and what travels down
 UP, DOWN = 1 << 41, 1 << 42
 
 
+class Learner(Protocol):
+    """What a map task asks of the algorithm: :class:`mrml.algorithms.sgd.base.SGD` has it all."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def shards(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def inner_state(self) -> str: ...
+    @property
+    def wire(self) -> str: ...
+    @property
+    def shuffle_rows(self) -> int: ...
+
+    @property
+    def steps_between(self) -> int | None: ...
+    def network(self, values: Mapping[str, Any]) -> Network: ...
+    def kernel(self, computes: Computes) -> Kernel: ...
+    def objective(self, name: str) -> Objective: ...
+    def inner(self) -> Optimizer: ...
+    def rates(self) -> Schedule: ...
+
+
 class Task:
     """A broadcast State as map tasks use it."""
 
-    def __init__(self, algorithm: SGD, state: State) -> None:
+    def __init__(self, algorithm: Learner, state: State) -> None:
         self.algorithm, self.state = algorithm, state
         self.net = algorithm.network(state["net"])
         self.kernel = algorithm.kernel(Computes(*state["computes"]))
@@ -56,7 +82,7 @@ class Task:
         self.total = algorithm.epochs * state["steps"]
 
     @staticmethod
-    def of(algorithm: SGD, state: State) -> Task:
+    def of(algorithm: Learner, state: State) -> Task:
         """The last one is kept: every Block of a round asks for it."""
         kept = algorithm.__dict__.get("_task")
         if kept is None or kept.state.params is not state.params:

@@ -1,7 +1,7 @@
 """Any ``torch.nn.Module`` of the user's own by SGD: the same shards, local steps and meetings as :mod:`.mlp`.
 
-What the function is given and must return: :mod:`mrml.kernels.net.module`.  torch is needed where it learns and where
-it scores; a model holds the function's path and the parameters, not its code.
+What the function is given and must return: :mod:`mrml.algorithms.sgd.module_net`.  torch is needed where it learns
+and where it scores; a model holds the function's path and the parameters, not its code.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from mrml.algorithm import State
 from mrml.algorithms.sgd.base import SGD
 from mrml.algorithms.sgd.model import NetModel
+from mrml.algorithms.sgd.module_net import ModuleNet, function_of
 from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.device import device_of, torch_of
 from mrml.kernels.net.describe import Inputs
 from mrml.kernels.net.kernel import Computes, Kernel
-from mrml.kernels.net.module import ModuleNet, function_of
 from mrml.params import param
 from mrml.schema import Design, Schema
 

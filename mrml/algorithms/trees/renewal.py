@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.pipeline.bins import distinct, joined, thinned
+from mrml.algorithms.pipeline.sketch import distinct, joined, thinned
 from mrml.arrays import Array
 from mrml.statistic import Statistic
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.algorithms.objectives.base import metric_rows
+from mrml.algorithms.objectives.base import Objective, metric_rows
 from mrml.algorithms.objectives.custom import CustomObjective
 from mrml.algorithms.objectives.lambdarank import group_starts
 from mrml.algorithms.trees import growth
@@ -25,9 +25,6 @@ from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import numpy as kernel
 from mrml.kernels.trees.numpy import Step
-
-if TYPE_CHECKING:
-    from mrml.algorithms.trees.boosting import Boosting
 
 #: rows whose gradients are computed at a time
 _CHUNK_ROWS = 8192
@@ -118,10 +115,30 @@ class Round:
         return {}
 
 
+class Grower(Protocol):
+    """What rows ask of the algorithm whose trees grow on them."""
+
+    @property
+    def objective(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def scale_pos_weight(self) -> float: ...
+    @property
+    def subsample(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def loss(self) -> Objective: ...
+    @property
+    def loss_is_logistic(self) -> bool: ...
+
+
 class Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
-    def __init__(self, algorithm: Boosting, round_: Round, block: Block) -> None:
+    def __init__(self, algorithm: Grower, round_: Round, block: Block) -> None:
         self.algorithm, self.round, self.state, self.block = algorithm, round_, round_.state, block
         self.iteration, self.name = round_.iteration, round_.state["memo"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.pipeline.pipeline import PipelineModel
+from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.algorithms.trees.growth import TREE_NODE
 from mrml.algorithms.trees.model import Trees, TreesModel
 from mrml.arrays import Array

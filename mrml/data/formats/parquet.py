@@ -26,7 +26,8 @@ from mrml.data.formats.columns import to_column, to_id
 from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
 from mrml.data.formats.texts import arrow_type, finding, parse_texts, read_type
 from mrml.errors import InputError, nearest
-from mrml.fs.base import LocalFileSystem, filesystem
+from mrml.fs.base import LocalFileSystem
+from mrml.fs.find import filesystem
 from mrml.schema import Column, Schema
 
 MIN_ROWS, MAX_ROWS = 1 << 10, 1 << 16

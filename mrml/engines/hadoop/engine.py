@@ -29,7 +29,7 @@ from mrml.data.shards import Reads
 from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
 from mrml.engines.hadoop.diagnose import lost, why
 from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
-from mrml.engines.hadoop.follow import POLL_S, Following
+from mrml.engines.hadoop.follow import POLL_S, Following, Watched
 from mrml.engines.hadoop.uber import Decision, decide
 from mrml.engines.hadoop.yarn import (
     RUN_TAG,
@@ -46,10 +46,10 @@ from mrml.engines.streaming.protocol import Fields, FieldsProtocol
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring, fetch
 from mrml.errors import ConfigError, EngineError
-from mrml.fs.base import filesystem
+from mrml.fs.find import filesystem
 from mrml.fs.folder import Folder
 from mrml.model import Model
-from mrml.version import __version__
+from mrml.version import IMPORTED_FROM, __version__
 
 log = logging.getLogger(__name__)
 
@@ -300,7 +300,7 @@ class HadoopEngine(StreamingEngine):
         if self.environment is not None:
             python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]
         elif self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
-            environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+            environment["PYTHONPATH"] = IMPORTED_FROM
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
         where = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging}/mrjob", "--cleanup", "NONE"]
@@ -313,7 +313,7 @@ class HadoopEngine(StreamingEngine):
     def _watched(self, tag: str, attempt: str, client: Client | None) -> None:
         """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
         try:
-            app = Following(self, attempt, client).end()
+            app = Following(self._to_watch(attempt), client).end()
         except BaseException:
             self.kill(attempt)
             raise
@@ -324,6 +324,10 @@ class HadoopEngine(StreamingEngine):
             if lost(app):
                 raise JobFailed(f"{app.id}: {app.diagnostics[:300].strip()}")
             raise why(app, self.history, self.keys.get("yarn.log-aggregation-enable") == "true")
+
+    def _to_watch(self, attempt: str) -> Watched:
+        marker = f"{self.staging}/out-{attempt}/_SUCCESS"
+        return Watched(attempt, self.fs, marker, self.resource_manager, self.max_wait_s, self.round_timeout_s)
 
     def kill(self, tag: str) -> None:
         """End whatever runs under a tag: the client here and the application there."""

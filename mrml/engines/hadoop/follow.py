@@ -6,15 +6,13 @@ import logging
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from mrml.engines.hadoop.client import Client
-from mrml.engines.hadoop.yarn import WAITING, Application
+from mrml.engines.hadoop.yarn import WAITING, Application, ResourceManager
 from mrml.engines.streaming.engine import JobFailed
 from mrml.errors import EngineError
-
-if TYPE_CHECKING:
-    from mrml.engines.hadoop.engine import HadoopEngine
+from mrml.fs.base import FileSystem
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +32,23 @@ _REMEDY = (
 )
 
 
+@dataclass(frozen=True)
+class Watched:
+    """Where one attempt of a job is seen: its tag, its marker on HDFS, who is asked, and for how many seconds."""
+
+    attempt: str
+    fs: FileSystem
+    success: str
+    resource_manager: ResourceManager
+    max_wait_s: float
+    round_timeout_s: float
+
+
 class Following:
     """Watches one attempt of a job."""
 
-    def __init__(self, engine: HadoopEngine, attempt: str, client: Client | None) -> None:
-        self.engine, self.attempt, self.client = engine, attempt, client
-        self.success = f"{engine.staging}/out-{attempt}/_SUCCESS"
+    def __init__(self, job: Watched, client: Client | None) -> None:
+        self.job, self.client = job, client
         self.app: Application | None = None
         self.began = self.heard = self.told = self.asked = time.monotonic()
 
@@ -60,7 +69,7 @@ class Following:
     def _written(self) -> bool:
         """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""
         try:
-            return self.engine.fs.exists(self.success)
+            return self.job.fs.exists(self.job.success)
         except (OSError, EngineError):
             return False
 
@@ -69,7 +78,7 @@ class Following:
         if now - self.asked < ASK_S:
             return
         try:
-            self.app = next(iter(self.engine.resource_manager.by_tag(self.attempt)), self.app)
+            self.app = next(iter(self.job.resource_manager.by_tag(self.job.attempt)), self.app)
             self.heard = now
         except EngineError:
             if now - self.heard > PATIENCE_S:
@@ -82,11 +91,11 @@ class Following:
         queue = f"queue {self.app.queue}" if self.app else "the queue"
         if self.app is None and self.client is not None:
             self._check_client(self.client, now)
-        if now - self.began > self.engine.round_timeout_s:
-            finding = f"took longer than {self.engine.round_timeout_s:.0f} s"
+        if now - self.began > self.job.round_timeout_s:
+            finding = f"took longer than {self.job.round_timeout_s:.0f} s"
             raise EngineError(self.app.id if self.app else "the job", finding, "raise --round-timeout-s")
-        if not launched and now - self.began > self.engine.max_wait_s:
-            finding = f"waited {self.engine.max_wait_s:.0f} s and got no room"
+        if not launched and now - self.began > self.job.max_wait_s:
+            finding = f"waited {self.job.max_wait_s:.0f} s and got no room"
             raise EngineError(queue, finding, "raise --max-wait-s, or take another queue")
         if self.app is None or not self.app.waits:
             self.told = now
@@ -105,7 +114,7 @@ class Following:
             raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
 
     def _tell(self, app: Application) -> None:
-        m, a = self.engine.resource_manager.metrics(), app.asked
+        m, a = self.job.resource_manager.metrics(), app.asked
         asked = f"{a.containers} container{'s' * (a.containers != 1)} of {a.memory_mb} MB and {a.cores} cores together"
         free = f"{m.get('availableMB', '?')} MB and {m.get('availableVirtualCores', '?')} cores are free in the cluster"
         reason = _REASON.search(app.diagnostics)

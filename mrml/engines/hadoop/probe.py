@@ -21,6 +21,7 @@ from mrml.engines.hadoop.environment import LINK, PYTHON
 from mrml.engines.hadoop.yarn import RUN_TAG, ResourceManager
 from mrml.errors import EngineError
 from mrml.fs.folder import Folder
+from mrml.version import IMPORTED_FROM
 
 LIMIT_S = 180.0
 #: what ids of probes begin with, which are no runs
@@ -51,6 +52,7 @@ told["source"] = source_digest(mrml.__path__[0])
 import numpy
 told["numpy"] = numpy.__version__
 from mrml.kernels.fingerprint import fingerprint
+from mrml.version import IMPORTED_FROM
 told["fingerprint"] = fingerprint()
 import shutil
 told["free"] = shutil.disk_usage(".").free
@@ -91,7 +93,7 @@ class Probe(NamedTuple):
         """The mapper."""
         variables = dict(pin.VARIABLES)
         if self.python is None and self.environment is None:  # the nodes are this machine
-            variables["PYTHONPATH"] = str(Path(__file__).parents[2])
+            variables["PYTHONPATH"] = IMPORTED_FROM
         words = " ".join(f"{k}={shlex.quote(v)}" for k, v in variables.items())
         python = PYTHON if self.environment else self.python or sys.executable
         return SCRIPT.format(environment=words, python=shlex.quote(python), program=shlex.quote(PROGRAM))

@@ -12,7 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+<<<<<<< HEAD
 from mrml import names, wire
+=======
+from mrml import pin, wire
+>>>>>>> main
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
@@ -20,7 +24,6 @@ from mrml.data.without_pandas import keep_pandas_out
 from mrml.engines.local.delta import apply
 from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
-from mrml.kernels import device
 from mrml.model import Model, load
 from mrml.statistic import Node, Statistic
 
@@ -161,7 +164,7 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
     """Serve as worker ``number`` until the source ends, or the driver."""
     import signal
 
-    device.worker = number  # workers of one machine take its GPUs in turn
+    pin.worker = number  # workers of one machine take its GPUs in turn
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     end_with(driver)
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages

@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mrml import names, pin, wire
@@ -28,6 +27,7 @@ from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from mrml.model import Model, describe
+from mrml.version import IMPORTED_FROM
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class StreamingEngine(Engine):
         return job.make_runner()
 
     def _options(self) -> list[str]:
-        path = os.pathsep.join([str(Path(__file__).parents[2]), *(p for p in sys.path if p)])
+        path = os.pathsep.join([IMPORTED_FROM, *(p for p in sys.path if p)])
         environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT, "PYTHONPATH": path}
         local = ["--local-tmp-dir", str(self._folder)]
         if self.runner == "local":

@@ -1,4 +1,4 @@
-"""Modules of the user's in torch: gradients, predictions and steps (:mod:`mrml.kernels.net.module`).
+"""Modules of the user's in torch: gradients, predictions and steps (:mod:`mrml.algorithms.sgd.module_net`).
 
 Dropout of a module's own draws by torch's generator, seeded for every batch by its number and its first row: what is
 dropped depends on the batch alone, not on who computes it.
@@ -8,9 +8,8 @@ Floor 1.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor
 
 from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.kernels.net.describe import MOMENTUM, Gradient, Inputs, weight_sum
+from mrml.kernels.net.describe import MOMENTUM, Gradient, Inputs, Slot, weight_sum
 from mrml.kernels.net.layers import Draws
-from mrml.kernels.net.module import ModuleNet
 from mrml.kernels.net.optimizers import Optimizer
 from mrml.kernels.net.torch import moving, one_thread, tensor_of
 from mrml.kernels.net.torch_losses import weighted_loss
@@ -28,12 +26,36 @@ from mrml.kernels.net.torch_steps import Rows, Steps, place_of, told_of
 from mrml.kernels.random import bits
 from mrml.losses import Loss
 
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
 #: rows that are scored at a time
 _ROWS = 8192
 
 
-def described(net: ModuleNet) -> ModuleNet:
-    """The network with the shapes of its parameters and buffers; ConfigError where the module does not fit."""
+class ModuleNet(Protocol):
+    """What is known of a network of the user's: its sizes, its shapes, and the function that makes the module."""
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def n_numeric(self) -> int: ...
+    @property
+    def tables(self) -> tuple[tuple[int, int], ...]: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def takes_codes(self) -> bool: ...
+    @property
+    def shapes(self) -> Shapes: ...
+    @property
+    def slots(self) -> tuple[Slot, ...]: ...
+    @property
+    def n_params(self) -> int: ...
+    def made(self) -> Any: ...
+
+
+def described(net: ModuleNet) -> tuple[Shapes, Shapes]:
+    """Names and shapes of its parameters and of its buffers; ConfigError where the module does not fit."""
     module = made(net)
     shapes = tuple((name, tuple(p.shape)) for name, p in module.named_parameters())
     if not sum(p.numel() for p in module.parameters()):
@@ -42,13 +64,11 @@ def described(net: ModuleNet) -> ModuleNet:
         if parameter.dtype != torch.float32 or not parameter.requires_grad:
             what = "is frozen" if parameter.dtype == torch.float32 else f"is {parameter.dtype}"
             raise ConfigError(net.place, f"parameter {name} {what}", "learn it in float32, or register it as a buffer")
-    whole = dataclasses.replace(
-        net, shapes=shapes, buffers=tuple((name, tuple(b.shape)) for name, b in _floating(module))
-    )
+    buffers = tuple((name, tuple(b.shape)) for name, b in _floating(module))
     inputs = Inputs(np.zeros((2, net.n_numeric), np.float32), np.zeros((2, len(net.tables)), np.int32))
     with torch.no_grad():
         called(net, module.eval(), inputs, "cpu")
-    return whole
+    return shapes, buffers
 
 
 def made(net: ModuleNet, params: Array | None = None, buffers: Array | None = None) -> torch.nn.Module:

@@ -10,7 +10,7 @@ The parameters are one flat vector, in the order of ``named_parameters()``.  Buf
 and the like) are averaged at the meetings; others stay as the module makes them.  The text of the module's file travels
 with the State of a run, and is what a task imports that does not find the module.
 
-This module needs no torch; :mod:`mrml.kernels.net.torch_module` computes.  Floor 1.
+This module needs no torch; :mod:`mrml.kernels.net.torch_module` computes.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class ModuleNet:
         function = function_of(path, "")
         takes_codes = len(inspect.signature(function).parameters) >= 3
         bare = cls(path, _source(function), n_numeric, tuple((n, 1) for n in sizes), n_outputs, takes_codes)
-        found: ModuleNet = bare._kernel().described(bare)
-        return found
+        shapes, buffers = bare._kernel().described(bare)
+        return dataclasses.replace(bare, shapes=shapes, buffers=buffers)
 
     def _kernel(self) -> Any:
         from mrml.kernels.device import torch_of

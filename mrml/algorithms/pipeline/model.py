@@ -1,0 +1,78 @@
+"""The model of a pipeline: the fitted transforms and the inner model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mrml.algorithms.pipeline.bins import Binned
+from mrml.algorithms.pipeline.codes import CodedFitted
+from mrml.algorithms.pipeline.fitted import Fitted
+from mrml.arrays import Array
+from mrml.data.block import Block
+from mrml.model import Model, Prediction, describe, revive
+from mrml.schema import Schema
+
+#: transforms by the kind in a header; without one they make a matrix
+_KINDS: dict[str, type[Fitted]] = {"bins": Binned, "codes": CodedFitted}
+
+
+class PipelineModel(Model):
+    """The transforms and the inner model: predicts from raw columns, in the labels of the training data."""
+
+    def __init__(self, fitted: Fitted, inner: Model, lazy: bool) -> None:
+        self.fitted, self.inner, self.lazy = fitted, inner, lazy
+
+    @property
+    def output(self) -> str:  # type: ignore[override]
+        """What the inner model's y_pred is."""
+        return self.inner.output
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The original labels by code."""
+        return self.fitted.classes
+
+    @property
+    def schema(self) -> Schema:
+        """The columns it was trained on."""
+        return self.fitted.schema
+
+    @property
+    def deviance(self) -> str:
+        """The name of the loss it was trained with."""
+        return str(getattr(self.inner, "loss", "half_squared_error"))
+
+    def targets(self, block: Block) -> Array | None:
+        """(n_rows,) float64 targets of a raw block: values, or codes of the classes."""
+        return self.fitted.targets(block, strict=True)
+
+    def design(self, block: Block) -> Block:
+        """The design block of a raw block, whose target may be unknown or absent."""
+        return self.fitted.prediction_block(dataclasses.replace(block, y=None), self.lazy)
+
+    def predict(self, block: Block) -> Prediction:
+        return self.inner.predict(self.design(block))
+
+    def transform(self, block: Block) -> Block:
+        return self.design(block)
+
+    def header(self) -> dict[str, Any]:
+        inner = describe(self.inner)
+        transforms = self.fitted.header()
+        return {"schema": self.schema.to_json(), "transforms": transforms, "lazy": self.lazy, "model": inner}
+
+    def arrays(self) -> dict[str, Array]:
+        return self.fitted.arrays() | {f"model.{k}": v for k, v in self.inner.arrays().items()}
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> PipelineModel:
+        kind = _KINDS.get(header["transforms"].get("kind", ""), Fitted)
+        inner = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
+        fitted = kind.from_parts(Schema.from_json(header["schema"]), header["transforms"], arrays)
+        return cls(fitted, revive(header["model"], inner), header["lazy"])
+
+    def to_sklearn(self) -> Any:
+        """The inner estimator over the design matrix, behind the transforms where they are only an affine map."""
+        return self.inner.to_sklearn()
