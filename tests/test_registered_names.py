@@ -19,10 +19,10 @@ import mrml
 from mrml import names
 from mrml.algorithm import Algorithm, from_spec
 from mrml.algorithms.objectives.custom import CustomObjective
+from mrml.algorithms.sgd.module_net import function_of
 from mrml.algorithms.trees.boosting import Boosting
 from mrml.cli.main import main
 from mrml.errors import ConfigError, InputError
-from mrml.kernels.net.module import function_of
 from mrml.model import Model, load, revive
 from mrml.statistic import Statistic
 from tests.old.make import HERE

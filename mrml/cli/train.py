@@ -15,7 +15,6 @@ from mrml.cli.parser import Parser, common, flags
 from mrml.config import sources as conf
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError
-from mrml.names import allowed
 
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
 CONFIG_EXAMPLE = "mrml config show logistic --config conf/breast-cancer.yaml --workers 2"
@@ -91,7 +90,8 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(f"time   {', '.join(spent)}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
     parts.append(f"model  {output}/model.json, {output}/model.npz")
-    own = "".join(f" --allow-import {module}" for module in allowed())
+    code = [str(c).partition(":")[0] for c in (config.algorithm, config.params.get("module", "")) if ":" in str(c)]
+    own = "".join(f" --allow-import {module}" for module in code)
     steps = [f"mrml evaluate {output} --data {data}{own}"] if rows or config.data.target else []
     steps += [f"mrml predict {output} --data {data} --output {output}.predictions{own}"]
     return "\n".join([*parts, "next   " + "\n       ".join(steps)])

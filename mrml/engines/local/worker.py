@@ -12,11 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-<<<<<<< HEAD
-from mrml import names, wire
-=======
-from mrml import pin, wire
->>>>>>> main
+from mrml import names, pin, wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
