@@ -11,34 +11,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mrml.algorithm import State, Value
+from mrml.algorithm import State
 from mrml.algorithms.objectives import library_names as tree_names
+from mrml.algorithms.objectives.table import objective_of
 from mrml.algorithms.trees import growth
-from mrml.algorithms.trees.boosting import Boosting
+from mrml.algorithms.trees.base import TreeAlgorithm
 from mrml.algorithms.trees.growth import TREE_NODE
-from mrml.algorithms.trees.rows import DRAW_ROWS, Quant, Rows
+from mrml.algorithms.trees.quant import Quant
+from mrml.algorithms.trees.rows import DRAW_ROWS, Round, Rows
+from mrml.algorithms.trees.settings import TreeSettings
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.kernels.random import rng
+from mrml.kernels.trees.numpy import Rules
 from mrml.params import also_known, param
-from mrml.statistic import Into
 
 #: P(count <= k) of a Poisson(1) draw; 12 times is as often as a row is seen
 _POISSON = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(12)])
 
 
-def _fixed(value: Any) -> Any:
-    """A hyperparameter of boosting that a forest has no use for."""
-    return param(value, "of boosting", internal=True)
-
-
 @also_known(tree_names.FOREST_ALIASES, tree_names.FOREST_VALUES)
 @dataclass(frozen=True)
-class Forest(Boosting):
+class Forest(TreeAlgorithm):
     """Random forest."""
 
     fewer_rounds: ClassVar[str] = "more --trees-per-round, or shallower trees (a job a level of a batch)"
@@ -51,30 +50,33 @@ class Forest(Boosting):
     bootstrap: bool = param(True, "a tree sees rows as often as Poisson draws say, and not each once")
     max_depth: int | None = param(12, "levels of a tree; 0: 15, the most there are", low=0, high=15)
     min_data_in_leaf: int | None = param(1, "least rows of a leaf", low=0)
-    colsample_bynode: float | None = param(  # type: ignore[assignment]
+    colsample_bynode: float | None = param(
         None, "share of the columns that a node may use; default all, for classes the square root", low=0.0, high=1.0
     )
 
-    rounds: int = _fixed(1)
-    growth: str = _fixed("depthwise")
-    max_leaves: int = _fixed(31)
-    learning_rate: float = _fixed(1.0)
-    l2: float | None = _fixed(0.0)
-    l1: float = _fixed(0.0)
-    min_child_weight: float | None = _fixed(0.0)
-    max_delta_step: float | None = _fixed(0.0)
-    subsample: float = _fixed(1.0)
-    scale_pos_weight: float = _fixed(1.0)
-    huber_delta: float = _fixed(1.0)
-    quantile_alpha: float = _fixed(0.5)
-    tweedie_variance_power: float = _fixed(1.5)
-    lambdarank_truncation: int = _fixed(30)
-    lambdarank_norm: bool = _fixed(True)
-    ndcg_at: int = _fixed(10)
-    metric: str = _fixed("loss")
-    init_model: str | None = _fixed(None)
-    base_score: float | None = _fixed(None)
-    early_stopping: int = _fixed(0)
+    max_bin: int = param(255, "bins of a column", low=2, high=255)
+    min_split_gain: float = param(0.0, "least gain of a split", low=0)
+    colsample_bytree: float = param(1.0, "share of the columns that a tree may use", low=0.0, high=1.0)
+    colsample_bylevel: float = param(1.0, "of those, share that a level may use", low=0.0, high=1.0)
+    cat_smooth: float = param(10.0, "hessian added to that of a category before categories are sorted", low=0)
+    cat_l2: float = param(10.0, "L2 penalty more for a split of sorted categories", low=0)
+    max_cat_threshold: int = param(32, "most categories on the smaller side of a split", low=1, high=255)
+    max_cat_to_onehot: int = param(4, "with at most this many categories one is split off", low=1, high=255)
+    monotone: dict[str, int] | None = param(None, "columns with which predictions rise (1) or fall (-1): A:1,B:-1")
+    seed: int = param(0, "of the random draws")
+    kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
+
+    @cached_property
+    def settings(self) -> TreeSettings:
+        """No penalty and no least hessian; of columns a node may use all for numbers, the square root for classes."""
+        loss = objective_of(self.objective, vars(self))
+        rules = Rules(0.0, 0.0, 0.0, float(self.min_data_in_leaf or 0), 0.0, float(self.cat_smooth),
+                      float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot)  # fmt: skip
+        node_share = 1.0 if self.colsample_bynode is None and self.objective == "squared" else self.colsample_bynode
+        return TreeSettings(
+            self.objective, loss, rules, self.max_depth or 15, 0, self.min_split_gain,
+            (self.colsample_bytree, self.colsample_bylevel, node_share), self.monotone or {}, self.seed,
+        )  # fmt: skip
 
     @property
     def iterations(self) -> int:
@@ -86,12 +88,6 @@ class Forest(Boosting):
         """The mean of the trees is the sum of so much of each."""
         return 1.0 / self.trees
 
-    def node_share(self, n_features: int) -> float:
-        """As scikit-learn: all columns for numbers, the square root of their number for classes."""
-        if self.colsample_bynode is not None:
-            return self.colsample_bynode
-        return 1.0 if self.objective == "squared" else math.sqrt(n_features) / n_features
-
     def growing(self, params: Mapping[str, Any]) -> int:
         batch: int = min(self.trees_per_round, self.trees - params["iteration"] * self.trees_per_round)
         return max(batch, 0) * len(params["base"])
@@ -99,9 +95,15 @@ class Forest(Boosting):
     def first_number(self, state: State) -> int:
         return int(state["iteration"]) * self.trees_per_round * len(state["base"])
 
-    def widened(self, range_: list[Array], leaves: Array) -> list[Array]:
-        """Trees do not stand on each other."""
-        return range_
+    def range_after(self, before: list[Array], leaves: Array) -> list[Array]:
+        """Every tree begins from the base: the range stays."""
+        return before
+
+    def expected_rounds(self) -> int:
+        return self.iterations * self.settings.depth_limit
+
+    def progress(self, state: State) -> dict[str, float]:
+        return {"tree": float(state["iteration"])}
 
     def keeps(self, state: State) -> tuple[str, ...]:
         """No raw predictions: trees do not need them."""
@@ -113,13 +115,17 @@ class Forest(Boosting):
         return State({**super().broadcast(state).params, "trees": nothing, "last": None}, state.round, state.stop)
 
     def rows(self, state: State, block: Block) -> Rows:
-        return _ForestRows(self, self.round_of(state), block)
+        batch = Batch(self.growing(state.params) // len(state["base"]), state["iteration"] * self.trees_per_round,
+                      self.bootstrap)  # fmt: skip
+        return _ForestRows(self.settings, self.round_of(state), block, batch)
 
-    def measure(self, rows: Rows, into: Into) -> None:
-        """Nothing is known of a forest before it is whole."""
 
-    def told(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
-        return None
+class Batch(NamedTuple):
+    """``n_trees`` that grow in the same rounds, the number of the first, and whether they draw their rows."""
+
+    n_trees: int
+    first: int
+    bootstrap: bool
 
 
 class _Times:
@@ -136,31 +142,31 @@ class _Times:
 class _ForestRows(Rows):
     """Every tree begins from the base."""
 
+    def __init__(self, settings: TreeSettings, round_: Round, block: Block, batch: Batch) -> None:
+        super().__init__(settings, round_, block)
+        self.batch = batch
+
     def raw(self) -> Array:
         raw = np.repeat(self.state["base"][:, None], self.block.n_rows, axis=1)
         return raw if self.block.offset is None else raw + self.block.offset
 
     def gradients(self) -> tuple[Any, ...]:
-        assert isinstance(self.block.y, np.ndarray) and isinstance(self.algorithm, Forest)
+        assert isinstance(self.block.y, np.ndarray)
         kept = self.block.memo(f"forest.{self.name}", 0, self._plain, volatile=True)
         counts = self.block.memo(f"counts.{self.name}", self.iteration, self._counts, volatile=True)["counts"]
         return tuple(_Times(kept[name], counts) for name in sorted(kept))
 
     def _plain(self, older: Any) -> dict[str, Array]:
         quant = Quant(*self.state["quant"])
-        g, h = self.algorithm.loss.gradients(self.block.y, self.raw())  # type: ignore[arg-type]
+        g, h = self.settings.loss.gradients(self.block.y, self.raw())  # type: ignore[arg-type]
         if self.block.weight is not None:
             g, h = g * self.block.weight, h * self.block.weight
         return {f"q{i}": a for i, a in enumerate(quant.integers(g, h, self.round.kernel))}
 
     def _counts(self, older: Any) -> dict[str, Array]:
         """(n_trees, n_rows) int32: how often each tree of the batch sees a row."""
-        algorithm = self.algorithm
-        assert isinstance(algorithm, Forest)
-        n = algorithm.growing(self.state.params) // len(self.state["base"])
-        counts = np.ones((n, self.block.n_rows), np.int32)
-        for k in range(n if algorithm.bootstrap else 0):
-            tree = self.iteration * algorithm.trees_per_round + k
-            draws = rng(algorithm.seed, DRAW_ROWS + tree, self.block.row_key)
+        counts = np.ones((self.batch.n_trees, self.block.n_rows), np.int32)
+        for k in range(self.batch.n_trees if self.batch.bootstrap else 0):
+            draws = rng(self.settings.seed, DRAW_ROWS + self.batch.first + k, self.block.row_key)
             counts[k] = np.searchsorted(_POISSON, draws, side="right")
         return {"counts": counts}

@@ -5,20 +5,21 @@ Each is kept with the block and found again, or computed: losing it never change
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from mrml.algorithm import State
-from mrml.algorithms.objectives.base import Objective, metric_rows
+from mrml.algorithms.objectives.base import metric_rows
 from mrml.algorithms.objectives.custom import CustomObjective
 from mrml.algorithms.objectives.lambdarank import group_starts
 from mrml.algorithms.trees import growth
 from mrml.algorithms.trees import histogram as hist
 from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.algorithms.trees.quant import Quant
+from mrml.algorithms.trees.settings import MAX_NODES, TreeSettings
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.kernels.groups import sizes_of
@@ -28,36 +29,8 @@ from mrml.kernels.trees.numpy import Step
 
 #: rows whose gradients are computed at a time
 _CHUNK_ROWS = 8192
-#: nodes of a growing tree: rows remember theirs in 16 bits
-MAX_NODES = 1 << 16
 #: the step of the draws of rows, to which the number of the tree is added
 DRAW_ROWS = 0
-
-
-class Quant(NamedTuple):
-    """How gradients become integers: ``rint(g * 2**g_bits)``, packed into one or as two."""
-
-    packed: bool
-    g_bits: int
-    h_bits: int
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """What one is worth."""
-        return 2.0**-self.g_bits, 2.0**-self.h_bits
-
-    def integers(self, g: Array, h: Array, module: Any) -> tuple[Array, ...]:
-        """(packed,) int64 or (g, h) int32 of gradients and hessians (n_outputs, n_rows)."""
-        scales = 2.0**self.g_bits, 2.0**self.h_bits
-        if self.packed:
-            return (np.stack([module.pack_scaled(*pair, *scales) for pair in zip(g, h, strict=True)]),)
-        return np.rint(g * scales[0]).astype(np.int32), np.rint(h * scales[1]).astype(np.int32)
-
-
-def exponent(bound: float) -> int:
-    """The least e with ``bound <= 2**e``."""
-    fraction, exponent = math.frexp(max(bound, 2.0**-900))
-    return exponent - 1 if fraction == 0.5 else exponent
 
 
 def module_of(kernels: str) -> Any:
@@ -115,31 +88,11 @@ class Round:
         return {}
 
 
-class Grower(Protocol):
-    """What rows ask of the algorithm whose trees grow on them."""
-
-    @property
-    def objective(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def scale_pos_weight(self) -> float: ...
-    @property
-    def subsample(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def loss(self) -> Objective: ...
-    @property
-    def loss_is_logistic(self) -> bool: ...
-
-
 class Rows:
     """A block on its way through a round: raw predictions, gradients, nodes; each kept and found again, or computed."""
 
-    def __init__(self, algorithm: Grower, round_: Round, block: Block) -> None:
-        self.algorithm, self.round, self.state, self.block = algorithm, round_, round_.state, block
+    def __init__(self, settings: TreeSettings, round_: Round, block: Block) -> None:
+        self.settings, self.round, self.state, self.block = settings, round_, round_.state, block
         self.iteration, self.name = round_.iteration, round_.state["memo"]
 
     def raw(self) -> Array:
@@ -205,7 +158,7 @@ class Rows:
     @cached_property
     def starts(self) -> Array | None:
         """(n_groups,) int64: first rows of groups, where the objective ranks."""
-        return group_starts(self.block) if self.algorithm.loss.grouped else None
+        return group_starts(self.block) if self.settings.loss.grouped else None
 
     @property
     def share(self) -> Array:
@@ -225,12 +178,12 @@ class Rows:
 
     def _evaluated(self) -> tuple[float, dict[str, Array], Array | None]:
         """Loss, integers and extremes, by runs of rows that stay in cache: 25 ns a row where blocks take 50."""
-        quant, block, raw, loss = Quant(*self.state["quant"]), self.block, self.raw(), self.algorithm.loss
+        quant, block, raw, loss = Quant(*self.state["quant"]), self.block, self.raw(), self.settings.loss
         assert isinstance(block.y, np.ndarray)
         whole = self.starts is not None or isinstance(loss, CustomObjective)
         total, parts, extent = 0.0, [], None
         weights = self.weight()
-        if self.state["kernels"] == "fast" and quant.packed and self.algorithm.loss_is_logistic:
+        if self.state["kernels"] == "fast" and quant.packed and self.settings.loss_is_logistic:
             scales, empty = (2.0**quant.g_bits, 2.0**quant.h_bits), np.empty(0)
             share = empty if block.weight is None else block.weight
             total, q = self.round.kernel.logistic(
@@ -252,7 +205,7 @@ class Rows:
 
     def _rows_of(self, y: Array, raw: Array) -> tuple[Array, Array, Array]:
         """Losses (or what the metric counts), gradients and hessians of a run of rows."""
-        loss, metric = self.algorithm.loss, self.algorithm.metric
+        loss, metric = self.settings.loss, self.settings.metric
         if self.starts is not None:
             values, g, h = loss.evaluate_groups(y, raw, self.starts)
             values = values * self.share
@@ -264,13 +217,13 @@ class Rows:
 
     def weight(self) -> Array | None:
         """(n_rows,) float64, or None: what gradients are multiplied with, 0 where the tree does not see a row."""
-        block, algorithm = self.block, self.algorithm
-        weight = None if isinstance(algorithm.loss, CustomObjective) else block.weight
-        if algorithm.scale_pos_weight != 1.0 and algorithm.objective == "logistic":
-            scale = np.where(block.y == 1.0, algorithm.scale_pos_weight, 1.0)
+        block, settings = self.block, self.settings
+        weight = None if isinstance(settings.loss, CustomObjective) else block.weight
+        if settings.scale_pos_weight != 1.0 and settings.objective == "logistic":
+            scale = np.where(block.y == 1.0, settings.scale_pos_weight, 1.0)
             weight = scale if weight is None else weight * scale
-        if algorithm.subsample < 1.0:
-            drawn = rng(algorithm.seed, DRAW_ROWS + self.iteration, block.row_key) < algorithm.subsample
+        if settings.subsample < 1.0:
+            drawn = rng(settings.seed, DRAW_ROWS + self.iteration, block.row_key) < settings.subsample
             weight = drawn.astype(np.float64) if weight is None else weight * drawn
         return weight
 

@@ -1,0 +1,346 @@
+"""What boosting and forests share: one round a level, one model to the byte.
+
+A round: map adds up, for the nodes that are looked at, a histogram of gradients and hessians by bin for every feature;
+a reducer finds the best split of every node over its features; the driver grows the trees (:mod:`.levels`).  Gradients
+are rounded once to integers (:mod:`.quant`), so histograms are exact sums, the sibling is an exact difference, and the
+cut into splits leaves no trace.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.algorithms.objectives import library_names as tree_names
+from mrml.algorithms.objectives.base import Objective
+from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import histogram as hist
+from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.algorithms.trees.levels import best_splits, grow
+from mrml.algorithms.trees.model import Trees, TreesClassifier, TreesModel
+from mrml.algorithms.trees.quant import Quant, quant_of
+from mrml.algorithms.trees.renewal import Residuals
+from mrml.algorithms.trees.rows import Round, Rows, module_of
+from mrml.algorithms.trees.settings import TreeSettings
+from mrml.arrays import Array
+from mrml.data.block import Block
+from mrml.errors import ConfigError, InputError
+from mrml.schema import Design, Schema
+from mrml.statistic import Into, Statistic, Sums
+
+log = logging.getLogger(__name__)
+
+
+class Extremes(Statistic):
+    """The least and the greatest raw prediction and gap (see ``Objective.gap``) of training rows: (2,) float64 each."""
+
+    exact = True
+
+    def __init__(self, low: Any = (math.inf, math.inf), high: Any = (-math.inf, -math.inf)) -> None:
+        self.low, self.high = np.array(low), np.array(high)
+
+    def merge(self, other: Extremes) -> None:
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+
+    def to_wire(self) -> Any:
+        return [self.low, self.high]
+
+    @classmethod
+    def from_wire(cls, tree: Any) -> Extremes:
+        return cls(*tree)
+
+
+class TreeAlgorithm(Algorithm):
+    """Trees grown by rounds; a subclass says how many, on what, and what a finished one is worth."""
+
+    lazy: ClassVar[bool] = True
+    design: ClassVar[str] = "bins"
+    no_counterpart: ClassVar[Mapping[str, str]] = tree_names.ABSENT
+
+    #: ``numpy``, ``fast`` (numba), or ``auto``
+    kernels: str
+
+    @property
+    @abstractmethod
+    def settings(self) -> TreeSettings:
+        """The rules by which trees grow."""
+
+    @property
+    @abstractmethod
+    def iterations(self) -> int:
+        """How often trees are grown, and added to those before."""
+
+    @property
+    @abstractmethod
+    def rate(self) -> float:
+        """What the values of leaves are multiplied with."""
+
+    @abstractmethod
+    def growing(self, params: Mapping[str, Any]) -> int:
+        """How many trees the next iteration grows."""
+
+    @abstractmethod
+    def first_number(self, state: State) -> int:
+        """The number of the iteration's first tree."""
+
+    @abstractmethod
+    def range_after(self, before: list[Array], leaves: Array) -> list[Array]:
+        """The extremes of raw predictions and gaps once trees of such leaves are done."""
+
+    @abstractmethod
+    def rows(self, state: State, block: Block) -> Rows:
+        """A block on its way through the round."""
+
+    def measure(self, rows: Rows, into: Into) -> None:
+        """Sum what the first round of an iteration reports of the iteration before."""
+        return None
+
+    def report(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
+        """Take in what was measured; why to stop, if there is a reason."""
+        return None
+
+    @property
+    def waits_for_loss(self) -> bool:
+        """Whether one more round is needed for the loss of the last tree."""
+        return False
+
+    def best_iteration(self, state: State) -> int:
+        """How many iterations the model has."""
+        return int(state["iteration"])
+
+    @property
+    def loss(self) -> Objective:
+        """The objective itself."""
+        return self.settings.loss
+
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        """What the objective wants."""
+        return self.loss.target
+
+    def wants_scale(self) -> bool:
+        return False
+
+    # ---- the beginning
+
+    def init(self, schema: Schema) -> State:
+        return self.begin(self.first_params(schema.design or Design()), 0)
+
+    def first_params(self, design: Design) -> dict[str, Any]:
+        """The State's parameters before the first iteration."""
+        bins, objective = design.bins, self.loss
+        if bins is None:
+            raise ConfigError(type(self).__name__.lower(), "needs binned columns", "run it through the pipeline")
+        objective.check(bins.target, design.classes)
+        base = self.first_base(objective.base(design, bins.target)).astype(np.float32).astype(np.float64)
+        kernels = _kernels(self.kernels)
+        n_bins = np.array(bins.n_bins, np.int32)
+        memo = zlib.crc32(json.dumps(self.spec(), sort_keys=True).encode() + base.tobytes() + n_bins.tobytes())
+        return {
+            "kernels": kernels,
+            "memo": f"{memo:08x}",
+            "n_bins": n_bins,
+            "monotone": self.settings.signs(design.names, len(bins.cuts)),
+            "categorical": (np.arange(len(n_bins)) >= len(bins.cuts)).astype(np.uint8),
+            "base": base,
+            "facts": dict(bins.target),
+            "mean_weight": design.sum_weight / max(design.n_rows, 1),
+            "range": self._first_range(base, bins.target),
+            "bound": np.ones(2),
+            "iteration": 0,
+            "first": 0,
+            "repeated": 0,
+            "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
+            "sizes": np.zeros(0, np.int32),
+            "last": None,
+            "loss": None,
+            "valid_loss": None,
+            "history": [],
+            "best": 0,
+        }
+
+    def first_base(self, base: Array) -> Array:
+        """(n_outputs,) the raw prediction before the first tree, from that of the objective."""
+        return base
+
+    def _first_range(self, base: Array, facts: Mapping[str, Any]) -> list[Array]:
+        """The extremes of raw predictions and gaps before the first tree, from those of the target and the offset."""
+        raw = base.min() + facts["offset"][0], base.max() + facts["offset"][1]
+        y = np.array([facts.get("max", 0.0), facts.get("min", 0.0)])
+        return [np.array([r, g]) for r, g in zip(raw, self.settings.loss.gap(y, np.array(raw)), strict=True)]
+
+    def begin(self, params: Mapping[str, Any], round_: int) -> State:
+        """The State from which the next iteration's first round starts."""
+        n_outputs = self.growing(params)
+        fresh = {
+            "step": 0,
+            "renewing": False,
+            "quant": list(quant_of(self.settings, params)),
+            "growing": [growth.to_wire(growth.root()) for _ in range(n_outputs)],
+            "plan": hist.roots(n_outputs).to_wire(),
+            "queue": np.zeros((0, 3), np.int64),
+            "parents": {},
+        }
+        return State({**params, **fresh}, round_)
+
+    # ---- up
+
+    def broadcast(self, state: State) -> State:
+        """Map tasks need no histograms, and of finished trees only how rows move through them."""
+        trees = {k: v for k, v in state["trees"].items() if k not in ("gain", "cover", "rows")}
+        if not trees["categories"].any():
+            del trees["categories"]
+        return State({**state.params, "parents": {}, "trees": trees}, state.round, state.stop, state.converged)
+
+    def statistic(self, state: State, key: str) -> Statistic:
+        if key in ("train", "valid"):
+            return Sums(loss=0.0, weight=0.0)
+        if key in ("range", "extent"):
+            return Extremes()
+        if key == "residuals":
+            return Residuals()
+        block = hist.feature_blocks(state["n_bins"])[int(key.removeprefix(hist.PREFIX))]
+        return hist.empty(state["kernels"], hist.Plan.from_wire(state["plan"]).n_slots, block.width)
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        if not block.n_rows:
+            return
+        rows = self.rows(state, block)
+        if state["step"] == 0:
+            self.measure(rows, into)
+        if block.part == "train" and state["renewing"]:
+            self._residuals(rows, into)
+        if block.part != "train" or not rows.round.plan.n_slots:
+            return
+        q, nodes = rows.gradients(), rows.nodes()
+        for number, features in enumerate(rows.round.blocks):
+            statistic = into[hist.key_of(number)]
+            assert isinstance(statistic, hist.Histogram)
+            for tree, at in enumerate(nodes):
+                slots = rows.round.slots[tree]
+                part = tuple(a[tree] for a in q)
+                statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
+
+    def round_of(self, state: State) -> Round:
+        """What all blocks of a round share; the last one is kept."""
+        kept = self.__dict__.get("_kept")
+        if kept is None or kept.state.params is not state.params:
+            kept = self.__dict__["_kept"] = Round(state)
+        found: Round = kept
+        return found
+
+    def _residuals(self, rows: Rows, into: Into) -> None:
+        raw, y, weight = rows.raw(), rows.block.y, rows.weight()
+        statistic = into["residuals"]
+        assert isinstance(y, np.ndarray) and isinstance(statistic, Residuals)
+        for tree, (nodes, at) in enumerate(zip(rows.round.grown, rows.nodes(), strict=True)):
+            statistic.fill(tree, growth.leaf_of(nodes)[at], y - raw[tree], weight)
+
+    def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
+        if not isinstance(statistic, hist.Histogram):
+            return statistic
+        return best_splits(self.settings, state, key, statistic, self.first_number(state))
+
+    # ---- down
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        params = dict(state.params)
+        if state["renewing"]:
+            return self._finish(params, state.round + 1, values.get("residuals"))
+        if state["step"] == 0:
+            if "extent" in values and not self._within(params, values["extent"].high):
+                return State(params, state.round + 1)
+            stop = self.report(params, values)
+            if stop is not None:
+                return State(params, state.round + 1, stop)
+        if not any(key.startswith(hist.PREFIX) for key in values):
+            raise InputError("data", "the training data holds no rows", "check the input and its filters")
+        grow(self.settings, params, values)
+        params["renewing"] = self.settings.loss.renews is not None and not len(hist.Plan.from_wire(params["plan"]).tree)
+        if not params["renewing"] and not len(hist.Plan.from_wire(params["plan"]).tree):
+            return self._finish(params, state.round + 1)
+        params["step"] += 1
+        return State(params, state.round + 1)
+
+    def _within(self, params: dict[str, Any], extent: Array) -> bool:
+        """Whether gradients of unknown bounds fitted; if not, the round is to be repeated with twice what was seen."""
+        bound, done = params["bound"], params["iteration"]
+        params["bound"] = np.maximum(2.0 * extent, 2.0**-60)
+        if (extent <= bound).all() and (extent * 64 >= bound).all():
+            return True
+        told = "tree %d: gradients of %s reach %.3g and hessians %.3g; "
+        told += "the round is repeated with room for twice that"
+        log.info(told, done + 1, self.settings.objective, *extent.tolist())
+        params["quant"], params["repeated"] = list(quant_of(self.settings, params)), params["repeated"] + 1
+        return False
+
+    def _finish(self, params: dict[str, Any], round_: int, residuals: Residuals | None = None) -> State:
+        """Give the leaves their values and begin the next iteration, or stop."""
+        g_unit, h_unit = Quant(*params["quant"]).units
+        last, done = [], []
+        for number, tree in enumerate(params["growing"]):
+            nodes = growth.from_wire(tree, NODE)
+            weights = growth.weights(nodes, self.settings.rules, g_unit, h_unit)
+            if residuals is not None and self.settings.loss.renews is not None:
+                weights = residuals.quantiles(number, len(nodes), self.settings.loss.renews)
+                weights = np.clip(weights, nodes["lower"], nodes["upper"])
+            weights = weights * self.rate
+            # float32, which is what XGBoost's files hold
+            values = growth.leaf_values(nodes, weights.astype(np.float32).astype(np.float64))
+            last.append({"values": values, "nodes": _routes(tree)})
+            done.append(growth.finished(nodes, values, h_unit))
+        params["last"] = last
+        kept = growth.from_wire(params["trees"], TREE_NODE)
+        params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
+        params["sizes"] = np.concatenate([params["sizes"], [len(t) for t in done]]).astype(np.int32)
+        leaves = np.concatenate([t["value"][t["feature"] < 0] for t in done])
+        params["range"] = self.range_after(params["range"], leaves)
+        params["iteration"] += 1
+        state = self.begin(params, round_)
+        if params["iteration"] < params["first"] + self.iterations:
+            return state
+        if self.waits_for_loss:
+            return State({**state.params, "plan": hist.nothing().to_wire()}, round_)
+        return State(state.params, round_, f"all {params['iteration']} iterations are done")
+
+    # ---- the end
+
+    def model(self, state: State, schema: Schema) -> TreesModel:
+        design = schema.design or Design()
+        assert design.bins is not None
+        n_iterations = self.best_iteration(state)
+        ends = np.cumsum(state["sizes"])
+        n_trees = min(n_iterations * self.growing({**state.params, "iteration": 0}), len(state["sizes"]))
+        nodes = growth.from_wire(state["trees"], TREE_NODE)[: int(ends[n_trees - 1]) if n_trees else 0]
+        trees = Trees.of(nodes, state["sizes"][:n_trees], design.bins)
+        cls = TreesClassifier if design.classes else TreesModel
+        facts = {"iterations": state["iteration"], "best_iteration": n_iterations, "stop": state.stop}
+        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels", "init_model")}
+        return cls(
+            self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, state["history"]
+        )
+
+
+def _routes(tree: Mapping[str, Array]) -> dict[str, Array]:
+    """What of a growing tree tells rows their way."""
+    return {k: tree[k] for k in ("feature", "bin", "missing_left", "categories", "split", "left")}
+
+
+def _kernels(wanted: str) -> str:
+    """``numpy`` or ``fast``, decided once a run, by the driver."""
+    there = importlib.util.find_spec("numba") is not None
+    if wanted == "fast" and not there:
+        raise ConfigError("algorithm, kernels", "fast needs numba", "install mrml[fast] or use kernels: numpy")
+    if not there or wanted == "numpy":
+        return "numpy"
+    module_of("fast").prewarm()
+    return "fast"
