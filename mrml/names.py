@@ -60,7 +60,7 @@ NAMES: dict[str, str] = {
     "mrml.statistic.block-counts/1": "mrml.algorithms.evaluation.counting:BlockCounts",
     "mrml.statistic.counts/1": "mrml.statistic:Counts",
     "mrml.statistic.draw/1": "mrml.algorithms.clustering.rows:Draw",
-    "mrml.statistic.extremes/1": "mrml.algorithms.trees.boosting:Extremes",
+    "mrml.statistic.extremes/1": "mrml.algorithms.trees.base:Extremes",
     "mrml.statistic.gradient-sum/1": "mrml.algorithms.sgd.statistics:GradientSum",
     "mrml.statistic.group-runs/1": "mrml.algorithms.objectives.lambdarank:GroupRuns",
     "mrml.statistic.learned/1": "mrml.algorithms.sgd.statistics:Learned",

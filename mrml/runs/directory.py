@@ -21,12 +21,12 @@ from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
-from mrml import names
 from mrml.algorithm import State
 from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint
+from mrml.runs.identity import brought_up
 from mrml.runs.lease import LEASE, Lease, RemoteLease, lease_on
 
 #: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
@@ -151,12 +151,10 @@ class RunDirectory:
     def _different(self, identity: Mapping[str, Any]) -> str:
         """The first thing in which a run differs from the one that began here; empty when it is the same."""
         try:
-            begun = json.loads(self.folder.read("identity.json"))
+            begun = brought_up(json.loads(self.folder.read("identity.json")))
         except ValueError as error:
             place = self.folder.join("identity.json")
             raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
-        if "class" in begun.get("algorithm", {}):
-            begun["algorithm"]["class"] = names.present(begun["algorithm"]["class"])
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 return f"{key}: {_difference(begun.get(key), value)}"
