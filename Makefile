@@ -19,7 +19,7 @@ export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: help install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
+.PHONY: old-models help install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
@@ -88,6 +88,12 @@ benchmarks: $(BENCH)/d1/meta.json $(BENCH)/d3/meta.json
 
 benchmarks-hadoop: $(STAMP)
 	@$(PY) benchmarks/hadoop.py 5
+
+# the code of the commit before classes had registered names makes the models and runs that tests/old reads
+OLD := 120c51e
+old-models: $(STAMP)
+	@folder=$$(mktemp -d); trap 'git worktree remove --force "$$folder/mrml"; rmdir "$$folder"' EXIT; \
+	git worktree add --quiet --detach "$$folder/mrml" $(OLD); PYTHONPATH="$$folder/mrml" $(PY) tests/old/make.py
 
 docs: $(STAMP)
 	@$(PY) -m mrml.cli.reference README.md

@@ -44,7 +44,7 @@ def made(folder: Path, n_rows: int) -> None:
 
 def ours(data: str, precision: str, device: str, epochs: int) -> dict[str, Any]:
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import train as run
 
     told: list[dict[str, Any]] = []
 
@@ -110,7 +110,7 @@ def drawn(data: str, epochs: int) -> Iterator[list[Any]]:
     from mrml.algorithms.sgd.rows import SHUFFLES
     from mrml.config.sections import DataConfig, RunConfig
     from mrml.kernels.random import bits
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
 
     dataset, _ = setup.open_training(RunConfig("mlp", {}, DataConfig(data=(data,), target="label")), MLP())
     keys: list[list[Any]] = [[]]

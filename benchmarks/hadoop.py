@@ -28,7 +28,7 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.engines.hadoop import engine as hadoop
 from mrml.engines.hadoop.yarn import ResourceManager, configuration
 from mrml.fs.folder import Folder
-from mrml.runs import setup, train as run
+from mrml.runs import setup
 from mrml.runs.fit import Checkpoint, fit
 
 LIMIT_S = 1.0

@@ -12,7 +12,7 @@ def ten_iterations(data: Path, init: Any, kernels: str) -> dict[str, Any]:
     """Seconds of ten iterations from these centres, checkpoints included."""
     from mrml.algorithms.clustering.kmeans import KMeans
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
     from mrml.runs.fit import Checkpoint, fit
 
     config = RunConfig("kmeans", {}, DataConfig(data=(str(data),)), EngineConfig(workers=2), "unused")

@@ -24,7 +24,8 @@ def mrml_mlp(folder: Path) -> dict[str, Any]:
 
     from mrml.algorithm import State
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
+    from mrml.runs import train as run
     from mrml.runs.fit import Checkpoint, fit
 
     params = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 1, "shards": 2, "learning_rate": 0.002}

@@ -41,7 +41,7 @@ def _logistic(solver: str) -> dict[str, Any]:
     import tempfile
 
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
     from mrml.runs.fit import Checkpoint, fit
 
     params = {"solver": solver, "l2": 1e-6}
@@ -113,7 +113,7 @@ def mrml_streaming() -> dict[str, Any]:
     """A gradient round through mrjob -r local, two map tasks; those before it, which fit the transforms and begin
     L-BFGS, are not counted."""
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
 
     data = DataConfig(data=(str(DATA / "d1/train"),), target="label")
     config = RunConfig("logistic", {"solver": "lbfgs"}, data, EngineConfig(engine="streaming", workers=2), "unused")

@@ -17,7 +17,7 @@ SAMPLE_ROWS = 200_000
 def _ours(folder: Path, name: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Seconds of a run, the start of its workers and its checkpoints included; and the model."""
     from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-    from mrml.runs import setup, train as run
+    from mrml.runs import setup
     from mrml.runs.directory import CHECKPOINT_S
     from mrml.runs.fit import Checkpoint, fit
 

@@ -16,13 +16,13 @@ An algorithm is a frozen dataclass of its hyperparameters and knows no engine.  
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from mrml import names
 from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError
@@ -151,11 +151,13 @@ class Algorithm(ABC):
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             check_type(f, getattr(self, f.name), types[f.name])
             check(f, getattr(self, f.name))
+            if f.metadata.get("code") and ":" in getattr(self, f.name):
+                names.allow(getattr(self, f.name))
 
     def spec(self) -> dict[str, Any]:
         """Class and hyperparameters as JSON values; :func:`from_spec` is the inverse."""
         params = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "params": params}
+        return {"class": names.name_of(type(self)), "params": params}
 
 
 def hyperparameters(cls: type[Algorithm]) -> dict[str, dataclasses.Field[Any]]:
@@ -172,25 +174,18 @@ def field_type(cls: type[Algorithm], name: str) -> Any:
 def build(cls: type[Algorithm], params: Mapping[str, Any]) -> Algorithm:
     """The algorithm with these hyperparameters, by any of their names; ConfigError for one that is unknown."""
     known, place = hyperparameters(cls), f"algorithm {cls.__name__.lower()}"
-    names = by_name(known)
+    field_of = by_name(known)
     for name in params:
-        if name not in names:
-            raise ConfigError(place, f"unknown key {name!r}", unknown(name, names, cls.no_counterpart))
-    once(params, names, place)
-    return cls(**{names[name]: meant(known[names[name]], value) for name, value in params.items()})
+        if name not in field_of:
+            raise ConfigError(place, f"unknown key {name!r}", unknown(name, field_of, cls.no_counterpart))
+    once(params, field_of, place)
+    return cls(**{field_of[name]: meant(known[field_of[name]], value) for name, value in params.items()})
 
 
 def load_class(path: str, base: type) -> Any:
-    """The class at ``module:Name``; ConfigError when it is not there or not a ``base``."""
-    module_name, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(path, f"cannot be imported: {error}", "give it as package.module:Class") from error
-    except Exception as error:  # whatever a module of the user's own does when it is imported
-        raise ConfigError(path, f"cannot be imported: {type(error).__name__}: {error}", "mend the module") from error
+    """The class at ``module:Name`` that the user asks for; ConfigError when it is not there or not a ``base``."""
+    names.allow(path)
+    found = names.imported(path)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(path, f"is not a subclass of {base.__module__}.{base.__name__}")
     return found
@@ -198,8 +193,9 @@ def load_class(path: str, base: type) -> Any:
 
 def from_spec(spec: Mapping[str, Any]) -> Algorithm:
     """The algorithm that :meth:`Algorithm.spec` described."""
-    cls: Callable[..., Algorithm] = load_class(spec["class"], Algorithm)
-    return cls(**{k: _revive(v) for k, v in spec["params"].items()})
+    cls = names.find(spec["class"], Algorithm, "algorithm")
+    found: Algorithm = cls(**{k: _revive(v) for k, v in spec["params"].items()})
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrml import pin
+from mrml import names, pin
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, MrmlError, OutputExists, from_json, nearest
 from mrml.params import check
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mrml.algorithms.pipeline.model import PipelineModel
 
 Paths = str | Path | Sequence[str | Path]
+#: not ``-m``, which looks for every module, NumPy too, in the current directory first
+_CODE = "import sys; sys.path[:] = {path!r}; from mrml.cli.main import main; sys.exit(main())"
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -65,11 +67,13 @@ class Estimator:
             self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
             log_dir=log_dir,
         )  # fmt: skip
+        names.allow(*engine_config.allow_import)
         if pin.PINNED:
             from mrml.runs.train import train
 
             train(config)
         else:
+            names.allow(*([self.algorithm] if ":" in self.algorithm else []))
             _in_child(config)
         return FittedModel(where, engine_config, keep)
 
@@ -106,7 +110,17 @@ def _in_child(config: RunConfig) -> None:
         yaml.safe_dump({"algorithm": {"name": config.algorithm, **config.params}, **sections, **top}, file)
         file.flush()
         flags = [flag for flag, on in (("--overwrite", config.overwrite), ("--resume", config.resume)) if on]
-        command = [sys.executable, "-m", "mrml", "train", "--config", file.name, "--json", "-q", *flags]
+        command = [
+            sys.executable,
+            "-c",
+            _CODE.format(path=sys.path),
+            "train",
+            "--config",
+            file.name,
+            "--json",
+            "-q",
+            *flags,
+        ]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode:
         answer = json.loads(done.stdout) if done.stdout.strip() else {}
@@ -196,9 +210,21 @@ class FittedModel:
         shutil.copytree(self.directory, target, ignore=shutil.ignore_patterns("_run"))
 
 
-def load(directory: str | Path, engine: str = "local") -> FittedModel:
-    """The model that ``mrml train --output`` or ``save`` wrote."""
+def load(directory: str | Path, engine: str = "local", allow_import: str | Sequence[str] = ()) -> FittedModel:
+    """The model that ``mrml train --output`` or ``save`` wrote.
+
+    ``allow_import`` names modules of your own, ``package.module``, whose code the model may need: they are imported.
+
+    Raises
+    ------
+    ConfigError
+        The model needs code of a module that was not named; nothing of it was run.
+    InputError
+        There is no whole model.
+    """
     from mrml.runs.train import load_model
 
+    modules = _texts(allow_import)
+    names.allow(*modules)
     load_model(str(directory))
-    return FittedModel(str(directory), EngineConfig(engine=engine))
+    return FittedModel(str(directory), EngineConfig(engine=engine, allow_import=modules))

@@ -6,7 +6,6 @@ Neither holds anything of when, where or by which engine a model was made.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import math
@@ -18,12 +17,15 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
+from mrml import names
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: formats that are read; 1 names classes by where they lay (``names.FORMER``)
+READS = (1, 2)
 M = TypeVar("M", bound="Model")
 
 
@@ -89,20 +91,14 @@ def describe(model: Model) -> dict[str, Any]:
     """The header of a model with the class that reads it."""
     return {
         "format": FORMAT_VERSION,
-        "class": f"{type(model).__module__}:{type(model).__qualname__}",
+        "class": names.name_of(type(model)),
         **_finite(model.header()),
     }
 
 
 def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
     """The model of a described header; nested models use this too."""
-    module, _, name = str(header["class"]).partition(":")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError("model", f"{header['class']} cannot be imported", "install its package") from error
-    if not (isinstance(cls, type) and issubclass(cls, Model)):
-        raise InputError("model", f"{header['class']} is not a Model")
+    cls: type[Model] = names.find(str(header["class"]), Model, "model")
     return cls.from_parts(header, arrays)
 
 
@@ -118,11 +114,11 @@ def load(directory: str | Path) -> Model:
         raise InputError(str(directory), finding, "give what `mrml train --output` wrote") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT_VERSION:
+    if not isinstance(header, dict) or header.get("format") not in READS:
         found = header.get("format") if isinstance(header, dict) else None
         raise InputError(
             str(directory),
-            f"is of model format {found}, this mrml reads {FORMAT_VERSION}",
+            f"is of model format {found}, this mrml reads {' and '.join(map(str, READS))}",
             "use the mrml that wrote it",
         )
     try:

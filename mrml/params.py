@@ -24,6 +24,7 @@ def param(
     high: float | None = None,
     internal: bool = False,
     whole: bool = False,
+    code: bool = False,
     aliases: tuple[str, ...] = (),
     values: Mapping[Any, Any] | None = None,
 ) -> Any:
@@ -31,8 +32,17 @@ def param(
 
     ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  ``aliases`` are other names of it,
     ``values`` other words for its values.  Of a list whose entries are ``whole`` each option gives one, commas and all.
+    ``code``: ``module:name`` is code of the user's own.
     """
-    meta = {"help": help, "choices": choices, "low": low, "high": high, "internal": internal, "whole": whole}
+    meta = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "internal": internal,
+        "whole": whole,
+        "code": code,
+    }
     return field(default=default, metadata={**meta, "aliases": aliases, "values": values or {}})
 
 

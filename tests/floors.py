@@ -21,7 +21,7 @@ PACKAGE = ROOT / "mrml"
 #: rooms from the ground up
 FLOORS = (
     "errors version logs arrays",
-    "params pin wire losses",
+    "params pin wire losses names",
     "config fs kernels schema statistic",
     "data",
     "export model",

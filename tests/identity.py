@@ -25,7 +25,7 @@ from mrml.engines.inline import InlineEngine
 from mrml.engines.local.engine import LocalEngine
 from mrml.engines.streaming.engine import StreamingEngine
 from mrml.model import Model
-from mrml.runs import setup, train as run
+from mrml.runs import setup
 from mrml.runs.fit import Checkpoint, fit
 
 WINDOW = 6000

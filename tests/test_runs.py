@@ -70,7 +70,7 @@ def output(tmp_path: Path) -> Path:
     own = tmp_path / "models" / "a" / "_run"
     (own / "checkpoint").mkdir(parents=True)
     (own / "run_id.json").write_text(json.dumps({"run": ID}))
-    (own / "identity.json").write_text(json.dumps({"algorithm": {"class": "mrml.algorithms.linear.glm:Logistic"}}))
+    (own / "identity.json").write_text(json.dumps({"algorithm": {"class": "mrml.logistic/1"}}))
     (own / "checkpoint" / "000005.state").write_bytes(b"")
     assert Checkpoint(own / "checkpoint").rounds() == [5]
     return own.parent
@@ -87,7 +87,7 @@ def driven(output: Path, how: str = "") -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_run_is_stopped_running_or_finished(output: Path) -> None:
-    assert runs.look(str(output), None)[:5] == (ID, str(output), "stopped", "Logistic", 5)
+    assert runs.look(str(output), None)[:5] == (ID, str(output), "stopped", "logistic", 5)
     with driven(output) as driver:
         run = runs.look(str(output), None)
         assert run.state == "running" and run.driver["pid"] == driver.pid
@@ -136,7 +136,7 @@ def test_a_run_whose_job_does_not_end_is_not_replaced(output: Path, monkeypatch:
     before = runs.look(str(output), None)
     with pytest.raises(EngineError, match="application_1_0002: a job of the run before this one, did not end within"):
         run.train(dataclasses.replace(config, overwrite=True))
-    assert runs.look(str(output), None) == before and before.algorithm == "Linear", "its record is still there"
+    assert runs.look(str(output), None) == before and before.algorithm == "linear", "its record is still there"
 
 
 def killed(output: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
@@ -253,7 +253,7 @@ def test_the_command_tells_a_run_in_words_and_in_json(output: Path, capsys: pyte
     assert main(["runs", "list", str(output.parents[1]), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["runs"]
     assert found["id"] == ID and found["round"] == 5 and found["driver"] is None
-    assert main(["runs", "show", str(output)]) == 0 and "Logistic" in capsys.readouterr().out
+    assert main(["runs", "show", str(output)]) == 0 and "logistic" in capsys.readouterr().out
     assert main(["runs", "attach", str(output)]) == EngineError.exit_code
     assert "it came to round 5; give its command again" in capsys.readouterr().err
     for wrong in (["shwo"], ["show"], ["show", "nowhere"]):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrml.cli.out import emit, emit_json
-from mrml.cli.parser import Parser, common
+from mrml.cli.parser import Parser, common, flags
 from mrml.config import sources as conf
-from mrml.config.sections import DataConfig
+from mrml.config.sections import DataConfig, EngineConfig
 
 _FORMATS = ("xgboost", "lightgbm", "onnx", "torch", "safetensors")
 EXAMPLE = "mrml export model --to xgboost --output model.ubj"
@@ -27,13 +27,19 @@ def parse_export(argv: Sequence[str]) -> argparse.Namespace:
     probe_help = "rows to compare on, at most 20,000; default made ones"
     parser.add_argument("--probe", metavar="DATA", action="append", default=[], help=probe_help)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)
+
+
+def _options() -> list[conf.Option]:
+    return conf.options(EngineConfig, "engine", only=("allow_import",))
 
 
 def run_export(args: argparse.Namespace) -> None:
     from mrml.runs.export import export
 
-    conf.see_current_directory()
+    settings = conf.resolve(_options(), flags(args))
+    conf.allow_imports(conf.section(EngineConfig, "engine", settings).allow_import)
     probe = DataConfig(data=tuple(args.probe)) if args.probe else None
     facts = export(args.model, args.to, args.output, probe, args.overwrite)
     emit_json(facts) if args.json else emit(_text(facts))

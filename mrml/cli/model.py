@@ -10,9 +10,10 @@ from typing import Any
 
 from mrml import __version__, logs
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common
+from mrml.cli.parser import Parser, common, flags
 from mrml.config import parse as values
 from mrml.config import sources as conf
+from mrml.config.sections import EngineConfig
 
 INSPECT_EXAMPLE = "mrml inspect model"
 VERSION_EXAMPLE = "mrml version --json"
@@ -44,6 +45,7 @@ def parse_inspect(argv: Sequence[str]) -> argparse.Namespace:
     group.add_argument("--tree", metavar="N", help="print a tree, numbered from 0, and nothing else")
     plot_help = "draw the importance of the columns, or with --tree that tree, into an SVG file"
     group.add_argument("--plot", metavar="FILE", help=plot_help)
+    parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
@@ -52,10 +54,15 @@ def parse_version(argv: Sequence[str]) -> argparse.Namespace:
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
+def _options() -> list[conf.Option]:
+    return conf.options(EngineConfig, "engine", only=("allow_import",))
+
+
 def run_inspect(args: argparse.Namespace) -> None:
     from mrml.runs import train as run
 
-    conf.see_current_directory()
+    settings = conf.resolve(_options(), flags(args))
+    conf.allow_imports(conf.section(EngineConfig, "engine", settings).allow_import)
     if args.tree is not None or args.plot is not None:
         return _show_trees(args)
     facts = run.inspect(args.model)

@@ -25,7 +25,7 @@ _METAVARS = {
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
     **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
 }
-_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE"}
+_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE", "allow_import": "MODULE"}
 
 
 class Parser(argparse.ArgumentParser):

@@ -78,10 +78,11 @@ def _options() -> list[conf.Option]:
 
 
 def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
-    conf.see_current_directory()
     conf.refuse_unknown_variables(every_option())  # what train knows may be set for the train beside it
     settings = conf.resolve(_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:
         raise ConfigError(f"model {args.model}", "no data to score", "give --data")
-    return data, conf.section(EngineConfig, "engine", settings)
+    engine = conf.section(EngineConfig, "engine", settings)
+    conf.allow_imports(engine.allow_import)
+    return data, engine

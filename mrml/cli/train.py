@@ -90,8 +90,10 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(f"time   {', '.join(spent)}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
     parts.append(f"model  {output}/model.json, {output}/model.npz")
-    steps = [f"mrml evaluate {output} --data {data}"] if rows or config.data.target else []
-    steps += [f"mrml predict {output} --data {data} --output {output}.predictions"]
+    code = [str(c).partition(":")[0] for c in (config.algorithm, config.params.get("module", "")) if ":" in str(c)]
+    own = "".join(f" --allow-import {module}" for module in code)
+    steps = [f"mrml evaluate {output} --data {data}{own}"] if rows or config.data.target else []
+    steps += [f"mrml predict {output} --data {data} --output {output}.predictions{own}"]
     return "\n".join([*parts, "next   " + "\n       ".join(steps)])
 
 
@@ -169,6 +171,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
     config = conf.run_config(_settings(args))
     if any(":" in str(config.params.get(name, "")) for name in ("objective", "module")):
         conf.see_current_directory()
+    conf.allow_imports(config.engine.allow_import)
     if not config.algorithm:
         raise ConfigError("mrml train", "no algorithm", _NAME_ONE)
     if not config.data.data:

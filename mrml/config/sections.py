@@ -85,6 +85,9 @@ class EngineConfig:
     round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
     keytab: str | None = param(None, "Kerberos: keytab from which tickets are fetched while the run goes on")
     principal: str | None = param(None, "Kerberos: whose tickets, NAME@REALM")
+    allow_import: tuple[str, ...] = param(
+        (), "package.module of your own, whose code a model may name; may be repeated", whole=True
+    )
     strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
 
     @property

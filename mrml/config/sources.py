@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 from mrml.config import parse as values
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, nearest
+from mrml.names import allow
 from mrml.params import check, meant, once, unknown
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig}
@@ -270,8 +271,18 @@ def _path_in_file(option: Option) -> str:
     return f"{option.section}.{option.name}"
 
 
+def allow_imports(modules: Sequence[str]) -> None:
+    """Let models name these modules of the user's own, which may lie where mrml runs."""
+    if modules:
+        allow(*modules)
+        see_current_directory()
+
+
 def see_current_directory() -> None:
-    """An algorithm of the user's own may lie where mrml runs; engines hand ``sys.path`` to their tasks."""
+    """Code of the user's own, where he names some, may lie where mrml runs; engines hand ``sys.path`` to their tasks.
+
+    It comes last: a file there that is called as a library is not taken for it.
+    """
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)

@@ -26,6 +26,7 @@ from mrml.errors import ConfigError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint
+from mrml.runs.identity import brought_up
 from mrml.runs.lease import LEASE, Lease, RemoteLease, lease_on
 
 #: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
@@ -150,7 +151,7 @@ class RunDirectory:
     def _different(self, identity: Mapping[str, Any]) -> str:
         """The first thing in which a run differs from the one that began here; empty when it is the same."""
         try:
-            begun = json.loads(self.folder.read("identity.json"))
+            begun = brought_up(json.loads(self.folder.read("identity.json")))
         except ValueError as error:
             place = self.folder.join("identity.json")
             raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error

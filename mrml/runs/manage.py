@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from mrml import names
 from mrml.engines.hadoop.client import end_clients
 from mrml.engines.hadoop.probe import PROBE
 from mrml.engines.hadoop.yarn import RUN_TAG, Application, ResourceManager, configuration, home
@@ -85,7 +86,7 @@ def look(output: str, jobs: ResourceManager | None) -> Run:
     driver = holder(own)
     state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
     identity = json.loads(own.read("identity.json")) if own.exists("identity.json") else {}
-    name = str(identity.get("algorithm", {}).get("class", "")).rpartition(":")[2]
+    name = names.short(str(identity.get("algorithm", {}).get("class", "")))
     round_ = max(Checkpoint((own / "checkpoint").path).rounds(), default=0)
     found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
     return Run(run_id, output, state, name, round_, driver, tuple(found))

@@ -15,6 +15,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError, InputError
+from mrml.names import allow
 from mrml.schema import Schema
 from mrml.version import __version__
 
@@ -53,6 +54,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
 
 def algorithm_of(config: RunConfig) -> Algorithm:
     """The algorithm with its hyperparameters; ConfigError for unknown names."""
+    allow(*config.engine.allow_import)
     cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
     return build(cls, config.params)
 

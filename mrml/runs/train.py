@@ -26,6 +26,7 @@ from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, NotConverged, OutputExists
 from mrml.fs.folder import Folder
 from mrml.model import Model, describe, load
+from mrml.names import allow
 from mrml.runs import manage as runs
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.runs.fit import Checkpoint, fit
@@ -201,6 +202,7 @@ def evaluate(
     model_dir: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model on data with a target."""
+    allow(*engine.allow_import)
     model = load_model(model_dir)
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
@@ -220,6 +222,7 @@ def predict(
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
     refuse_taken(output, overwrite)
+    allow(*engine.allow_import)
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])

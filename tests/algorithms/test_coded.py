@@ -23,7 +23,8 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset
 from mrml.errors import ConfigError, InputError, MrmlError
-from mrml.runs import setup, train as run
+from mrml.runs import setup
+from mrml.runs import train as run
 from mrml.schema import Design
 from tests.rounds import run_round
 
@@ -87,7 +88,9 @@ def dataset_of(folder: Path, text: str, **data: Any) -> tuple[Dataset, CodedPipe
     (folder / "d").mkdir(exist_ok=True)
     (folder / "d" / "a.csv").write_text(text)
     config = DataConfig(data=(str(folder / "d"),), window_bytes=200, **{"target": "y", **data})
-    dataset, pipeline = setup.open_training(RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused"), MLP())
+    dataset, pipeline = setup.open_training(
+        RunConfig("mlp", {}, config, EngineConfig(engine="inline"), "unused"), MLP()
+    )
     assert isinstance(pipeline, CodedPipeline)
     return dataset, pipeline
 

@@ -167,6 +167,7 @@ def test_a_hyperparameter_may_not_take_the_name_of_an_option(mrml: Cli, own: Own
 def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, below: Below) -> None:
     below.answers["train"] = SUMMARY
     name = own()
+    allowing = f" --allow-import {name.partition(':')[0]}"
     done = mrml("train", name, "--data", "d", "--valid", "v", "--output", "out")
     assert done.out.splitlines() == [
         f"{name}: 2,000,000 rows, 7 rounds in 1.25 s; converged: largest gradient 3e-07",
@@ -175,15 +176,17 @@ def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, belo
         "  n_rows     1,000    100",
         "  left out: 3 malformed rows",
         "model  out/model.json, out/model.npz",
-        "next   mrml evaluate out --data v",
-        "       mrml predict out --data v --output out.predictions",
+        f"next   mrml evaluate out --data v{allowing}",
+        f"       mrml predict out --data v --output out.predictions{allowing}",
     ]
 
 
 def test_without_a_target_there_is_nothing_to_evaluate(mrml: Cli, own: Own, below: Below) -> None:
     below.answers["train"] = {**SUMMARY, "metrics": {}, "valid": {}}
-    out = mrml("train", own(), "--data", "d", "--output", "out").out
-    assert out.splitlines()[-1] == "next   mrml predict out --data d --output out.predictions"
+    name = own()
+    last = mrml("train", name, "--data", "d", "--output", "out").out.splitlines()[-1]
+    module = name.partition(":")[0]
+    assert last == f"next   mrml predict out --data d --output out.predictions --allow-import {module}"
 
 
 def test_with_json_the_summary_is_one_object_and_nothing_else(mrml: Cli, own: Own, below: Below) -> None:

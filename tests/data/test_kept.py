@@ -17,7 +17,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.kept import KeptBlocks
 from mrml.engines.task import blocks
 from mrml.fs.folder import Folder
-from mrml.runs import setup, train as run
+from mrml.runs import setup
 from tests.identity import KINDS, MIXED, SPARSE, make_data
 from tests.rounds import run_round
 

@@ -564,11 +564,13 @@ NOT_MODELS = [
     ("m", {"m/model.npz": b"hello"}, "m: cannot be read as a model: model.npz is no array file; copy it again"),
     ("m", {"m/model.json": "{"}, "m: cannot be read as a model: Expecting property name enclosed in double quotes: "
                                  "line 1 column 2 (char 1); copy it again"),
-    ("m", {"m/model.json": "[]"}, "m: is of model format None, this mrml reads 1; use the mrml that wrote it"),
-    ("m", {"m/model.json": '{"format": 9}'}, "m: is of model format 9, this mrml reads 1; use the mrml that wrote it"),
+    ("m", {"m/model.json": "[]"}, "m: is of model format None, this mrml reads 1 and 2; use the mrml that wrote it"),
+    ("m", {"m/model.json": '{"format": 9}'},
+     "m: is of model format 9, this mrml reads 1 and 2; use the mrml that wrote it"),
     ("m", {"m/model.json": '{"format": 1}'}, "m: is no whole model: KeyError: 'class'; copy it again"),
     ("m", {"m/model.json": '{"format": 1, "class": "no.such:Thing"}'},
-     "model: no.such:Thing cannot be imported; install its package"),
+     "model: needs code of your own, no.such:Thing, and nobody allowed that to be run; if you trust it, "
+     "say --allow-import no.such (Python: allow_import='no.such')"),
 ]  # fmt: skip
 
 

@@ -566,7 +566,7 @@ def test_clusters_are_found_and_predicted(place: Place) -> None:
     assert place("train", "kmeans", "--k", "3", "--data", "d", "--output", "m", *INLINE).code == 0
     found = [row["prediction"] for row in scored(place, "--data", "d")]
     assert len({(i % 3, c) for i, c in enumerate(found)}) == 3 == len(set(found))
-    assert told(place, "inspect", "m")["class"].endswith(":KMeansModel")
+    assert told(place, "inspect", "m")["class"] == "mrml.kmeans-model/1"
 
 
 def test_a_sample_is_made_trained_on_and_evaluated_by_the_installed_command(place: Place) -> None:

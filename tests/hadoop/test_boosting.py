@@ -12,7 +12,7 @@ from mrml.config.sections import DataConfig, RunConfig
 from mrml.engines.hadoop.engine import HadoopEngine
 from mrml.engines.inline import InlineEngine
 from mrml.fs.folder import Folder
-from mrml.runs import setup, train as run
+from mrml.runs import setup
 from mrml.runs.fit import Checkpoint, fit
 from tests.identity import MIXED, kill_a_task_of, make_data, model_bytes
 

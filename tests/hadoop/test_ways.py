@@ -16,7 +16,8 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.model import load
-from mrml.runs import setup, train as run
+from mrml.runs import setup
+from mrml.runs import train as run
 from mrml.runs.fit import Checkpoint, fit
 
 pytestmark = pytest.mark.hadoop

@@ -44,6 +44,7 @@ from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups, ranking
 from mrml.model import Model, Prediction, describe, revive
+from mrml.names import name_of
 from mrml.params import param
 from mrml.schema import Schema
 from mrml.statistic import Counts, Into, Statistic, Sums
@@ -91,7 +92,7 @@ class Evaluate(Algorithm):
 
     def spec(self) -> dict[str, Any]:
         params = {"range_rows": self.range_rows, "round_rows": self.round_rows}
-        return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "params": params}
+        return {"class": name_of(type(self)), "params": params}
 
     def init(self, schema: Schema) -> State:
         if self.scorer is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml import losses
+from mrml import losses, names
 from mrml.algorithms.objectives.base import MIN_HESSIAN, Bounds, Objective, Range
 from mrml.arrays import Array
 from mrml.errors import ConfigError
@@ -36,6 +36,7 @@ class CustomObjective(Objective):
     def function(self) -> Callable[..., Any]:
         """The function itself, imported when it is needed: a model predicts without it."""
         module, _, name = self.path.partition(":")
+        names.require(self.path, self._place)
         try:
             found = getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a module of the user's own does when it is imported

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mrml import names
 from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.net.describe import Slot
@@ -145,6 +146,7 @@ def function_of(path: str, source: str) -> Callable[..., Any]:
     place = f"module {path}"
     if not name or not attribute:
         raise ConfigError(place, "names no function", "give it as my_package.my_module:make_net")
+    names.require(path, place)
     try:
         module = importlib.import_module(name)
     except Exception as error:  # whatever a module of the user's own does when it is imported

@@ -28,7 +28,7 @@ class TorchModule(SGD):
     """A torch.nn.Module of your own."""
 
     module: str = param("", "function that makes it, my_package.my_module:make_net; called with its numbers of inputs "
-                        "and outputs")  # fmt: skip
+                        "and outputs", code=True)  # fmt: skip
     kernels: str = param("torch", "what computes", choices=("torch",))
 
     def check_here(self) -> None:

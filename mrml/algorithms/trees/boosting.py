@@ -53,7 +53,7 @@ class Boosting(TreeAlgorithm):
         "or fewer with a larger --learning-rate"
     )
 
-    objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function")
+    objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function", code=True)
     rounds: int = param(100, "iterations: trees, or trees a class", low=1)
     growth: str = param(
         "depthwise", "level by level as XGBoost, or best leaf first as LightGBM", choices=("depthwise", "leafwise")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from mrml import wire
+from mrml import names, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
@@ -117,7 +117,7 @@ class LocalEngine(Engine):
         n_splits = len(dataset.splits(split_bytes, algorithm.reads(state)))
         self._open(dataset, split_bytes)
         if algorithm is not self._algorithm:  # 1 ms a round
-            self._know({"op": "algorithm", "algorithm": algorithm.spec()})
+            self._know({"op": "algorithm", "algorithm": algorithm.spec(), "allow": names.allowed()})
             self._algorithm = algorithm
         self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
         shuffle, spill = Shuffle(), self._folder / "spill"
@@ -137,7 +137,7 @@ class LocalEngine(Engine):
         model.save(folder)
         self._open(dataset, self.split_bytes)
         n_splits = len(dataset.splits(self.split_bytes))
-        self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire()})
+        self._know({"op": "model", "model": str(folder), "scoring": scoring.to_wire(), "allow": names.allowed()})
         self._run("write", n_splits)
         return self.report
 

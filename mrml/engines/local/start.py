@@ -21,6 +21,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from mrml import pin
 from mrml.engines.local import worker
 
+#: not ``-m``, which looks for every module, NumPy too, in the current directory first
+_CODE = "import sys; sys.path[:] = filter(None, sys.path); from mrml.engines.local.worker import main; main()"
 _HARMLESS = {"jemalloc_bg_thd"}
 #: this process' ends of all workers' pipes
 _ends: set[BinaryIO] = set()
@@ -113,10 +115,10 @@ def _work(driver: int, number: int, source: int, sink: int, others: tuple[int, .
 def spawn(number: int) -> Started:
     """Worker ``number``, in an interpreter of its own."""
     popen = subprocess.Popen(
-        [sys.executable, "-m", "mrml.engines.local.worker", str(os.getpid()), str(number)],
+        [sys.executable, "-c", _CODE, str(os.getpid()), str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=pin.environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=pin.environment() | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
     )
     assert popen.stdin is not None and popen.stdout is not None
     stdout = os.fdopen(os.dup(popen.stdout.fileno()), "rb", 0)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mrml import pin, wire
+from mrml import names, pin, wire
 from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
@@ -81,13 +81,14 @@ class Worker:
         return answer
 
     def on_dataset(self, message: dict[str, Any]) -> None:
-        sys.path[:0] = [p for p in message["path"] if p not in sys.path]
+        sys.path += [p for p in message["path"] if p not in sys.path]
         self.dataset = Dataset.from_json(message["dataset"])
         self.split_bytes = message["split_bytes"]
         self.store = DirectoryStore(Path(message["store"]), alone=True)
         self.spill = Path(message["spill"])
 
     def on_algorithm(self, message: dict[str, Any]) -> None:
+        names.allow(*message["allow"])
         self.algorithm = from_spec(message["algorithm"])
 
     def on_state(self, message: dict[str, Any]) -> None:
@@ -126,6 +127,7 @@ class Worker:
         return str(path)
 
     def on_model(self, message: dict[str, Any]) -> None:
+        names.allow(*message["allow"])
         self.model = load(message["model"])
         self.scoring = Scoring.from_wire(message["scoring"])
 
@@ -181,5 +183,6 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
                 return
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve as the process that the driver started, which gave its own id and the worker's number."""
     run(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from mrml import pin, wire
+from mrml import names, pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
@@ -92,6 +92,7 @@ class StreamingEngine(Engine):
         number = self._number(dataset)
         path = self._folder / "task"
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
+        task["allow"] = names.allowed()
         task |= {"store": self._store_path(number), "kept": self._kept_path(number)}
         path.write_bytes(wire.dumps({**task, "heads": self._heads(number, dataset)}))
         return str(path)

@@ -22,7 +22,7 @@ from mrjob.job import MRJob  # noqa: E402
 from mrjob.protocol import RawValueProtocol  # noqa: E402
 from mrjob.step import MRStep  # noqa: E402
 
-from mrml import pin, wire  # noqa: E402
+from mrml import names, pin, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
@@ -128,6 +128,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         if not isinstance(sys.stderr, io.TextIOBase):  # mrjob's inline runner hands a binary file, and words are text
             sys.stderr = io.TextIOWrapper(sys.stderr, "utf-8", "backslashreplace", write_through=True)
         task = wire.loads(Path(self.options.task).read_bytes())
+        names.allow(*task["allow"])
         self.dataset = Dataset.from_json(task["dataset"])
         self.split_bytes = task["split_bytes"]
         self.store = DirectoryStore(Path(task["store"])) if task["store"] else None
