@@ -33,20 +33,7 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
     if config.runner == "hadoop":
         from mrml.engines.hadoop.engine import HadoopEngine
 
-        return HadoopEngine(
-            config.workers,
-            split_bytes,
-            config.cache_dir,
-            config.task_python,
-            config.reducers,
-            config.properties(),
-            config.queue,
-            config.max_wait_s,
-            config.environment,
-            config.round_timeout_s,
-            config.feed,
-            config.uber,
-        )
+        return HadoopEngine(config, split_bytes)
     from mrml.engines.streaming.engine import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrml.cluster import Cluster
-from mrml.config.sections import DataConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.engines.hadoop.engine import HadoopEngine
 from mrml.engines.inline import InlineEngine
 from mrml.fs.folder import Folder
@@ -36,7 +36,7 @@ def test_trees_of_depth_two_are_those_of_the_inline_engine(
     killers = [threading.Thread(target=kill_a_task_of, args=(client.folder, stop)) for _ in range(kills)]
     for killer in killers:
         killer.start()
-    with HadoopEngine(2, 200_000, uber=uber) as engine:
+    with HadoopEngine(EngineConfig(workers=2, uber=uber), 200_000) as engine:
         found, state = fit(pipeline, dataset, engine, Checkpoint(tmp_path / "rounds"))
         kept = {name.split(".")[1].partition("-")[0] for name in Folder(f"{engine.staging.path}/kept-0").names()}
     killed = not any(killer.is_alive() for killer in killers)

@@ -100,7 +100,7 @@ def test_the_model_is_the_same_bytes_whatever_dies(
     algorithm = Faulty(n_rounds=1, folder=str(folder), deed=deed, where=where)
     dataset = make_dataset(tmp_path)
     expected = undisturbed(algorithm, dataset, folder, tmp_path)
-    with HadoopEngine(2, 2000) as engine:
+    with HadoopEngine(EngineConfig(workers=2, uber="never"), 2000) as engine:
         thread = meddle(broken, engine, folder, damage)
         model, _ = fit(algorithm, dataset, engine, Checkpoint(tmp_path / "hadoop"))
         staging = engine.staging.path
@@ -123,6 +123,11 @@ def undisturbed(algorithm: Faulty, dataset: Dataset, folder: Path, tmp_path: Pat
     return model_bytes(model, tmp_path / "expected")
 
 
+def pairs(conf: dict[str, str]) -> tuple[str, ...]:
+    """Properties of jobs as ``-D`` gives them."""
+    return tuple(f"{k}={v}" for k, v in conf.items())
+
+
 def apps(cluster: Cluster, tag: str) -> list[Application]:
     return ResourceManager(cluster.resourcemanager_url).by_tag(tag)
 
@@ -134,7 +139,7 @@ def test_speculation_changes_nothing(client: Cluster, tmp_path: Path, folder: Pa
     dataset = make_dataset(tmp_path)
     expected = undisturbed(algorithm, dataset, folder, tmp_path)
     began = time.monotonic()
-    with HadoopEngine(4, 2000, jobconf=conf) as engine:
+    with HadoopEngine(EngineConfig(workers=4, uber="never", jobconf=pairs(conf)), 2000) as engine:
         model, _ = fit(algorithm, dataset, engine, Checkpoint(tmp_path / "hadoop"))
     assert model_bytes(model, tmp_path / "model") == expected
     assert not (folder / "go").exists() and time.monotonic() - began < 150, "the first attempt was waited for"

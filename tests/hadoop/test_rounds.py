@@ -32,12 +32,12 @@ from .conftest import Run
 
 pytestmark = pytest.mark.hadoop
 #: the first failure of a task is the job's
-ONCE = {"mapreduce.map.maxattempts": "1"}
+ONCE = ("mapreduce.map.maxattempts=1",)
 
 
 def train(tmp_path: Path, algorithm: Exercise, **options: Any) -> bytes:
     """The model of a run on the cluster."""
-    with HadoopEngine(2, 2000, **options) as engine:
+    with HadoopEngine(EngineConfig(workers=2, uber="never", **options), 2000) as engine:
         model, _ = fit(algorithm, make_dataset(tmp_path), engine, Checkpoint(tmp_path / "rounds"))
         assert engine.report.n_rows == 730
     return model_bytes(model, tmp_path / "model")
@@ -54,12 +54,17 @@ def test_rounds_give_the_bytes_of_the_inline_engine_with_one_client_each(
     wrapper.chmod(0o755)
     monkeypatch.setattr("mrml.engines.hadoop.engine.find_hadoop", lambda: str(wrapper))
     began = time.monotonic()
-    asked = EngineConfig(memory_mb=700, vcores=2, priority="high", jobconf=("mapreduce.map.env=A=1,B=2",)).properties()
-    found = train(tmp_path, algorithm, n_reducers=2, jobconf=asked)
+    asked: dict[str, Any] = {
+        "memory_mb": 700,
+        "vcores": 2,
+        "priority": "high",
+        "jobconf": ("mapreduce.map.env=A=1,B=2",),
+    }
+    found = train(tmp_path, algorithm, reducers=2, **asked)
     print(f"{(time.monotonic() - began) / 2:.1f} s a round, staging and the end of the last client included")
     assert found == model_bytes(inline, tmp_path / "expected")
     assert calls.read_text().split() == ["jar", "jar"]
-    assert asked.items() <= last_job(client).items()
+    assert EngineConfig(**asked).properties().items() <= last_job(client).items()
 
 
 def test_a_round_is_a_plain_mrjob_job_that_knows_the_environment_only(
@@ -115,7 +120,7 @@ def last_job(cluster: Cluster) -> dict[str, str]:
             EngineError,
             "the node has no program /nowhere/python",
         ),
-        ("", {"jobconf": {"mapreduce.map.memory.mb": "99999"}}, EngineError, "asks for more than a node has"),
+        ("", {"jobconf": ("mapreduce.map.memory.mb=99999",)}, EngineError, "asks for more than a node has"),
         ("", {"round_timeout_s": 2.0}, EngineError, "took longer than 2 s"),
     ],
 )

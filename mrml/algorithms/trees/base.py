@@ -130,8 +130,6 @@ class TreeAlgorithm(Algorithm):
     def wants_scale(self) -> bool:
         return False
 
-    # ---- the beginning
-
     def init(self, schema: Schema) -> State:
         return self.begin(self.first_params(schema.design or Design()), 0)
 

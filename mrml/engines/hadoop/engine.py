@@ -24,6 +24,7 @@ from typing import Any
 
 from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
+from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
 from mrml.data.shards import Reads
 from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
@@ -74,52 +75,30 @@ RAWBYTES = {"stream.map.output": "rawbytes", "stream.reduce.input": "rawbytes"}
 
 
 class HadoopEngine(StreamingEngine):
-    """One Streaming job a round.
+    """One Streaming job a round, as the section ``engine`` of a run says.
 
-    Parameters
-    ----------
-    task_python : interpreter on the nodes that has mrml; default the running one, for a cluster on this machine.
-    n_reducers : reduce tasks a job.
-    jobconf : more ``-D`` keys; they win over ours.
-    environment : archive of `mrml pack` whose Python runs the tasks; it wins over ``task_python``.
-    queue, max_wait_s : where to ask for room, and how long to wait for it.
-    round_timeout_s : how long a job may take in all.
-    feed : ``direct``, tasks read their blocks from HDFS; ``stream``, Hadoop reads text and feeds it to them.
-    uber : ``auto``, ``never`` or ``always``: whether a small job runs inside its application master.
+    ``task_python`` is by default the running interpreter, for a cluster on this machine; ``environment`` wins over it.
     """
 
-    def __init__(
-        self,
-        n_tasks: int | None = None,
-        split_bytes: int = 64 << 20,
-        cache_dir: str | None = None,
-        task_python: str | None = None,
-        n_reducers: int = 1,
-        jobconf: dict[str, str] | None = None,
-        queue: str | None = None,
-        max_wait_s: float = 3600.0,
-        environment: str | None = None,
-        round_timeout_s: float = 86400.0,
-        feed: str = "direct",
-        uber: str = "never",
-    ) -> None:
+    def __init__(self, config: EngineConfig, split_bytes: int = 64 << 20) -> None:
         self.keys = configuration()
         self.hadoop_bin = find_hadoop()
-        super().__init__("hadoop", n_tasks, split_bytes, cache_dir)
+        super().__init__("hadoop", config.workers, split_bytes, config.cache_dir)
         self.resource_manager = ResourceManager.of(self.keys)
         self.history = "http://" + self.keys.get("mapreduce.jobhistory.webapp.address", "localhost:19888")
-        self.task_python, self.n_reducers = task_python, n_reducers
-        self.max_wait_s, self.round_timeout_s = max_wait_s, round_timeout_s
-        self.jobconf = {**JOBCONF, **({"mapreduce.job.queuename": queue} if queue else {}), **(jobconf or {})}
+        self.task_python, self.n_reducers = config.task_python, config.reducers
+        self.max_wait_s, self.round_timeout_s = config.max_wait_s, config.round_timeout_s
+        queue = {"mapreduce.job.queuename": config.queue} if config.queue else {}
+        self.jobconf = {**JOBCONF, **queue, **config.properties()}
         self._home = home(self.keys)
         expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
         self.resource_manager.metrics()  # says at once when it is not there
         expect_resourcemanager(self.keys)
-        self.environment = shipped(environment, self._home) if environment else None
+        self.environment = shipped(config.environment, self._home) if config.environment else None
         self.fs = filesystem(self._home)[0]
         self._clients: list[Client] = []
         self._keep = self._alone = False
-        self.feed, self.uber = feed, uber
+        self.feed, self.uber = config.feed, config.uber
         self._fed: Feed | None = None
         self._uber = Decision({}, "")
         self._kept_heads: dict[int, list[Any]] = {}
