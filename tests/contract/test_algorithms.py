@@ -327,7 +327,7 @@ import numpy as np
 from mrml import names
 from mrml.data.store import DirectoryStore
 from mrml.model import load
-names.allow("tests.examples.naive_bayes")
+names.allow("tests.examples.naive_bayes", "tests.torch.modules")
 root = Path(sys.argv[1])
 for folder in sorted(p for p in root.iterdir() if p.is_dir()):
     model = load(folder / "model")

@@ -581,7 +581,7 @@ def test_a_directory_that_is_no_whole_model_is_told(
     place.put({"d/a.csv": rows()})
     assert place(*TRAIN).code == 0
     place.put(files)
-    code = 2 if "cannot be imported" in message else 3
+    code = 2 if "--allow-import" in message else 3
     place.refused(code, message, "predict", model, "--data", "d", "--output", "p", "--engine", "inline")
     place.refused(code, message, "evaluate", model, "--data", "d", "--engine", "inline")
     place.refused(code, message, "inspect", model)

@@ -22,7 +22,7 @@ import torch
 from mrml.cli.main import main
 from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
-from mrml.export import ExportDiffers, net, net_check
+from mrml.export import ExportDiffers, net, net_check, net_files
 from mrml.kernels.net.torch_net import module_of
 from mrml.runs import export as leaving
 from mrml.runs import train as run
@@ -152,11 +152,11 @@ def test_an_export_that_is_another_model_is_refused(to: str, one: str) -> None:
     inputs = net_check.Inputs(net.standardised(export, x), codes.astype(np.int32))
     raw = leaving.predict(export.net, export.params, export.buffers, inputs)
     rows = net_check.Rows(x, codes, inputs)
-    assert not isinstance(net_check.checked(net.encoded(export, to), to, export, rows, raw), str)
+    assert not isinstance(net_check.checked(net_files.encoded(export, to), to, export, rows, raw), str)
     params = export.params.copy()
     params[-1] += 0.5
     params[0] += 0.5
-    other = net.encoded(dataclasses.replace(export, params=params), to)
+    other = net_files.encoded(dataclasses.replace(export, params=params), to)
     with pytest.raises(ExportDiffers, match=r"reads the export as another model: its raw prediction of row \d"):
         net_check.checked(other, to, export, rows, raw)
     with pytest.raises(ExportDiffers, match="does not read the export"):
@@ -166,7 +166,7 @@ def test_an_export_that_is_another_model_is_refused(to: str, one: str) -> None:
 def test_the_same_model_makes_the_same_file(one: str) -> None:
     export = leaving.network_of(run.load_model(one))
     for to in ("onnx", "safetensors"):
-        assert net.encoded(export, to) == net.encoded(export, to)
+        assert net_files.encoded(export, to) == net_files.encoded(export, to)
 
 
 def test_the_command_tells_what_it_wrote_and_compared(one: str, tmp_path: Path, capsys: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the torch extra: make test-torch")
 
 import mrml  # noqa: E402
+from mrml import names  # noqa: E402
 from mrml.algorithms.sgd import module_net as modules  # noqa: E402
 from mrml.algorithms.sgd.module_net import ModuleNet, function_of  # noqa: E402
 from mrml.cli.main import main  # noqa: E402
@@ -33,6 +34,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "embedded": {"module": f"{HERE}:embedded", "shards": 3, "outer": "nesterov"},
     "a global batch a round": {"module": f"{HERE}:plain", "sync_every": "1", "epochs": 1},
 }
+
+
+@pytest.fixture(autouse=True)
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks of this directory are allowed, as they are where a run trains one."""
+    monkeypatch.setattr(names, "_allowed", {HERE})
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +167,7 @@ def make_net(n_features, n_outputs):
 
 
 def test_a_task_that_does_not_find_the_module_runs_the_source_that_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    names.allow("elsewhere")
     monkeypatch.delitem(modules.sys.modules, "elsewhere", raising=False)
     net = dataclasses.replace(ModuleNet("elsewhere:make_net", MINE, 3, (), 1, False), shapes=())
     assert sum(p.numel() for p in net.made().parameters()) == 4
@@ -188,7 +196,10 @@ def test_the_source_travels_with_the_state_and_the_current_directory_is_seen(
     command = ["train", "torch", "--module", "my_models:make_net", "--data", rows, "--target", "yes", "--epochs", "1"]
     assert main([*command, "--exclude", "kind,amount,count", "--output", "model", "--workers", "2", "-q"]) == 0
     assert ModuleNet.of("my_models:make_net", 2, (), 1).source == MINE
-    assert main(["predict", "model", "--data", rows, "--output", "predictions", "--workers", "2", "-q"]) == 0
+    predict = ["predict", "model", "--data", rows, "--output", "predictions", "--workers", "2", "-q"]
+    monkeypatch.setattr(names, "_allowed", set())
+    assert main(predict) == 2
+    assert main([*predict, "--allow-import", "my_models"]) == 0
 
 
 def test_a_module_is_trained_from_python_as_well(rows: str) -> None:
