@@ -8,9 +8,11 @@ measured.  Imports the standard library only.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -44,6 +46,36 @@ def pin() -> bool:
 def environment() -> dict[str, str]:
     """The environment for a process that computes."""
     return {**os.environ, **VARIABLES}
+
+
+def cores() -> int:
+    """The cores that this process may use: those of its affinity mask, and no more than its cgroup's quota."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(here, _quota(Path("/sys/fs/cgroup")))))
+
+
+def _quota(root: Path) -> float:
+    """CPUs that the cgroup of this process and those above it allow (cgroup v2 ``cpu.max``, v1 ``cpu.cfs_*``)."""
+    least = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            v2 = not controllers
+            if v2 or "cpu" in controllers.split(","):
+                folder = (root if v2 else root / "cpu") / path.lstrip("/")
+                for place in [f for f in (folder, *folder.parents) if f == root or root in f.parents]:
+                    least = min(least, _quota_of(place, v2))
+    return least
+
+
+def _quota_of(folder: Path, v2: bool) -> float:
+    try:
+        words = (folder / "cpu.max").read_text().split() if v2 else [
+            (folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")]  # fmt: skip
+        quota, period = float(words[0]), float(words[1])
+    except (OSError, ValueError, IndexError):  # "max", or a folder that this process does not see
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf
 
 
 @contextlib.contextmanager

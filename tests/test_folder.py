@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mrml.errors import EngineError
 from mrml.fs import base as file_systems
 from mrml.fs import find
 from mrml.fs.base import LocalFileSystem
@@ -110,3 +112,38 @@ def test_a_sibling_is_hidden_and_of_no_other_attempt(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     a, b = folder.sibling(ASIDE), folder.sibling(ASIDE)
     assert a.path != b.path and a.parent.path == os.path.abspath(tmp_path) and a.name.startswith("_out.")
+
+
+class Shaky:
+    """A file system elsewhere that loses the first files that are written to it."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self._fs = failures, Elsewhere()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+    def open(self, path: str, mode: str = "rb") -> file_systems.BinaryIO:
+        if mode == "wb" and self.failures:
+            self.failures -= 1
+            raise EngineError("hdfs://host", "Failed to complete file in time")
+        return self._fs.open(path, mode)
+
+
+@pytest.mark.parametrize("failures", [2, 1000])
+def test_a_write_elsewhere_is_tried_again_and_at_last_says_which_file(
+    failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Elsewhere, "root", str(tmp_path))
+    shaky = Shaky(failures)
+    monkeypatch.setitem(find._MAKERS, "else", lambda: shaky)
+    monkeypatch.setattr("mrml.fs.folder.RETRY_S", 0.3)
+    monkeypatch.setattr("mrml.fs.folder.PAUSE_S", 0.01)
+    place = Folder("else://host")
+    if failures == 2:
+        place.write("a", b"1")
+        assert (place.read("a"), place.names()) == (b"1", ["a"])
+    else:
+        with pytest.raises(EngineError, match=r"else://host/a: could not be written .* Failed to complete"):
+            place.write("a", b"1")
+        assert place.names() == []

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
+from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.task import Report, in_task, reduce_here
 from mrml.engines.write import Scoring
-from mrml.errors import EngineError
+from mrml.errors import ConfigError, EngineError
 from mrml.model import Model
 from mrml.statistic import Node
 
@@ -104,3 +105,13 @@ class Shuffle:
             with in_task(f"key {key!r}"):
                 values[key] = reduce_here(algorithm, state, key, ordered)
         return values
+
+
+def useful_workers(n_workers: int | None) -> int:
+    """As many workers as are asked for, by default one a core; ConfigError for more than could ever pay."""
+    cores = pin.cores()
+    most = max(64, 8 * cores)
+    if n_workers is not None and n_workers > most:
+        finding = f"{n_workers} processes on {cores} core{'s' * (cores != 1)} would only take memory"
+        raise ConfigError("engine, workers", finding, f"say --workers {cores}, or at most {most}")
+    return n_workers or cores

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
@@ -53,4 +51,4 @@ class InlineEngine(Engine):
         return self.report
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)

@@ -1,31 +1,61 @@
-"""Scratch folders that name their owner, so that what a killed run left behind is swept by the next one."""
+"""Scratch folders that their owner holds a lock on, so that what a killed run left behind is swept by the next one.
+
+The kernel's lock on a file in the folder says whether the owner lives: it is right across containers that share the
+disk and do not see each other's processes, and goes with the owner however that ends.  A process id would not do: the
+owner may live in another namespace, or on another host.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 PREFIX = "mrml-scratch-"
+#: the file that the owner holds its lock on
+OWNER = "owner"
+#: descriptors of the locks of this process, by folder: they go with it
+_held: dict[Path, int] = {}
 
 
 def make(cache_dir: str | None) -> Path:
-    """A new folder ``mrml-scratch-<pid>-*``; those whose process is gone are removed first."""
+    """A new folder ``mrml-scratch-<pid>-*``; those whose owner is gone are removed first."""
     root = Path(cache_dir or tempfile.gettempdir())
     root.mkdir(parents=True, exist_ok=True)
     for old in root.glob(f"{PREFIX}*-*"):
-        pid = old.name[len(PREFIX) :].split("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
+        _sweep(old)
+    # it gets its name when it is locked already: nobody sees it without its owner
+    aside = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=root))
+    held = os.open(aside / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody sweeps it either
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = root / f"{PREFIX}{os.getpid()}-{aside.name.removeprefix('.' + PREFIX)}"
+    aside.rename(folder)
+    _held[folder] = held
+    return folder
 
 
-def _alive(pid: int) -> bool:
+def remove(folder: Path) -> None:
+    """Remove a folder of this process, and give its lock back."""
+    shutil.rmtree(folder, ignore_errors=True)
+    held = _held.pop(folder, None)
+    if held is not None:
+        os.close(held)
+
+
+def _sweep(old: Path) -> None:
+    """Remove a folder whose lock nobody holds; what has no lock, or cannot be removed, stays."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        lock = os.open(old / OWNER, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        return  # its owner lives, or locks are not to be had here
+    finally:
+        os.close(lock)

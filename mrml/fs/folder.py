@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import posixpath
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from mrml.errors import EngineError
 from mrml.fs.base import LocalFileSystem
 from mrml.fs.find import filesystem
 
+log = logging.getLogger(__name__)
+
 #: how the name of a file or directory ends that is not finished
 ASIDE = ".tmp"
+#: how long a write to HDFS is tried again, and the pause between two tries
+RETRY_S, PAUSE_S = 60.0, 1.0
+#: errors that another try does not mend
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*")
 
 
@@ -77,7 +86,29 @@ class Folder:
         return self.fs.cat_file(self.join(name))
 
     def write(self, name: str, content: bytes, sync: bool = False) -> None:
-        """Put a file in place; with ``sync`` it is on the disk before it has its name."""
+        """Put a file in place; with ``sync`` it is on the disk before it has its name.
+
+        On HDFS a write that fails is tried again for RETRY_S: a DataNode may be lost, or the NameNode start again.
+
+        Raises
+        ------
+        EngineError : where no try of a remote write went well; OSError as the local disk says.
+        """
+        until = time.monotonic() + RETRY_S
+        while True:
+            try:
+                return self._write(name, content, sync)
+            except (EngineError, OSError) as error:
+                if self.is_local or isinstance(error, _FINAL):
+                    raise
+                if time.monotonic() > until:
+                    finding = f"could not be written for {RETRY_S:.0f} s: {error}"
+                    remedy = "see what `mrml doctor -r hadoop` says of HDFS; then the same command goes on"
+                    raise EngineError(self.join(name), finding, remedy) from error
+                log.warning("%s was not written (%s); it is tried again", self.join(name), error)
+                time.sleep(PAUSE_S)
+
+    def _write(self, name: str, content: bytes, sync: bool) -> None:
         with self.writing(name) as file:
             file.write(content)
             if sync:
@@ -92,7 +123,7 @@ class Folder:
                 yield file
             self.fs.mv(aside, self.join(name))
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EngineError):
                 self.fs.rm(aside)
             raise
 

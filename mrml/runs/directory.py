@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from mrml.algorithm import State
-from mrml.errors import ConfigError, OutputExists, ResumeMismatch
+from mrml.errors import ConfigError, InputError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint
@@ -129,13 +129,14 @@ class RunDirectory:
 
     @contextmanager
     def undone_early(self) -> Iterator[None]:
-        """An error before a second round is done leaves nothing behind: those two see every row, and cost no more.
+        """What the user has to mend, found before a second round is done, leaves nothing behind: nothing could go on.
 
-        After an interrupt, and in a run that goes on, everything stays to go on with.
+        After anything else, a lost cluster or an interrupt, and in a run that goes on, everything stays to go on with:
+        the same command takes it up.
         """
         try:
             yield
-        except Exception:
+        except (ConfigError, InputError):
             if not self.resumed and max(self.checkpoint.rounds(), default=0) < 2:
                 self.lease.rest()
                 _unmake(self.folder, self.made)

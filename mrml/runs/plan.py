@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from contextlib import suppress
 from typing import Any
 
+from mrml import pin
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.config.sections import RunConfig
 from mrml.data.dataset import Dataset, Range
@@ -21,7 +21,7 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
     """What a run would read, hold and do, in plain values; without an engine, as the configuration has it."""
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
-    workers = engine.workers() if engine else config.engine.workers or os.cpu_count() or 1
+    workers = engine.workers() if engine else config.engine.workers or pin.cores()
     known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
     by_rows = known is None and pipeline.rounds_in_all(None, 1) < pipeline.rounds_in_all(None, 1 << 40)
     expected = pipeline.rounds_in_all(None, _rows_expected(dataset) if by_rows and engine is None else known)

@@ -19,6 +19,7 @@ from mrml.engines.hadoop import diagnose as postmortem
 from mrml.engines.hadoop.diagnose import Attempt, explained
 from mrml.engines.hadoop.follow import Following, Watched
 from mrml.engines.hadoop.yarn import Application, ResourceManager, _application
+from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.streaming.protocol import FieldsProtocol, grouped, read_raw, write_raw
 from mrml.errors import EngineError, TaskFailed
 from mrml.fs.base import LocalFileSystem
@@ -187,6 +188,26 @@ def test_a_job_that_got_no_room_within_the_limit_is_an_error() -> None:
     following._check(following.began + 100)
     with pytest.raises(EngineError, match=r"queue root.default: waited 100 s and got no room; raise --max-wait-s"):
         following._check(following.began + 101)
+
+
+class Forgetful:
+    """A ResourceManager that was started again and keeps no applications."""
+
+    def by_tag(self, tag: str) -> list[Application]:
+        return []
+
+
+def test_an_application_that_the_resourcemanager_forgot_is_lost_and_the_round_runs_again() -> None:
+    manager: Any = Forgetful()
+    following = Following(Watched("attempt", LocalFileSystem(), "", manager, 100.0, 1000.0), None)
+    following._missed(None, 0.0)  # not submitted yet: nothing is missing
+    following.app = _application({**ACCEPTED, "state": "RUNNING"})
+    following._missed(None, 1.0)
+    following._missed(following.app, 2.0)  # it was away for a moment
+    following._missed(None, 3.0)
+    following._missed(None, 8.0)
+    with pytest.raises(JobFailed, match="application_1_0003 is lost: the ResourceManager does not know it"):
+        following._missed(None, 8.1)
 
 
 def test_the_resourcemanager_is_asked_where_its_configuration_says() -> None:

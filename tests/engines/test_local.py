@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrml import wire
+from mrml import pin, wire
 from mrml.data.dataset import Dataset
 from mrml.engines.local import engine as local
 from mrml.engines.local import start, worker
@@ -326,7 +326,7 @@ def test_a_frame_that_is_cut_short_is_the_end(tmp_path: Path) -> None:
 
 def test_workers_by_default_are_as_many_as_cores() -> None:
     with LocalEngine() as default:
-        assert default.workers() == len(default.pids) == os.cpu_count()
+        assert default.workers() == len(default.pids) == pin.cores()
 
 
 def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(monkeypatch: pytest.MonkeyPatch) -> None:

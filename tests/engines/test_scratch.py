@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,23 @@ import pytest
 from mrml.engines import scratch
 from mrml.engines.inline import InlineEngine
 
+HOLD = """
+import sys, time
+from mrml.engines import scratch
+print(scratch.make(sys.argv[1]), flush=True)
+time.sleep(60)
+"""
 
-def dead() -> int:
-    """The id of a process that was there and is gone."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    return process.pid
+
+@contextlib.contextmanager
+def owned(cache: Path) -> Iterator[Path]:
+    """A folder of another process, which is killed at the end of the block."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(cache)], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            yield Path(other.stdout.readline().strip())
+        finally:
+            other.kill()
 
 
 def test_a_folder_names_its_owner_and_is_new_each_time(tmp_path: Path) -> None:
@@ -27,21 +40,27 @@ def test_a_folder_names_its_owner_and_is_new_each_time(tmp_path: Path) -> None:
 
 
 def test_folders_of_dead_owners_are_swept_and_only_those(tmp_path: Path) -> None:
-    gone = tmp_path / f"mrml-scratch-{dead()}-abc" / "000000"
-    gone.mkdir(parents=True)
-    (gone / "0000000.block").write_bytes(b"x")
-    others = [f"mrml-scratch-{os.getpid()}-mine", f"mrml-scratch-{os.getppid()}-parents", "mrml-scratch-1-init",
-              "mrml-scratch-words-abc", "mrml-scratch-", "somebody-else", f"mrml-{dead()}-abc"]  # fmt: skip
+    others = ["mrml-scratch-1-without-a-lock", "mrml-scratch-words-abc", "mrml-scratch-", "somebody-else"]
     for name in others:
         (tmp_path / name).mkdir()
+    with owned(tmp_path) as gone:
+        (gone / "0000000.block").write_bytes(b"x")
     made = scratch.make(str(tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*others, made.name])
 
 
+def test_the_folder_of_an_owner_whose_process_is_not_seen_is_left_alone(tmp_path: Path) -> None:
+    with owned(tmp_path) as theirs:  # as another container sees it: its process id is nobody's here
+        stranger = theirs.rename(tmp_path / f"mrml-scratch-{2**22 + 1}-theirs")
+        scratch.make(str(tmp_path))
+        assert stranger.is_dir()
+    scratch.make(str(tmp_path))
+    assert not stranger.exists()
+
+
 def test_a_folder_that_cannot_be_swept_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck = tmp_path / f"mrml-scratch-{dead()}-abc"
-    stuck.mkdir()
-    (stuck / "file").touch()
+    with owned(tmp_path) as stuck:
+        (stuck / "file").touch()
 
     def refuse(path: object, **how: object) -> None:
         raise PermissionError(path)

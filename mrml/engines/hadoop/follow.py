@@ -23,6 +23,8 @@ ASK_S = 0.5
 SUBMIT_S, APPEAR_S = 180.0, 3.0
 #: how long the ResourceManager may be away while a job runs: it restarts
 PATIENCE_S = 120.0
+#: how long an application that the ResourceManager knew may be missing there before it is taken for lost
+MISSING_S = 5.0
 #: how often a waiting round says what it waits for
 TELL_S = 30.0
 #: YARN's own word on why it waits
@@ -50,6 +52,7 @@ class Following:
     def __init__(self, job: Watched, client: Client | None) -> None:
         self.job, self.client = job, client
         self.app: Application | None = None
+        self.missing: float | None = None
         self.began = self.heard = self.told = self.asked = time.monotonic()
 
     def end(self) -> Application | None:
@@ -78,12 +81,23 @@ class Following:
         if now - self.asked < ASK_S:
             return
         try:
-            self.app = next(iter(self.job.resource_manager.by_tag(self.job.attempt)), self.app)
+            found = next(iter(self.job.resource_manager.by_tag(self.job.attempt)), None)
             self.heard = now
+            self._missed(found, now)
+            self.app = found or self.app
         except EngineError:
             if now - self.heard > PATIENCE_S:
                 raise
         self.asked = time.monotonic()
+
+    def _missed(self, found: Application | None, now: float) -> None:
+        """JobFailed when an application is gone from the ResourceManager, which was started again and kept none."""
+        if found is not None or self.app is None:
+            self.missing = None
+            return
+        self.missing = now if self.missing is None else self.missing
+        if now - self.missing > MISSING_S:
+            raise JobFailed(f"{self.app.id} is lost: the ResourceManager does not know it any more")
 
     def _check(self, now: float) -> None:
         """Raise when there is nothing to wait for any more."""

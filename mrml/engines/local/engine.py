@@ -7,9 +7,7 @@ down and Statistics come up, as wire bytes over pipes.  A worker that dies is re
 from __future__ import annotations
 
 import logging
-import os
 import selectors
-import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from mrml import names, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
-from mrml.engines.base import Engine, Shuffle
+from mrml.engines.base import Engine, Shuffle, useful_workers
 from mrml.engines.local import start
 from mrml.engines.local.delta import delta, skeleton
 from mrml.engines.local.worker import put_bytes, receive, send
@@ -91,7 +89,7 @@ class LocalEngine(Engine):
 
     def __init__(self, n_workers: int | None = None, split_bytes: int = 64 << 20, cache_dir: str | None = None) -> None:
         super().__init__()
-        self.n_workers = n_workers or os.cpu_count() or 1
+        self.n_workers = useful_workers(n_workers)
         self.split_bytes = split_bytes
         self._folder = scratch.make(cache_dir)
         self._context: dict[str, _Known] = {}
@@ -223,7 +221,7 @@ class LocalEngine(Engine):
     def close(self) -> None:
         for process in self._processes:
             process.end()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)
 
 
 class _Tasks:

@@ -20,7 +20,7 @@ from mrml import names, pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
-from mrml.engines.base import Engine
+from mrml.engines.base import Engine, useful_workers
 from mrml.engines.streaming import mrjob_compat
 from mrml.engines.streaming.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
@@ -55,7 +55,7 @@ class StreamingEngine(Engine):
     ) -> None:
         super().__init__()
         self.runner, self.split_bytes = runner, split_bytes
-        self.n_tasks = n_tasks or os.cpu_count() or 1
+        self.n_tasks = useful_workers(n_tasks) if runner == "local" else n_tasks or pin.cores()
         self._folder = scratch.make(cache_dir)
 
     def workers(self) -> int:
@@ -177,7 +177,7 @@ class StreamingEngine(Engine):
         return ["-r", self.runner, "--no-conf", "--quiet", *local]
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)
 
 
 class JobFailed(Exception):
