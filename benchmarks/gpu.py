@@ -181,6 +181,8 @@ def name_of(device: str) -> str:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import mrml  # noqa: F401  # pins kernels before NumPy loads
+    from mrml import pin
+
+    pin.pin()  # before NumPy loads
 
     main()

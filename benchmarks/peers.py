@@ -176,5 +176,7 @@ def main() -> None:
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     if "--one" in sys.argv and "mrml" in sys.argv[-1]:
-        import mrml  # noqa: F401 - pins the kernels before NumPy loads
+        from mrml import pin
+
+        pin.pin()  # before NumPy loads
     main()

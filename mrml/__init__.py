@@ -9,9 +9,6 @@ from typing import Any
 import mrml.pin as pin
 from mrml.version import __version__
 
-#: False when NumPy was loaded before mrml with other kernels: ``fit`` then runs in a process of its own
-PINNED = pin.pin()
-
 #: names of ``mrml.X`` -> names of the table of algorithms
 ESTIMATORS = {
     "Linear": "linear",
@@ -26,7 +23,7 @@ ESTIMATORS = {
     "KMeans": "kmeans",
 }
 
-__all__ = ["PINNED", "Estimator", "FittedModel", "__version__", "load", "pin", *ESTIMATORS]
+__all__ = ["Estimator", "FittedModel", "__version__", "load", "pin", *ESTIMATORS]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrml import names, pin
+from mrml import names
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-from mrml.errors import ConfigError, MrmlError, OutputExists, from_json, nearest
+from mrml.errors import ConfigError, OutputExists, nearest
 from mrml.params import check
+from mrml.runs import child
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from mrml.algorithms.pipeline.model import PipelineModel
 
 Paths = str | Path | Sequence[str | Path]
-#: not ``-m``, which looks for every module, NumPy too, in the current directory first
-_CODE = "import sys; sys.path[:] = {path!r}; from mrml.cli.main import main; sys.exit(main())"
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -44,10 +41,9 @@ class Estimator:
 
     def __init__(self, algorithm: str, **params: Any) -> None:
         self.algorithm, self.params = algorithm, params
-        if pin.PINNED:  # otherwise the child process checks them
-            from mrml.runs.setup import algorithm_of
+        from mrml.runs.setup import algorithm_of
 
-            algorithm_of(RunConfig(algorithm=algorithm, params=params))
+        algorithm_of(RunConfig(algorithm=algorithm, params=params))
 
     def __repr__(self) -> str:
         return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
@@ -68,13 +64,8 @@ class Estimator:
             log_dir=log_dir,
         )  # fmt: skip
         names.allow(*engine_config.allow_import)
-        if pin.PINNED:
-            from mrml.runs.train import train
-
-            train(config)
-        else:
-            names.allow(*([self.algorithm] if ":" in self.algorithm else []))
-            _in_child(config)
+        names.allow(*([self.algorithm] if ":" in self.algorithm else []))
+        child.train(config)
         return FittedModel(where, engine_config, keep)
 
 
@@ -96,45 +87,6 @@ def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
-
-
-def _in_child(config: RunConfig) -> None:
-    """NumPy was imported before mrml, with other kernels: the run gets a process of its own."""
-    import yaml
-
-    # the caller's arguments are complete: a variable MRML_... must not win over them
-    environment = {k: v for k, v in pin.environment().items() if not k.startswith("MRML_")}
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="mrml-") as file:
-        sections = {"data": _given(config.data), "engine": _given(config.engine)}
-        top = {"output": config.output, "max_rounds": config.max_rounds, "log_dir": config.log_dir}
-        yaml.safe_dump({"algorithm": {"name": config.algorithm, **config.params}, **sections, **top}, file)
-        file.flush()
-        flags = [flag for flag, on in (("--overwrite", config.overwrite), ("--resume", config.resume)) if on]
-        command = [
-            sys.executable,
-            "-c",
-            _CODE.format(path=sys.path),
-            "train",
-            "--config",
-            file.name,
-            "--json",
-            "-q",
-            *flags,
-        ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
-    if done.returncode:
-        answer = json.loads(done.stdout) if done.stdout.strip() else {}
-        if "error" in answer:
-            raise from_json(answer["error"])
-        raise MrmlError("fit", f"the run ended with exit code {done.returncode}", "its message is above")
-
-
-def _given(section: DataConfig | EngineConfig) -> dict[str, Any]:
-    """What differs from the defaults, lists for tuples."""
-    plain = {
-        f.name: getattr(section, f.name) for f in dataclasses.fields(section) if getattr(section, f.name) != f.default
-    }
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
 class FittedModel:
@@ -168,20 +120,16 @@ class FittedModel:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from mrml.runs.train import predict
-
         data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
         with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
             where = str(output) if output is not None else f"{folder}/predictions"
-            predict(self.directory, data_config, engine, where)
+            child.predict(self.directory, data_config, engine, where)
             return pa.concat_tables([pq.read_table(p) for p in sorted(Path(where).glob("part-*"))])
 
     def evaluate(self, data: Paths, **options: Any) -> dict[str, Any]:
         """Exact metrics on data that has the target."""
-        from mrml.runs.train import evaluate
-
         data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
-        return evaluate(self.directory, data_config, engine)
+        return child.evaluate(self.directory, data_config, engine)
 
     def to_sklearn(self) -> Any:
         """The fitted scikit-learn estimator over the design columns, with equal predictions."""

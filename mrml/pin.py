@@ -30,17 +30,19 @@ VARIABLES = {
 
 #: the number of this process among the workers of its machine, which share its GPUs; set by who starts them
 worker = 0
-#: whether this process computes with these values; `pin` finds out
-PINNED = False
+
+
+def pinned() -> bool:
+    """Whether this process computes with these values."""
+    return all(os.environ.get(k) == v for k, v in VARIABLES.items())
 
 
 def pin() -> bool:
-    """Set the variables in this process; False when NumPy was loaded before they had these values."""
-    global PINNED
-    right = all(os.environ.get(k) == v for k, v in VARIABLES.items())
+    """Set the variables in this process; False, and nothing is set, when NumPy was loaded with others."""
+    if not pinned() and "numpy" in sys.modules:
+        return False
     os.environ.update(VARIABLES)
-    PINNED = right or "numpy" not in sys.modules
-    return PINNED
+    return True
 
 
 def environment() -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hypothesis
 
-import mrml
+from mrml import pin
 
 # Here, before any test module loads NumPy: what this process computes is compared with workers to the byte.
-assert mrml.PINNED, "NumPy was loaded before mrml could pin its kernels"
+assert pin.pin(), "NumPy was loaded before mrml could pin its kernels"
 
 # In CI hypothesis loads a profile of its own: no deadline, and the same examples every time.
 hypothesis.settings.register_profile("mrml", deadline=None)

@@ -19,6 +19,7 @@ import contextlib
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,7 +27,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mrml import logs
+from mrml import logs, pin
 from mrml.cli.out import emit_json
 from mrml.cli.parser import Parser, common
 from mrml.errors import ConfigError, MrmlError, TaskFailed, nearest, to_json
@@ -49,16 +50,19 @@ class Command(NamedTuple):
 
     module: str
     summary: str
+    #: whether it computes, which takes kernels that are pinned
+    computes: bool = False
 
 
 COMMANDS = {
     "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
-    "train": Command("mrml.cli.train", "train a model"),
-    "predict": Command("mrml.cli.score", "score data with a model"),
-    "evaluate": Command("mrml.cli.score", "exact metrics of a model on data"),
+    "train": Command("mrml.cli.train", "train a model", True),
+    "predict": Command("mrml.cli.score", "score data with a model", True),
+    "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
     "export": Command(
         "mrml.cli.export",
         "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",
+        True,
     ),
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
@@ -74,6 +78,10 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    command = COMMANDS.get(_split(argv)[1])
+    if not pin.pin() and command is not None and command.computes:  # a process of the user's that has loaded NumPy
+        code = "import sys; sys.path[:] = {path!r}; from mrml.cli.main import main; sys.exit(main())"
+        return subprocess.call([sys.executable, "-c", code.format(path=sys.path), *argv], env=pin.environment())
     logs.setup(sys.stderr, style=_style(argv), colour=_colour())
     verbose, as_json = False, "--json" in argv
     error: MrmlError

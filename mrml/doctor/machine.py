@@ -27,7 +27,7 @@ def python() -> Finding:
 
 def pinned() -> Finding:
     """Whether this process computes as every other does."""
-    if pin.PINNED:
+    if pin.pinned():
         return Finding(OK, "numpy pinned", "one thread, one instruction set")
     remedy = "import mrml before NumPy, or export the variables of mrml.pin"
     return Finding(WARN, "numpy pinned", "NumPy was loaded before mrml could pin it", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
@@ -95,13 +95,25 @@ class Watch:
             raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
         new = set(fingerprints) - set(self.fingerprints)
         self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
+        self._tell_unpinned(new)
         if len(self.fingerprints) > 1 and new:
             by = "; ".join(f"{p} on {', '.join(hosts)}" for p, hosts in self.fingerprints.items())
             finding = f"processes compute with different kernels: {by}"
-            remedy = "use one build of NumPy everywhere, and import mrml before NumPy"
+            remedy = "use one build of NumPy everywhere"
             if self.strict:
                 raise EngineError("round", finding, remedy)
             log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
+
+    def _tell_unpinned(self, fingerprints: Collection[str]) -> None:
+        """Say which processes compute with whatever threads and instructions NumPy was loaded with."""
+        hosts = [host for p in fingerprints if p.endswith("-unpinned") for host in self.fingerprints[p]]
+        if not hosts:
+            return
+        finding = f"NumPy was loaded before mrml could pin its kernels, on {', '.join(sorted(set(hosts)))}"
+        remedy = "run it by `mrml` or the classes of mrml, or export the variables of mrml.pin before Python starts"
+        if self.strict:
+            raise EngineError("round", finding, remedy)
+        log.warning("%s; the model may differ in its last bits; %s", finding, remedy)
 
 
 def rounded(phases: Mapping[str, float]) -> dict[str, float]:

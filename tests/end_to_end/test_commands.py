@@ -19,6 +19,8 @@ import pytest
 import yaml
 from sklearn import metrics as sk
 
+from mrml import pin
+
 from .conftest import ROOT, Place
 
 SHARED = ROOT / ".." / "shared" / "data"
@@ -513,8 +515,8 @@ def test_the_same_commands_as_mrjob_jobs_make_the_same_model_and_predictions(pla
 
 API = """
 {first}
-import mrml, json, sys
-assert mrml.PINNED is {pinned}
+import mrml, json, os, sys
+assert mrml.pin.pinned() is {pinned} and ("OPENBLAS_NUM_THREADS" in os.environ) is {pinned}
 model = mrml.Logistic(l2=1e-4).fit("d", target="y", engine="inline", output="api")
 table = model.predict("d", output="p")
 model.save("saved")
@@ -525,15 +527,18 @@ except mrml.errors.InputError as error:
     wrong = str(error)
 told = dict(rows=table.num_rows, columns=table.column_names, metrics=model.metrics, evaluated=again.evaluate("d"),
             classes=list(model.to_sklearn().classes_), wrong=wrong, facts=model.facts["converged"])
+assert mrml.pin.pinned() is {pinned}, "the process is left as it is"
 print(json.dumps(told))
 """
 
 
-@pytest.mark.parametrize(("first", "pinned"), [("", True), ("import numpy", False)])
-def test_python_makes_the_same_model_also_when_numpy_came_first(place: Place, first: str, pinned: bool) -> None:
+@pytest.mark.parametrize(("first", "pinned"), [("", True), ("", False), ("import numpy", False)])
+def test_python_makes_the_same_model_whatever_the_kernels_of_its_process(
+    place: Place, first: str, pinned: bool
+) -> None:
     place.put({"d/a.csv": numbers()})
     assert place(*LOGISTIC).code == 0
-    done = place.run(program=("-c", API.format(first=first, pinned=pinned)))
+    done = place.run(program=("-c", API.format(first=first, pinned=pinned)), **(pin.VARIABLES if pinned else {}))
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert place.model("api") == place.model("m") == place.model("saved")
@@ -549,11 +554,56 @@ def test_python_makes_the_same_model_also_when_numpy_came_first(place: Place, fi
     assert list(place.tmp.iterdir()) == []
 
 
-@pytest.mark.parametrize("threads", [None, "1", "2"])
-def test_the_model_is_the_same_bytes_whatever_the_caller_s_blas_threads(place: Place, threads: str | None) -> None:
+UNPINNED = """
+import numpy, sys
+from mrml import logs
+{enter}
+"""
+BY_THE_COMMAND = "from mrml.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+PAST_THE_DOORS = """
+logs.setup(sys.stderr)
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.errors import EngineError
+from mrml.runs.train import train
+data = DataConfig(data=("d",), target="y")
+train(RunConfig("logistic", {"tol": 1e-3}, data, EngineConfig("inline"), "n", 3))
+try:
+    train(RunConfig("logistic", {"tol": 1e-3}, data, EngineConfig("inline", strict_identity=True), "o", 3))
+except EngineError as error:
+    print(error)
+"""
+
+
+def wide_and_numeric() -> str:
     """60 columns: products large enough for a BLAS to share among threads."""
     lines = "".join(",".join(str(i * (j + 1) % (j + 53)) for j in range(60)) + f",{i % 3}\n" for i in range(2000))
-    place.put({"d/a.csv": ",".join(f"x{j}" for j in range(60)) + ",y\n" + lines})
+    return ",".join(f"x{j}" for j in range(60)) + ",y\n" + lines
+
+
+def test_a_command_called_where_numpy_came_first_computes_in_a_process_of_its_own(place: Place) -> None:
+    place.put({"d/a.csv": wide_and_numeric()})
+    assert place(*LINEAR, "--max-rounds", "2").code == 0
+    program = ("-c", UNPINNED.format(enter=BY_THE_COMMAND))
+    done = place.run(*LINEAR[:7], "n", *INLINE, "--max-rounds", "2", program=program, OPENBLAS_NUM_THREADS="2")
+    assert done.code == 0, done.err
+    assert "unpinned" not in done.err and place.model("n") == place.model("m")
+    assert place.run("train", "linear", program=program).code == 2
+
+
+def test_a_run_that_computes_unpinned_all_the_same_is_told_and_refused_where_identity_is_strict(place: Place) -> None:
+    place.put({"d/a.csv": numbers()})
+    done = place.run(program=("-c", UNPINNED.format(enter=PAST_THE_DOORS)))
+    assert done.code == 0, done.err
+    told = "NumPy was loaded before mrml could pin its kernels"
+    assert done.err.count(told) >= 1 and "export the variables of mrml.pin" in done.err
+    assert told in done.out
+    (found,) = json.loads((place.here / "n/run.json").read_text())["fingerprints"]
+    assert found.endswith("-unpinned")
+
+
+@pytest.mark.parametrize("threads", [None, "1", "2"])
+def test_the_model_is_the_same_bytes_whatever_the_caller_s_blas_threads(place: Place, threads: str | None) -> None:
+    place.put({"d/a.csv": wide_and_numeric()})
     assert place(*LINEAR, "--max-rounds", "2").code == 0
     environment = {} if threads is None else {"OPENBLAS_NUM_THREADS": threads}
     done = place.run(*LINEAR[:7], "n", *INLINE, "--max-rounds", "2", **environment)

@@ -254,7 +254,7 @@ def test_a_process_without_threads_forks_its_workers_and_each_has_its_pipes_to_i
 
 
 def test_a_process_that_did_not_pin_its_kernels_forks_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrml.pin.PINNED", False)
+    monkeypatch.setattr("mrml.pin.pinned", lambda: False)
     assert not start.may_fork()
 
 

@@ -41,7 +41,7 @@ def source_digest(package: str) -> str:
     return found.hexdigest()[:12]
 
 
-#: what a task runs; imports mrml first, which pins NumPy
+#: what a task runs; its variables pin NumPy
 PROGRAM = f"""\
 import json, sys
 told = {{"version": sys.version.split()[0], "prefix": sys.prefix}}

@@ -80,7 +80,7 @@ def may_fork() -> bool:
                  if int(entry.name) != os.getpid()]  # fmt: skip
     except OSError:  # no Linux
         return False
-    return pin.PINNED and set(tasks) <= _HARMLESS
+    return pin.pinned() and set(tasks) <= _HARMLESS
 
 
 def fork(number: int) -> Started:

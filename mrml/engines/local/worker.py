@@ -184,5 +184,5 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
 
 
 def main() -> None:
-    """Serve as the process that the driver started, which gave its own id and the worker's number."""
+    """Serve as the process that the driver started, which gave its own id, the worker's number and pinned kernels."""
     run(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))

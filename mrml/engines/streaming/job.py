@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mrml import pin
 from mrml.engines.streaming import mrjob_compat
 
+pin.pin()  # before NumPy loads: a task that was started by hand has no other's variables
 mrjob_compat.install()
 
 from mrjob.job import MRJob  # noqa: E402
 from mrjob.protocol import RawValueProtocol  # noqa: E402
 from mrjob.step import MRStep  # noqa: E402
 
-from mrml import names, pin, wire  # noqa: E402
+from mrml import names, wire  # noqa: E402
 from mrml.algorithm import State, from_spec  # noqa: E402
 from mrml.data.block import Block  # noqa: E402
 from mrml.data.dataset import Dataset  # noqa: E402
