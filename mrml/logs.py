@@ -16,6 +16,8 @@ log = logging.getLogger("mrml")
 
 _COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m"}
 _LEVELS = {-1: logging.WARNING, 0: logging.INFO}
+#: lines of notes that a run tells; run.json has them all
+NOTES = 5
 #: facts of a round that have a place of their own in its line
 _PLACED = ("round", "rounds", "loss", "step", "seconds", "rows_per_s", "eta_s")
 
@@ -185,6 +187,12 @@ class Lines:
 
     def start(self, plan: dict[str, Any]) -> None:
         log.info(plan_line(plan), extra={"event": "start", "facts": plan})
+        notes = plan.get("notes", [])
+        shown = notes if len(notes) <= NOTES else notes[: NOTES - 1]
+        for note in shown:
+            log.info("note: %s", note, extra={"event": "note", "facts": {"note": note}})
+        if len(notes) > len(shown):
+            log.info("note: %d more, in run.json", len(notes) - len(shown), extra={"event": "note", "facts": {}})
 
     def round(self, facts: dict[str, Any]) -> None:
         log.info(round_line(facts), extra={"event": "round", "facts": facts})

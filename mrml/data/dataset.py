@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -56,12 +56,14 @@ class Dataset:
     files : in the order of their numbers: training files, then validation files.
     roles : of the columns to read.
     bad_rows : "fail" raises InputError at the first malformed row, "skip" drops and counts it.
+    notes : what was found odd about the columns when they were inferred; told while training.
     """
 
     schema: Schema
     files: tuple[File, ...]
     roles: tuple[str, ...] = ROLES
     bad_rows: str = "fail"
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def n_bytes(self) -> int:

@@ -2,7 +2,8 @@
 
 Floor 2.  Numbers of files, and with them the order of every sum, follow the names relative to the input root and
 never where that root lies.  Names that begin with ``_`` or ``.`` are skipped at every level (Hadoop's rule), so
-are ``.crc`` files and files of no bytes.
+are files of no bytes and those whose ending says that they are no data yet or no more (``_UNFINISHED``).  A folder that
+is a lake table (Delta, Hudi, Iceberg) is refused: its Parquet files hold deleted rows too.
 
 The root of a directory is itself, of a file the directory that holds it, of a glob the part before its first
 wildcard.  Several inputs: a directory's files are named below its own name, and only where two inputs still hold
@@ -14,9 +15,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
@@ -28,6 +29,11 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".zst": "zst"}
 SIDE_FILES = (".weight", ".query")
 CHUNK_BYTES = 1 << 20
+#: endings of copies that go on, of editors and of checksums
+_UNFINISHED = ("._COPYING_", ".tmp", ".inprogress", ".crc", ".bak", ".swp", "~")
+#: what lies beside the files of a lake table, and its name
+_LAKES = {"_delta_log": "Delta", ".hoodie": "Hudi"}
+_ICEBERG = re.compile(r"(^|/)metadata/[^/]*\.metadata\.json$")
 _ARROW_NAMES = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _MAGIC = re.compile(r"[*?\[]")
 _PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)
@@ -44,6 +50,7 @@ class File:
     size : bytes as stored.
     part : "train" or "valid".
     partition : (column, value) of its Hive directories ``column=value``, None for Hive's null.
+    n_above : how many of those, the first ones, are the named input itself or lie above it.
     compression : "", "gz", "bz2" or "zst".
     splittable : whether a block can be read without those before it.
     row_groups : rows of each row group of a Parquet file.
@@ -56,6 +63,7 @@ class File:
     size: int
     part: str = "train"
     partition: tuple[tuple[str, str | None], ...] = ()
+    n_above: int = field(default=0, compare=False)
     compression: str = ""
     splittable: bool = True
     row_groups: tuple[int, ...] = ()
@@ -105,8 +113,8 @@ def discover(paths: Sequence[str], part: str = "train") -> tuple[File, ...]:
 
 
 def hidden(name: str) -> bool:
-    """Whether a relative name is none of a data file: ``_SUCCESS``, ``.part.crc``, ``_temporary/0/part-0``."""
-    return name.endswith(".crc") or any(p.startswith(("_", ".")) and p not in (".", "..") for p in name.split("/"))
+    """Whether a relative name is none of a data file: ``_SUCCESS``, ``part-1._COPYING_``, ``_temporary/0/part-0``."""
+    return name.endswith(_UNFINISHED) or any(p.startswith(("_", ".")) and p not in (".", "..") for p in name.split("/"))
 
 
 def compression(name: str) -> str:
@@ -202,6 +210,7 @@ def _explore(path: str) -> _Root:
         ) from error
     found = [(_relative(e.name, root), e) for e in entries]
     shown = [(name, e) for name, e in found if not hidden(name)]
+    _refuse_lake(path, fs, root, found)
     if not shown:
         raise InputError(path, *_nothing(fs, plain, found))
     chain = _chain(root)
@@ -209,6 +218,30 @@ def _explore(path: str) -> _Root:
     if not chain and shown[0][1].name != plain:
         label = posixpath.basename(root)
     return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, root == plain)
+
+
+def _refuse_lake(path: str, fs: FileSystem, root: str, found: list[tuple[str, Info]]) -> None:
+    """InputError where files belong to a table whose log says which of their rows there are."""
+    parts = {part for name, _ in found for part in name.split("/")[:-1]}
+    beside = [lake for lake in _LAKES if lake in parts or fs.exists(posixpath.join(root, lake))]
+    kind = _LAKES[beside[0]] if beside else "Iceberg" if any(_ICEBERG.search(name) for name, _ in found) else ""
+    if kind:
+        finding = f"is a {kind} table: read as plain files, rows that were deleted or replaced would come back"
+        raise InputError(path, finding, f"write its current rows as Parquet with an engine that reads {kind}")
+
+
+def below_inputs(files: Sequence[File], named: Collection[str]) -> tuple[File, ...]:
+    """The files without partition columns of directories that the user named or that lie above those.
+
+    Where all files have the same value: what lies above the data, ``runs/lr=0.1``, is none of its columns.  Those
+    that differ between inputs stay, and those that are ``named``.
+    """
+    n_above = min((f.n_above for f in files), default=0)
+    values = {f.partition[:n_above] for f in files}
+    if not n_above or len(values) > 1:
+        return tuple(files)
+    kept = tuple(pair for pair in next(iter(values)) if pair[0] in named)
+    return tuple(replace(f, partition=(*kept, *f.partition[n_above:])) for f in files)
 
 
 def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
@@ -229,7 +262,10 @@ def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
 
 def _nothing(fs: FileSystem, path: str, found: list[tuple[str, Info]]) -> tuple[str, str]:
     if found:
-        return "holds no data file", "names that begin with _ or . are skipped, and .crc files: rename them"
+        return (
+            "holds no data file",
+            "names that begin with _ or ., or end in .crc, .tmp, ~ and the like, are skipped: rename them",
+        )
     if _MAGIC.search(path):
         return "matches no file", "quote the pattern and check it with ls"
     if fs.isdir(path):
@@ -295,6 +331,7 @@ def _file(info: Info, name: str, relative: str, root: _Root, part: str, sides: s
         info.size,
         part,
         partition=(*root.partition, *_directories(relative)),
+        n_above=len(root.partition),
         compression=compression(name),
         splittable=not compression(name),
         weight=info.name + ".weight" if info.name + ".weight" in sides else "",

@@ -13,7 +13,7 @@ from typing import Any
 from mrml.config.sections import DataConfig
 from mrml.data import sides
 from mrml.data.dataset import ROLES, Dataset
-from mrml.data.files import File, discover
+from mrml.data.files import File, below_inputs, discover
 from mrml.data.formats import parquet, textfiles
 from mrml.data.inference.infer import apply_roles, infer_files, load_yaml, named
 from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, sniff, spelt
@@ -41,14 +41,18 @@ def open_dataset(config: DataConfig, schema: Schema | None = None, roles: Sequen
             schema = _without_absent_id(schema, files)
     elif config.schema:
         schema = _from_file(config)
+    else:
+        files = below_inputs(files, named(config))
     format_ = schema.format if schema else sniff(files, config, named(config))
     footers = parquet.footers(files) if format_.name == "parquet" else ()
+    notes: tuple[str, ...] = ()
     if schema is None:
         train = [f for f in files if f.part == "train"]
         schema, report = infer_files(train, config, format_, footers[: len(train)])
         if not report.rows and not footers:  # of Parquet the types are known without rows
             raise _no_rows(train, report.bad_lines, schema.format)
-    dataset = Dataset(schema, files, tuple(roles), config.bad_rows)
+        notes = report.matter
+    dataset = Dataset(schema, files, tuple(roles), config.bad_rows, notes)
     sides.check_all_or_none(files, schema, roles)
     return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
 

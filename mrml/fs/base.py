@@ -9,9 +9,13 @@ them.
 from __future__ import annotations
 
 import glob as _glob
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Protocol, cast
+
+log = logging.getLogger(__name__)
 
 
 class Info(NamedTuple):
@@ -87,9 +91,7 @@ class LocalFileSystem:
     def find(self, path: str) -> list[Info]:
         if not os.path.isdir(path):
             return [self.info(path)] if os.path.exists(path) else []
-        walk = os.walk(path, onerror=_raise, followlinks=True)
-        below = (os.path.join(folder, n) for folder, _, names in walk for n in names)
-        return sorted(self.info(p) for p in below if os.path.exists(p))
+        return sorted(self.info(p) for p in _below(path, frozenset()) if os.path.exists(p))
 
     def glob(self, pattern: str) -> list[Info]:
         return sorted(self.info(p) for p in _glob.glob(pattern, recursive=True))
@@ -120,12 +122,25 @@ class LocalFileSystem:
             os.remove(path)
 
 
-def _raise(error: OSError) -> None:
-    """A folder that cannot be listed is an error: its rows would be lost without a word."""
-    raise error
+def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Paths of all files below a folder, through links too.
+
+    A link to a folder that it lies in is not followed: its files would count once for each turn.  OSError for a folder
+    that cannot be listed: its rows would be lost without a word.
+    """
+    here = os.stat(folder)
+    if (here.st_dev, here.st_ino) in above:
+        log.warning("%s leads back to a folder that it lies in: it is not followed", folder)
+        return
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):  # of a loop of links neither this nor exists is true
+            yield from _below(path, above | {(here.st_dev, here.st_ino)})
+        else:
+            yield path
 
 
 def _entry(entry: os.DirEntry[str]) -> Info:
-    is_dir = entry.is_dir()
+    is_dir = os.path.isdir(entry.path)  # the entry's own raises for a loop of links
     dangling = not is_dir and not os.path.exists(entry.path)
     return Info(entry.path, 0 if is_dir or dangling else entry.stat().st_size, is_dir)

@@ -129,15 +129,17 @@ class RunDirectory:
 
     @contextmanager
     def undone_early(self) -> Iterator[None]:
-        """What the user has to mend, found before a second round is done, leaves nothing behind: nothing could go on.
+        """An error before a round is done leaves nothing behind; so does what the user has to mend in the data or the
+        configuration, found before a second one: nothing could go on.
 
-        After anything else, a lost cluster or an interrupt, and in a run that goes on, everything stays to go on with:
+        After anything else, a lost cluster or an interrupt, and in a run that goes on, what a round has written stays:
         the same command takes it up.
         """
         try:
             yield
-        except (ConfigError, InputError):
-            if not self.resumed and max(self.checkpoint.rounds(), default=0) < 2:
+        except Exception as error:
+            done = max(self.checkpoint.rounds(), default=0)
+            if not self.resumed and (done < 1 or (done < 2 and isinstance(error, ConfigError | InputError))):
                 self.lease.rest()
                 _unmake(self.folder, self.made)
             raise

@@ -43,6 +43,7 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
         "engine": config.engine.engine,
         **(_jobs(_yarn_plan(config, dataset, workers), expected, advice, by_rows) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
+        "notes": list(dataset.notes),
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
 

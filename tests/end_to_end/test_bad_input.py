@@ -36,7 +36,7 @@ def rows(n: int = 40, header: str = "a,b,y\n", seed: int = 1) -> str:
 R = rows()
 END = len(R)
 NUMBER = "a.csv, byte {}, column 'a': 'x1' is not a number; add na: [\"x1\"] under data"
-NO_FILE = "names that begin with _ or . are skipped, and .crc files: rename them"
+NO_FILE = "names that begin with _ or ., or end in .crc, .tmp, ~ and the like, are skipped: rename them"
 OPEN = "has a quote that is still open at its end"
 UTF_8 = f"a.csv, byte {END}, column 'b': is not UTF-8; save the file as UTF-8"
 LATIN = R.encode() + "1.5,é,no\n".encode("latin-1")

@@ -74,7 +74,7 @@ def test_the_client_is_told_once_for_each_address(client: Cluster, caplog: pytes
             filesystem(client.namenode_uri + "/")
             filesystem("hdfs:///tmp")
             filesystem(uri(client, "webhdfs") + "/")
-    told = [r.getMessage() for r in caplog.records if r.name == "mrml.fs.hdfs"]
+    told = [r.getMessage() for r in caplog.records if r.name == "mrml.fs.connect"]
     assert len(told) == 2 and "hdfs-native 0." in told[0] and "WebHDFS, by hdfs 2." in told[1]
 
 

@@ -37,7 +37,7 @@ ONCE = ("mapreduce.map.maxattempts=1",)
 
 def train(tmp_path: Path, algorithm: Exercise, **options: Any) -> bytes:
     """The model of a run on the cluster."""
-    with HadoopEngine(EngineConfig(workers=2, uber="never", **options), 2000) as engine:
+    with HadoopEngine(EngineConfig(workers=2, **{"uber": "never", **options}), 2000) as engine:
         model, _ = fit(algorithm, make_dataset(tmp_path), engine, Checkpoint(tmp_path / "rounds"))
         assert engine.report.n_rows == 730
     return model_bytes(model, tmp_path / "model")

@@ -19,10 +19,11 @@ from typing import Any
 import pyarrow as pa
 
 from mrml.config.sections import DataConfig
-from mrml.data.files import File, discover
+from mrml.data.files import File, below_inputs, discover
 from mrml.data.formats import parquet
 from mrml.data.formats.texts import arrow_type
 from mrml.data.inference import samples
+from mrml.data.inference.notes import index_columns, notes_that_matter
 from mrml.data.inference.profile import ALL, Observed, Profile
 from mrml.data.inference.sniff import sniff
 from mrml.data.without_pandas import keep_pandas_out
@@ -35,7 +36,10 @@ SINGLE_ROLES = ("target", "weight", "id", "group", "offset")
 
 @dataclass(frozen=True)
 class Report:
-    """What the sample held: ``rows``, ``n_bytes`` and ``files`` read, malformed ``bad_lines``, and each column."""
+    """What the sample held: ``rows``, ``n_bytes`` and ``files`` read, malformed ``bad_lines``, and each column.
+
+    ``matter`` are the sentences that a training run tells.
+    """
 
     rows: int = 0
     n_bytes: int = 0
@@ -43,12 +47,13 @@ class Report:
     bad_lines: int = 0
     columns: tuple[Observed, ...] = ()
     notes: tuple[str, ...] = ()
+    matter: tuple[str, ...] = ()
 
 
 def infer(paths: Sequence[str], config: DataConfig) -> tuple[Schema, Report]:
     """Schema and report of some files, directories and globs."""
     keep_pandas_out()
-    files = discover(paths)
+    files = below_inputs(discover(paths), named(config))
     format_ = sniff(files, config, named(config))
     return infer_files(files, config, format_, parquet.footers(files) if format_.name == "parquet" else ())
 
@@ -60,15 +65,16 @@ def infer_files(
     sample = samples.take(files, format, config, footers)
     profiles = sample.profiles + (_partitions(files, sample.profiles, format) if format.name != "libsvm" else [])
     texts = format.name != "parquet"
-    columns = tuple(_column(p, texts, _is_partition(p, files)) for p in profiles)
+    indexes = index_columns([p.name for p in profiles], [f.schema for f in footers]) - named(config)
+    columns = tuple(_column(p, texts, _is_partition(p, files), p.name in indexes) for p in profiles)
     if format.name == "libsvm":
         columns = tuple(dataclasses.replace(c, role=_LIBSVM_ROLES[c.name]) for c in columns)
     schema = apply_roles(Schema(columns, sample.format, config.window_bytes), config)
     rows = max((p.rows for p in sample.profiles), default=0)
     seen = tuple(p.observed() for p in profiles)
-    return schema, Report(
-        rows, sample.n_bytes, len(files[: samples.SAMPLE_FILES]), sample.bad_lines, seen, sample.notes
-    )
+    n_files = len(files[: samples.SAMPLE_FILES])
+    matter = notes_that_matter(schema, seen, indexes)
+    return schema, Report(rows, sample.n_bytes, n_files, sample.bad_lines, seen, sample.notes, matter)
 
 
 def named(config: DataConfig) -> set[str]:
@@ -155,11 +161,11 @@ def _check_source(column: Column, place: str) -> None:
 # ---- columns ----
 
 
-def _column(profile: Profile, texts: bool, partition: bool) -> Column:
+def _column(profile: Profile, texts: bool, partition: bool, is_index: bool) -> Column:
     kind, source = profile.kind()
     if partition and kind == "text":
         kind = "categorical"
-    role = "ignore" if profile.empty or kind == "text" else "feature"
+    role = "ignore" if profile.empty or kind == "text" or is_index else "feature"
     storage = "float64" if texts or kind != "numeric" or profile.empty else profile.storage()
     return Column(profile.name, kind, role, source, storage)
 
@@ -208,6 +214,7 @@ def _partitions(files: Sequence[File], own: list[Profile], format: Format) -> li
 def _plain(report: Report) -> dict[str, Any]:
     """The report as YAML values, without what says nothing."""
     value = {k: v for k, v in dataclasses.asdict(report).items() if k != "columns" and v not in ((), 0)}
+    value.pop("matter", None)  # each stands with its column
     value["notes"] = list(report.notes)
     value["columns"] = {c.name: _about(c) for c in report.columns}
     return value if report.notes else {k: v for k, v in value.items() if k != "notes"}
