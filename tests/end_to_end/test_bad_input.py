@@ -700,7 +700,10 @@ def test_what_an_algorithm_raises_is_5_at_its_line_and_its_traceback_is_shown_wi
     assert done.err.endswith(".log; -v prints it)\n") and done.err.count("\n") == 1
     (log,) = place.tmp.glob("mrml-*.log")
     assert f'own.py", line {LINE}, in _reach' in log.read_text()
-    assert where == "model" or place.tree() == before  # what was counted is worth a --resume
+    # what was counted is worth a --resume, and so is a round that was slow enough to be written
+    written = {p.name for p in (place.here / "m").glob("_run/checkpoint/*")} - {"000000.state"}
+    assert where == "model" or written or place.tree() == before
+    assert engine == "tasks" or where == "model" or not written
     if engine != "tasks":
         again = place(*own(where, engine), "-v", "--overwrite")
         assert again.code == 5 and f'own.py", line {LINE}, in _reach' in again.err and "traceback in" not in again.err
