@@ -27,7 +27,7 @@ help:
 	@echo 'make test-torch  the torch kernel, exports to ONNX and the like, on the CPU; installs torch into $(TORCH), once'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
 	@echo 'make benchmarks-hadoop  what a round costs on YARN beside a bare Streaming job'
-	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of the README'
+	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of docs/'
 
 install: $(STAMP)
 
@@ -96,4 +96,4 @@ old-models: $(STAMP)
 	git worktree add --quiet --detach "$$folder/mrml" $(OLD); PYTHONPATH="$$folder/mrml" $(PY) tests/old/make.py
 
 docs: $(STAMP)
-	@$(PY) -m mrml.cli.reference README.md
+	@$(PY) -m mrml.cli.reference docs/*.md

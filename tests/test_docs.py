@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +22,14 @@ from mrml.cli.parser import Parser
 from mrml.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "data-samples" / "README.md"]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+]
+DOCUMENTS = [*PAGES, ROOT / "data-samples" / "README.md"]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+NEW_ALGORITHM = ROOT / "docs" / "adding-an-algorithm.md"
 
 
 def fences(path: Path, *languages: str) -> Iterator[str]:
@@ -49,8 +59,8 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Parser]:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert re.search(rf"`mrml {name}\b", README)
+def test_every_command_is_in_the_docs(name: str) -> None:
+    assert re.search(rf"`mrml {name}\b", COMMANDS)
 
 
 def test_every_option_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +76,7 @@ def test_every_example_of_a_help_is_a_command_line(monkeypatch: pytest.MonkeyPat
         assert cli.parse(shlex.split(example)[1:]).run
 
 
-@pytest.mark.parametrize("line", [line for path in DOCUMENTS for line in commands(path)])
+@pytest.mark.parametrize("line", [line for path in DOCUMENTS if path != NEW_ALGORITHM for line in commands(path)])
 def test_every_command_line_of_the_docs_is_one(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     try:
@@ -77,19 +87,58 @@ def test_every_command_line_of_the_docs_is_one(line: str, monkeypatch: pytest.Mo
         assert stop.code == 0  # --help
 
 
-@pytest.mark.parametrize("body", list(fences(ROOT / "README.md", "python")))
-def test_the_python_of_the_readme_compiles(body: str) -> None:
-    compile(body, "README.md", "exec")
+@pytest.mark.parametrize(("path", "body"), [(p, body) for p in PAGES for body in fences(p, "python")],
+                         ids=lambda v: v.name if isinstance(v, Path) else "")  # fmt: skip
+def test_the_python_of_the_docs_compiles(path: Path, body: str) -> None:
+    compile(body, path.name, "exec")
 
 
-def test_the_generated_parts_of_the_readme_are_fresh() -> None:
-    assert reference.refreshed(README) == README, "run `make docs`"
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_that_a_newcomer_copies_first_runs(page: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "data-samples", tmp_path / "data-samples")
+    for body in fences(ROOT / page, "python"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", body], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and "auc" in done.stdout, done.stderr
 
 
-def test_the_readme_documents_every_exit_code() -> None:
+def test_a_newcomer_adds_an_algorithm_by_the_page_alone(tmp_path: Path) -> None:
+    """One file, one test, the commands: exactly what the page says, in a folder that has nothing else."""
+    shutil.copytree(ROOT / "data-samples", tmp_path / "data-samples")
+    algorithm, test = fences(NEW_ALGORITHM, "python")
+    (tmp_path / "my_ridge.py").write_text(algorithm, encoding="utf-8")
+    (tmp_path / "test_my_ridge.py").write_text(test, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    words = [[sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_ridge.py"]]
+    words += [[sys.executable, "-m", "mrml", *shlex.split(line)] for line in commands(NEW_ALGORITHM)]
+    for command in words:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert len(words) == 3 and list((tmp_path / "ridge.predictions").glob("part-*"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_every_link_between_the_pages_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_the_generated_parts_of_the_docs_are_fresh(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert reference.refreshed(text) == text, "run `make docs`"
+
+
+def test_the_docs_have_every_exit_code() -> None:
     classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.MrmlError)]
     for code in {0, cli.Interrupted.exit_code, *(c.exit_code for c in classes)}:
-        assert re.search(rf"^\| {code} \|", README, re.M), f"exit code {code}"
+        assert re.search(rf"^\| {code} \|", ERRORS, re.M), f"exit code {code}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda p: p.name)

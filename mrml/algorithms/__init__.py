@@ -12,7 +12,7 @@ from mrml.errors import ConfigError, nearest
 
 
 class Entry(NamedTuple):
-    """``path`` is ``module:Class``; ``summary`` one line for the help and the README."""
+    """``path`` is ``module:Class``; ``summary`` one line for the help and the docs."""
 
     path: str
     summary: str

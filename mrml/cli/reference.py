@@ -1,4 +1,4 @@
-"""The generated parts of the README: ``python -m mrml.cli.reference README.md`` puts fresh ones in place.
+"""The generated parts of the docs: ``python -m mrml.cli.reference docs/*.md`` puts fresh ones in place.
 
 A generated part stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; a test compares.
 """
@@ -12,6 +12,7 @@ from mrml.algorithms import TABLE
 from mrml.cli.main import COMMANDS
 from mrml.cli.options import load_algorithm
 from mrml.config import sources as conf
+from mrml.config.sections import DataConfig
 
 
 def algorithms() -> str:
@@ -30,7 +31,16 @@ def commands() -> str:
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 
 
-PARTS = {"algorithms": algorithms, "commands": commands}
+def data_options() -> str:
+    """The table of the options that say where the rows are and how they are read."""
+    rows = [
+        f"| `{o.flag}` | {_cell(str(o.field.metadata['help']))} | {_default(o) or 'none'} |"
+        for o in conf.options(DataConfig, "data")
+    ]
+    return "\n".join(["| option | what it is for | default |", "|---|---|---|", *rows])
+
+
+PARTS = {"algorithms": algorithms, "commands": commands, "data-options": data_options}
 
 
 def refreshed(text: str) -> str:
@@ -57,5 +67,5 @@ def _default(option: conf.Option) -> str:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
