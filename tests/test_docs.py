@@ -125,6 +125,13 @@ def test_every_link_between_the_pages_leads_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
+def test_every_module_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_*]+\.py)`", text):
+        found = [*ROOT.glob(name), *(ROOT / "mrml").glob(name), *(ROOT / "mrml").rglob(name)]
+        assert found, f"ARCHITECTURE.md names {name}"
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
 
