@@ -71,6 +71,7 @@ class Ensemble:
     other : of each categorical feature whether one more code stands for all rare levels.
     classes : of a classification target.
     named : False where features are LibSVM indices.
+    rare : of each categorical feature the texts that share the code of ``other``.
     """
 
     objective: str
@@ -83,6 +84,7 @@ class Ensemble:
     classes: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
+    rare: tuple[tuple[str, ...], ...] = ()
 
     @property
     def n_outputs(self) -> int:

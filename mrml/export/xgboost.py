@@ -9,6 +9,11 @@ What was found of versions 2.1.4 and 3.2.0, by reading what they write and loadi
   what float32 loses of a probability near 1.
 - The set of a categorical split holds the codes that go right; ours those that go left.
 - A code that the set's last word does not reach goes left, so that a code nobody knows must come as missing.
+- From 3.1 on ``cats`` holds the texts of the categories: those of a data frame are looked up there, in whatever
+  order the frame has them; one that is not there is an error, or, unless it sorts last, another one.  Without it, and in 2.1 always, the frame's own
+  codes count.  Rare levels, which share a code of ours, get codes of their own.  XGBoost 3.2 cuts texts beyond ASCII
+  by characters and not by bytes, in frames too, so that nothing can be written that it looks up rightly: then ``cats``
+  stays empty.
 """
 
 from __future__ import annotations
@@ -47,11 +52,13 @@ def document(ensemble: Ensemble) -> dict[str, Any]:
     shift, base = _base(ensemble)
     names = plain_names(ensemble.names, FORBIDDEN) if ensemble.named else []
     types = ["float"] * ensemble.n_numeric + ["c"] * len(ensemble.levels)
-    n_codes = np.array([0] * ensemble.n_numeric + ensemble.n_codes)
-    trees = [_tree(t, k, n_codes, shift) for k, t in enumerate(ensemble.trees())]
+    categories = [[*texts, *rare] for texts, rare in zip(ensemble.levels, _rare(ensemble), strict=True)]
+    n_codes = np.array([0] * ensemble.n_numeric + [len(texts) for texts in categories])
+    n_levels = np.array([0] * ensemble.n_numeric + [len(texts) for texts in ensemble.levels])
+    trees = [_tree(t, k, (n_levels, n_codes), shift) for k, t in enumerate(ensemble.trees())]
     n = ensemble.n_outputs
     model = {
-        "cats": {"enc": [], "feature_segments": np.empty(0, np.int32), "sorted_idx": np.empty(0, np.int32)},
+        "cats": _categories([] if beyond_ascii(ensemble) else categories, ensemble.n_numeric),
         "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(len(trees))},
         "iteration_indptr": list(range(0, len(trees) + 1, n)),
         "tree_info": [k % n for k in range(len(trees))],
@@ -126,7 +133,36 @@ def _base(ensemble: Ensemble) -> tuple[Array, str]:
     return np.array([rest if abs(rest) > 1e-7 * max(1.0, abs(raw)) else 0.0]), str(told).upper()
 
 
-def _tree(tree: Tree, number: int, n_codes: Array, shift: Array) -> dict[str, Any]:
+def _rare(ensemble: Ensemble) -> list[tuple[str, ...]]:
+    """Of each categorical feature the texts of the codes after its levels; one without a text where none is known."""
+    known = ensemble.rare or ((),) * len(ensemble.levels)
+    return [texts or ("other",) if other else () for texts, other in zip(known, ensemble.other, strict=True)]
+
+
+def beyond_ascii(ensemble: Ensemble) -> str:
+    """The first column with a level that XGBoost's frames garble; empty where there is none."""
+    columns = zip(ensemble.names[ensemble.n_numeric :], ensemble.levels, _rare(ensemble), strict=True)
+    return next((name for name, *texts in columns if not all(t.isascii() for ts in texts for t in ts)), "")
+
+
+def _categories(categories: list[list[str]], n_numeric: int) -> dict[str, Any]:
+    """The container of categories: texts by code, and of each feature its codes in the order of the texts."""
+    nothing = {"offsets": np.empty(0, np.int32), "values": np.empty(0, np.int8)}
+    if not categories:
+        return {"enc": [], "feature_segments": np.empty(0, np.int32), "sorted_idx": np.empty(0, np.int32)}
+    enc = [{"offsets": np.cumsum([0, *map(len, texts)]).astype(np.int32),
+            "values": np.frombuffer("".join(texts).encode(), np.int8)} for texts in categories]  # fmt: skip
+    order = [sorted(range(len(texts)), key=texts.__getitem__) for texts in categories]
+    segments = np.cumsum([0] * (n_numeric + 1) + [len(texts) for texts in categories])
+    return {
+        "enc": [*([nothing] * n_numeric), *enc],
+        "feature_segments": segments.astype(np.int32),
+        "sorted_idx": np.concatenate(order).astype(np.int32),
+    }
+
+
+def _tree(tree: Tree, number: int, codes: tuple[Array, Array], shift: Array) -> dict[str, Any]:
+    n_levels, n_codes = codes
     n, leaf, chosen = len(tree.feature), tree.leaf, tree.categorical
     values = tree.means + (shift[number] if number < len(shift) else 0.0)
     parents = np.full(n, 2147483647, np.int32)
@@ -135,7 +171,7 @@ def _tree(tree: Tree, number: int, n_codes: Array, shift: Array) -> dict[str, An
     condition = np.where(leaf, values, np.where(chosen, 0.0, tree.threshold)).astype(np.float32)
     nodes = np.flatnonzero(chosen)
     # a code more than there are: XGBoost reads no empty set
-    sets = [np.flatnonzero(tree.sets[k][: n_codes[tree.feature[k]] + 1] == 0) for k in nodes.tolist()]
+    sets = [_goes_right(tree.sets[k], n_levels[tree.feature[k]], n_codes[tree.feature[k]]) for k in nodes.tolist()]
     sizes = np.array([len(s) for s in sets], np.int64)
     return {
         "base_weights": values.astype(np.float32),
@@ -162,6 +198,14 @@ def _tree(tree: Tree, number: int, n_codes: Array, shift: Array) -> dict[str, An
     }
 
 
+def _goes_right(members: Array, n_levels: int, n_codes: int) -> Array:
+    """The codes that go right: those of the rare levels as their one code here, and one more than there are."""
+    ours = np.arange(n_codes + 1)
+    ours[n_levels:n_codes] = n_levels
+    ours[n_codes] = n_levels + (n_codes > n_levels)
+    return np.flatnonzero(members[ours] == 0)
+
+
 def _listed(value: Any) -> Any:
     """Arrays as lists for JSON."""
     if value.dtype == np.float32:
@@ -169,7 +213,7 @@ def _listed(value: Any) -> Any:
     return value.tolist()
 
 
-_UBJ_TYPES = {"float32": b"d", "int32": b"l", "int64": b"L", "uint8": b"U"}
+_UBJ_TYPES = {"float32": b"d", "int32": b"l", "int64": b"L", "uint8": b"U", "int8": b"i"}
 
 
 def _ubj(value: Any) -> list[bytes]:

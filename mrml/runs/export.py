@@ -22,6 +22,7 @@ from mrml.config.sections import DataConfig
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, OutputExists, nearest
 from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, net_files, svg, text
+from mrml.export.xgboost import beyond_ascii
 from mrml.fs.folder import Folder
 from mrml.kernels.net.describe import Inputs
 from mrml.kernels.net.numpy import predict
@@ -46,7 +47,7 @@ def ensemble_of(model: PipelineModel, place: str = "model") -> Ensemble:
     return Ensemble(
         inner.objective, inner.trees, inner.base, tuple(inner.names), tuple(fitted.cuts),
         tuple(tuple(f["levels"]) for f in fitted.levels), tuple(bool(f["other"]) for f in fitted.levels),
-        tuple(inner.classes), inner.params, not model.schema.sparse,
+        tuple(inner.classes), inner.params, not model.schema.sparse, tuple(tuple(f["rare"]) for f in fitted.levels),
     )  # fmt: skip
 
 
@@ -84,6 +85,9 @@ def _trees(model: PipelineModel, place: str, to: str, name: str, probe: DataConf
     ensemble = ensemble_of(model, place)
     content = encoded(ensemble, to, name)
     x = made_rows(ensemble) if probe is None else probe_rows(model, probe)
+    if to == "xgboost" and (strange := beyond_ascii(ensemble)):
+        told = "XGBoost misreads levels beyond ASCII in the categories of a data frame (column %r): give it the codes"
+        log.warning(told + " that attribute mrml.levels lists", strange)
     facts = {"trees": ensemble.n_trees, "columns": list(ensemble.names), "classes": list(ensemble.classes)}
     found = checked(content, to, ensemble, x, _predicted(model, ensemble, x))
     return content, {**facts, "levels": _levels(ensemble)}, found
