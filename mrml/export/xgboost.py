@@ -10,10 +10,10 @@ What was found of versions 2.1.4 and 3.2.0, by reading what they write and loadi
 - The set of a categorical split holds the codes that go right; ours those that go left.
 - A code that the set's last word does not reach goes left, so that a code nobody knows must come as missing.
 - From 3.1 on ``cats`` holds the texts of the categories: those of a data frame are looked up there, in whatever
-  order the frame has them; one that is not there is an error, or, unless it sorts last, another one.  Without it, and in 2.1 always, the frame's own
-  codes count.  Rare levels, which share a code of ours, get codes of their own.  XGBoost 3.2 cuts texts beyond ASCII
-  by characters and not by bytes, in frames too, so that nothing can be written that it looks up rightly: then ``cats``
-  stays empty.
+  order the frame has them; one that is not there is an error or, unless it sorts last, taken for another one.  Without
+  it, and in 2.1 always, the frame's own codes count.  Rare levels, which share a code of ours, get codes of their own.
+  XGBoost 3.2 cuts texts beyond ASCII by characters and not by bytes, in frames too, so that nothing can be written
+  that it looks up rightly: then ``cats`` stays empty.
 """
 
 from __future__ import annotations

@@ -160,10 +160,8 @@ def without_categories(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("n_levels", [40, 400])
 @pytest.mark.parametrize("ending", ["json", "ubj"])
-def test_xgboost_scores_data_frames_by_the_texts_of_their_categories(
-    n_levels: int, ending: str, tmp_path: Path
-) -> None:
-    """In any order of the frame's categories, with null and rare levels; a level that training never saw is refused."""
+def test_xgboost_scores_frames_by_the_texts_of_their_categories(n_levels: int, ending: str, tmp_path: Path) -> None:
+    """In any order of the frame's categories, with null and rare levels; those never seen are made missing."""
     pandas, xgboost = pytest.importorskip("pandas"), pytest.importorskip("xgboost")
     draw, n = np.random.default_rng(n_levels), 3000
     levels = np.array([f"level {i}" for i in range(n_levels)])
