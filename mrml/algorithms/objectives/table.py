@@ -3,9 +3,10 @@
 ``raw`` is (n_outputs, n_rows) float64, one row for each tree of an iteration; gradients and hessians have its shape and
 are those of one row of weight 1.
 
-Whose definitions: squared, logistic, poisson, gamma and tweedie are the same in XGBoost and LightGBM; softmax is
-XGBoost's (hessian ``2 p (1 - p)``); huber, quantile and absolute are LightGBM's: hessian 1, and for the latter two the
-leaves of a grown tree get the quantile of their rows' residuals.  lambdarank is LightGBM's.
+Whose definitions: squared, logistic, poisson, gamma and tweedie are the same in XGBoost and LightGBM; softmax takes the
+factor of the library whose growth it is (``2 p (1 - p)``, or ``K / (K - 1) p (1 - p)``); huber, quantile and absolute
+are LightGBM's: hessian 1, and for the latter two the leaves of a grown tree get the quantile of their rows' residuals.
+lambdarank is LightGBM's.
 """
 
 from __future__ import annotations
@@ -143,11 +144,19 @@ class LogisticObjective(Objective):
 
 
 class SoftmaxObjective(Objective):
-    """Log loss of several classes; the hessian is XGBoost's ``2 p (1 - p)``."""
+    """Log loss of several classes.
+
+    The hessian is the diagonal's ``p (1 - p)`` times what the library takes whose growth it is: XGBoost's 2 level by
+    level, LightGBM's ``K / (K - 1)`` of K classes leaf by leaf (``factor_`` in its multiclass_objective.hpp).
+    """
 
     name = "softmax"
     target = "classes"
     loss = losses.softmax
+    takes = ("growth",)
+
+    def __init__(self, growth: str = "depthwise") -> None:
+        self.leafwise = growth == "leafwise"
 
     def n_outputs(self, design: Design) -> int:
         return len(design.classes)
@@ -160,7 +169,8 @@ class SoftmaxObjective(Objective):
         p = self.inverse_link(raw).T
         g = p.copy()
         g[y.astype(np.intp), np.arange(len(y))] -= 1.0
-        return g, np.maximum(2.0 * p * (1.0 - p), MIN_HESSIAN)
+        factor = len(p) / (len(p) - 1) if self.leafwise else 2.0
+        return g, np.maximum(factor * p * (1.0 - p), MIN_HESSIAN)
 
     def bounds(self, known: Range) -> Bounds:
         return Bounds(1.0, 0.5, True)
