@@ -126,21 +126,21 @@ def test_one_tree_has_the_leaves_of_xgboost_and_lightgbm(name: str) -> None:
 def test_softmax_takes_the_hessian_of_the_library_whose_growth_it_is(growth: str) -> None:
     """A stump of each class on one binary column, from raw predictions of 0, for seven classes."""
     rng = np.random.default_rng(5)
-    x = (np.arange(700) % 2).astype(float)[:, None]
-    y = np.where(rng.random(700) < 0.4, 3 * x[:, 0], rng.integers(0, 7, 700)).astype(float)
-    g, h = objective_of("softmax", {"growth": growth}).gradients(y, np.zeros((7, 700)))
+    x = (np.arange(701) % 2).astype(float)[:, None]
+    y = np.where(rng.random(701) < 0.4, 3 * x[:, 0], rng.integers(0, 7, 701)).astype(float)
+    g, h = objective_of("softmax", {"growth": growth}).gradients(y, np.zeros((7, 701)))
     sides = [x[:, 0] == k for k in (0, 1)]
     expected = np.array([[-g[k, s].sum() / h[k, s].sum() for k in range(7)] for s in sides])
     if growth == "depthwise":
         xgb = pytest.importorskip("xgboost")
-        data = xgb.DMatrix(x, y, base_margin=np.zeros((700, 7)))
+        data = xgb.DMatrix(x, y, base_margin=np.zeros((701, 7)))
         params = {"objective": "multi:softprob", "num_class": 7, "eta": 1.0, "lambda": 0.0, "max_depth": 1}
         found = xgb.train({**params, "min_child_weight": 0}, data, 1).predict(data, output_margin=True)
     else:
         lgb = pytest.importorskip("lightgbm")
         params = {"objective": "multiclass", "num_class": 7, "learning_rate": 1.0, "num_leaves": 2, "verbose": -1,
                   "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0.0, "boost_from_average": False}  # fmt: skip
-        data = lgb.Dataset(x, y, init_score=np.zeros((700, 7)))
+        data = lgb.Dataset(x, y, init_score=np.zeros((701, 7)))
         found = lgb.train(params, data, 1).predict(x, raw_score=True)
     np.testing.assert_allclose([found[s][0] for s in sides], expected, rtol=2e-5, atol=1e-6)
 
