@@ -278,6 +278,7 @@ class TreeAlgorithm(Algorithm):
     def _finish(self, params: dict[str, Any], round_: int, residuals: Residuals | None = None) -> State:
         """Give the leaves their values and begin the next iteration, or stop."""
         last, done = _finished(self.settings, self.rate, params, residuals)
+        forbidden = _forbidden(self.settings, params) if params["iteration"] == params["first"] else ""
         params["last"] = last
         kept = growth.from_wire(params["trees"], TREE_NODE)
         params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
@@ -286,6 +287,8 @@ class TreeAlgorithm(Algorithm):
         params["range"] = self.range_after(params["range"], leaves)
         params["iteration"] += 1
         state = self.begin(params, round_)
+        if forbidden:
+            return State(state.params, round_, forbidden, converged=False)
         if params["iteration"] < params["first"] + self.iterations:
             return state
         if self.waits_for_loss:
@@ -334,6 +337,22 @@ def _finished(settings: TreeSettings, rate: float, params: Mapping[str, Any], re
         last.append({"values": values, "nodes": _routes(tree)})
         done.append(growth.finished(nodes, values, h_unit))
     return last, done
+
+
+def _forbidden(settings: TreeSettings, params: Mapping[str, Any]) -> str:
+    """Why no tree can ever split, where a hyperparameter forbids it; empty where one may."""
+    if settings.subsample < 1.0:
+        return ""
+    h_unit = Quant(*params["quant"]).units[1]
+    rows = max(int(tree["rows"][0]) for tree in params["growing"])
+    hessian = max(float(tree["h"][0] * h_unit) for tree in params["growing"])
+    least, rules = "stopped after the first tree, a single leaf as every other would be:", settings.rules
+    if rows < 2 * rules.min_data_in_leaf:
+        return f"{least} {rows} rows are fewer than two leaves of min_data_in_leaf {rules.min_data_in_leaf:g} take"
+    if hessian < 2 * rules.min_child_weight:
+        finding = f"the hessians sum to {hessian:.3g}, and two leaves of min_child_weight {rules.min_child_weight:g}"
+        return f"{least} {finding} take more: lower it, or raise the weights"
+    return ""
 
 
 def _routes(tree: Mapping[str, Array]) -> dict[str, Array]:
