@@ -22,7 +22,7 @@ from mrml.data.formats import parquet
 from mrml.data.formats.lines import BOM, find_records, keep_records, strip_bom
 from mrml.data.formats.textfiles import blank_header
 from mrml.data.inference.profile import ALL, TIMES, Profile
-from mrml.data.inference.sniff import HEAD_BYTES, first_fields, first_with_text, split
+from mrml.data.inference.sniff import beginning, first_fields, first_with_text, split
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -56,7 +56,7 @@ def _with_rows(files: Sequence[File], format: Format) -> Sequence[File]:
     """The files that are longer than a header, a byte order mark and a line end; all of them where none is."""
     if not format.header or len(files) <= SAMPLE_FILES:
         return files
-    data = strip_bom(head(first_with_text(files), HEAD_BYTES))
+    data = strip_bom(beginning(first_with_text(files)))
     nexts = find_records(data, format.quote, format.delimiter, format.multiline).nexts
     n = int(nexts[0]) + len(BOM) + 1 if len(nexts) else 0
     return [f for f in files if f.compression or f.size > n] or files
@@ -78,7 +78,7 @@ def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes
 def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
     first = first_with_text(files)
     names = first_fields(first, format)
-    lines = strip_bom(head(first, HEAD_BYTES)).splitlines()
+    lines = strip_bom(beginning(first)).splitlines()
     if format.header and lines and not lines[0].strip():
         raise blank_header(first)
     if not format.header:

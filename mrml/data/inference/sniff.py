@@ -19,6 +19,8 @@ from mrml.errors import ConfigError, InputError
 from mrml.schema import NA, Format
 
 HEAD_BYTES = 256 << 10
+#: the longest first line, in which columns are named
+MOST_HEAD_BYTES = 64 << 20
 _LOOK_FILES = 16
 ENDINGS = {
     ".csv": "csv",
@@ -63,7 +65,7 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     """
     named = None if config.format else _from_names(files)
     first = first_with_text(files)
-    start = head(first, HEAD_BYTES)
+    start = beginning(first)
     name = config.format or named or _from_bytes(start, first)
     _refuse(start, name, first)
     na = config.na or NA
@@ -86,9 +88,23 @@ def first_with_text(files: Sequence[File]) -> File:
     return next((f for f in files[:_LOOK_FILES] if strip_bom(head(f, HEAD_BYTES)).strip()), files[0])
 
 
+def beginning(file: File) -> bytes:
+    """The first bytes of a text file: HEAD_BYTES, or as many as its first line takes.
+
+    InputError for a first line that has no end within MOST_HEAD_BYTES: a header of that length is none.
+    """
+    n_bytes = HEAD_BYTES
+    while len(data := head(file, n_bytes)) == n_bytes and not re.search(rb"\A(PAR1|.*[\r\n])", data, re.DOTALL):
+        if n_bytes >= MOST_HEAD_BYTES:
+            finding = f"its first line does not end within {MOST_HEAD_BYTES >> 20} MiB"
+            raise InputError(file.name, finding, "is it text? say --format")
+        n_bytes *= 4
+    return data
+
+
 def first_fields(file: File, format: Format) -> list[str]:
     """The fields of a text file's first record; empty when the file is.  InputError when it is malformed."""
-    lines = _lines(head(file, HEAD_BYTES), 1, format.quote, format.delimiter, format.multiline)
+    lines = _lines(beginning(file), 1, format.quote, format.delimiter, format.multiline)
     try:
         return split_fields(lines[0], format) if lines else []
     except InputError as error:
@@ -98,7 +114,7 @@ def first_fields(file: File, format: Format) -> list[str]:
 def first_keys(file: File) -> set[str]:
     """The keys of the first objects of a file of JSON lines; a key whose value is null may be left out of some."""
     keys: set[str] = set()
-    for line in _lines(head(file, HEAD_BYTES), 1000):
+    for line in _lines(beginning(file), 1000):
         with contextlib.suppress(ValueError):
             found = json.loads(line)
             keys |= found.keys() if isinstance(found, dict) else set()
