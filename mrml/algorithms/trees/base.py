@@ -242,8 +242,6 @@ class TreeAlgorithm(Algorithm):
             return statistic
         return best_splits(self.settings, state, key, statistic, self.first_number(state))
 
-    # ---- down
-
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         params = dict(state.params)
         if state["renewing"]:
@@ -287,15 +285,13 @@ class TreeAlgorithm(Algorithm):
         params["range"] = self.range_after(params["range"], leaves)
         params["iteration"] += 1
         state = self.begin(params, round_)
-        if forbidden:
+        if forbidden:  # and so would be every other
             return State(state.params, round_, forbidden, converged=False)
         if params["iteration"] < params["first"] + self.iterations:
             return state
         if self.waits_for_loss:
             return State({**state.params, "plan": hist.nothing().to_wire()}, round_)
         return State(state.params, round_, f"all {params['iteration']} iterations are done")
-
-    # ---- the end
 
     def model(self, state: State, schema: Schema) -> TreesModel:
         design = schema.design or Design()
