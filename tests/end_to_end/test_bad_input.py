@@ -126,7 +126,7 @@ FILES = (
     Trap("partitions and none", {"d/c=1/a.csv": R, "d/b.csv": R},
          "c=1/a.csv: has the partition columns c, and b.csv has none; give files of one table"),
     Trap("a group over two files", {"d/a.csv": "q,a,y\n1,0.5,no\n1,0.7,yes\n2,0.1,no\n", "d/b.csv": "q,a,y\n2,3,no\n"},
-         "b.csv, column 'q': group 2.0 begins in a.csv and goes on here; write each group into one file",
+         "b.csv, column 'q': group '2' begins in a.csv and goes on here; write each group into one file",
          ("--group", "q")),
 )  # fmt: skip
 

@@ -53,6 +53,8 @@ def to_column(values: Any, column: Column, na: Sequence[str] = ()) -> Array | Co
     na : texts that mean null, spaces around them ignored.
     """
     values = _flat(values, column)
+    if column.role == "group" and pa.types.is_integer(values.type) and not values.null_count:
+        return to_id(values, column)  # a name, which is never rounded
     if column.kind == "numeric":
         return _numeric(values, column, na)
     return _coded(values, column, na)

@@ -104,7 +104,10 @@ def apply_roles(schema: Schema, config: DataConfig) -> Schema:
     for name in (*config.features, *config.exclude, *config.categorical):
         schema.column(name)
     schema = schema.with_roles(roles)
-    return dataclasses.replace(schema, columns=tuple(_chosen(c, config, roles) for c in schema.columns))
+    columns = (_chosen(c, config, roles) for c in schema.columns)
+    if schema.format.name not in ("parquet", "libsvm"):  # whose integers stay, and whose query ids are numbers
+        columns = (_named_exactly(c, config) for c in columns)
+    return dataclasses.replace(schema, columns=tuple(columns))
 
 
 def to_yaml(schema: Schema, report: Report | None = None) -> str:
@@ -185,6 +188,17 @@ def _chosen(column: Column, config: DataConfig, roles: Mapping[str, str]) -> Col
     if role in ("weight", "offset") and kind != "numeric":
         raise InputError(f"column {column.name!r}", f"is {kind} and cannot be the {role}", "name a column of numbers")
     return dataclasses.replace(column, role=role, kind=kind)
+
+
+def _named_exactly(column: Column, config: DataConfig) -> Column:
+    """Groups, and numbers taken as categories, are names and no amounts: 007 is not 7, nor 9007199254740993 ...992.
+
+    So text formats keep their text as it stands.
+    """
+    is_feature = column.role == "feature" and column.name in config.categorical
+    if column.role != "group" and not is_feature:
+        return column
+    return dataclasses.replace(column, kind="categorical", source="string")
 
 
 def _is_partition(profile: Profile, files: Sequence[File]) -> bool:
