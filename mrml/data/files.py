@@ -210,7 +210,7 @@ def _explore(path: str) -> _Root:
         ) from error
     found = [(_relative(e.name, root), e) for e in entries]
     shown = [(name, e) for name, e in found if not hidden(name)]
-    _refuse_lake(path, fs, root, found)
+    _refuse_lake(path, fs, root, found, root == plain)
     if not shown:
         raise InputError(path, *_nothing(fs, plain, found))
     chain = _chain(root)
@@ -220,10 +220,10 @@ def _explore(path: str) -> _Root:
     return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, root == plain)
 
 
-def _refuse_lake(path: str, fs: FileSystem, root: str, found: list[tuple[str, Info]]) -> None:
+def _refuse_lake(path: str, fs: FileSystem, root: str, found: list[tuple[str, Info]], is_whole: bool) -> None:
     """InputError where files belong to a table whose log says which of their rows there are."""
     parts = {part for name, _ in found for part in name.split("/")[:-1]}
-    beside = [lake for lake in _LAKES if lake in parts or fs.exists(posixpath.join(root, lake))]
+    beside = [lake for lake in _LAKES if lake in parts or (not is_whole and fs.exists(posixpath.join(root, lake)))]
     kind = _LAKES[beside[0]] if beside else "Iceberg" if any(_ICEBERG.search(name) for name, _ in found) else ""
     if kind:
         finding = f"is a {kind} table: read as plain files, rows that were deleted or replaced would come back"

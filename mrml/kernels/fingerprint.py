@@ -2,7 +2,7 @@
 
 Two processes whose fingerprints differ (another BLAS, another instruction set, another NumPy, more threads) may make
 other last bits of a model.  Shapes are those at which threads and blocking show: OpenBLAS 0.3 solves 28 x 28 alike with
-one thread and two, and 177 x 177 not.  About 20 ms, once per process.
+one thread and two, and 177 x 177 not.  10 ms, once per process.
 """
 
 from __future__ import annotations

@@ -20,12 +20,13 @@ from mrml.errors import MrmlError, from_json, to_json
 
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first
 _CODE = "import sys; sys.path[:] = {path!r}; from mrml.runs.child import serve; serve()"
-_SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig, "run": RunConfig}
+#: the arguments that are sections, by name
+_SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig, "config": RunConfig}
 
 
 def train(config: RunConfig) -> dict[str, Any]:
     """See :func:`mrml.runs.train.train`."""
-    return _called("train", {"run": config})
+    return _called("train", {"config": config})
 
 
 def predict(model: str, data: DataConfig, engine: EngineConfig, output: str) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def evaluate(model: str, data: DataConfig, engine: EngineConfig) -> dict[str, An
 
 def _called(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if pin.pinned():
-        return _function(name)(**_named(given))
+        return _function(name)(**given)
     # the caller's arguments are complete: a variable MRML_... must not win over them
     environment = {k: v for k, v in pin.environment().items() if not k.startswith("MRML_")}
     sections = {k: dataclasses.asdict(v) if k in _SECTIONS else v for k, v in given.items()}
@@ -65,7 +66,7 @@ def serve() -> None:
     names.allow(*message["allow"])
     given = {k: _section(_SECTIONS[k], v) if k in _SECTIONS else v for k, v in message["given"].items()}
     try:
-        answer: dict[str, Any] = {"found": _function(message["name"])(**_named(given))}
+        answer: dict[str, Any] = {"found": _function(message["name"])(**given)}
     except MrmlError as error:
         answer = {"error": to_json(error)}
     with os.fdopen(answers, "w") as out:
@@ -77,11 +78,6 @@ def _function(name: str) -> Callable[..., dict[str, Any]]:
 
     found: Callable[..., dict[str, Any]] = getattr(commands, name)
     return found
-
-
-def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments by the names that the functions have."""
-    return {"config" if k == "run" else k: v for k, v in given.items()}
 
 
 def _section(cls: type, values: Mapping[str, Any]) -> Any:
