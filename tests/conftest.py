@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import hypothesis
+from collections.abc import Iterator
 
-from mrml import pin
+import hypothesis
+import pytest
+
+from mrml import names, pin
 
 # Here, before any test module loads NumPy: what this process computes is compared with workers to the byte.
 assert pin.pin(), "NumPy was loaded before mrml could pin its kernels"
@@ -13,3 +16,12 @@ assert pin.pin(), "NumPy was loaded before mrml could pin its kernels"
 hypothesis.settings.register_profile("mrml", deadline=None)
 if hypothesis.settings.get_current_profile_name() != "ci":
     hypothesis.settings.load_profile("mrml")
+
+
+@pytest.fixture(autouse=True)
+def _what_this_test_allows_is_its_own() -> Iterator[None]:
+    """Modules that a test allows to be imported stay no longer than the test: another one refuses them."""
+    before = set(names._allowed)
+    yield
+    names._allowed.clear()
+    names._allowed.update(before)
