@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrml import wire
+from mrml import names, wire
 from mrml.algorithm import Algorithm, State, build, from_spec, hyperparameters, load_class
 from mrml.algorithms import TABLE, locate
 from mrml.algorithms.pipeline import transforms as tf
@@ -89,6 +89,12 @@ def config_of(name: str, folder: Path, output: str = "unused", engine: EngineCon
     others = tuple(t for t in TARGETS.values() if t not in (None, target))
     data = DataConfig(data=(str(folder),), target=target, weight="w", exclude=others, window_bytes=WINDOW)
     return RunConfig(name, SMALL.get(name, {}), data, engine or EngineConfig(engine="inline"), output)
+
+
+@pytest.fixture(autouse=True)
+def _examples_are_allowed() -> None:
+    """Cases are built once for all tests of a session, and what a test allows ends with it."""
+    names.allow("tests.examples.naive_bayes", "tests.torch.modules")
 
 
 @dataclasses.dataclass(frozen=True)
