@@ -21,7 +21,6 @@ if hypothesis.settings.get_current_profile_name() != "ci":
 @pytest.fixture(autouse=True)
 def _what_this_test_allows_is_its_own() -> Iterator[None]:
     """Modules that a test allows to be imported stay no longer than the test: another one refuses them."""
-    before = set(names._allowed)
-    yield
-    names._allowed.clear()
-    names._allowed.update(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "_allowed", set(names._allowed))
+        yield

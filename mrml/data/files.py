@@ -210,18 +210,22 @@ def _explore(path: str) -> _Root:
         ) from error
     found = [(_relative(e.name, root), e) for e in entries]
     shown = [(name, e) for name, e in found if not hidden(name)]
-    _refuse_lake(path, fs, root, found, root == plain)
+    is_whole = root == plain
+    _refuse_lake(path, fs, root, found, is_whole)
     if not shown:
         raise InputError(path, *_nothing(fs, plain, found))
     chain = _chain(root)
     label = "/".join(chain)
     if not chain and shown[0][1].name != plain:
         label = posixpath.basename(root)
-    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, root == plain)
+    return _Root(shown, label, tuple(p for c in chain if (p := _partition(c))), fs, is_whole)
 
 
 def _refuse_lake(path: str, fs: FileSystem, root: str, found: list[tuple[str, Info]], is_whole: bool) -> None:
-    """InputError where files belong to a table whose log says which of their rows there are."""
+    """InputError where files belong to a table whose log says which of their rows there are.
+
+    A directory that is read whole shows its log among its entries; only beside a part of one must be looked for it.
+    """
     parts = {part for name, _ in found for part in name.split("/")[:-1]}
     beside = [lake for lake in _LAKES if lake in parts or (not is_whole and fs.exists(posixpath.join(root, lake)))]
     kind = _LAKES[beside[0]] if beside else "Iceberg" if any(_ICEBERG.search(name) for name, _ in found) else ""
