@@ -38,6 +38,14 @@ def make(cache_dir: str | None) -> Path:
     return folder
 
 
+def locks() -> tuple[int, ...]:
+    """Descriptors of the locks of this process, which a fork lets go of.
+
+    Else a folder would seem to have an owner for as long as a worker takes to end after its driver.
+    """
+    return tuple(_held.values())
+
+
 def remove(folder: Path) -> None:
     """Remove a folder of this process, and give its lock back."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -215,6 +215,27 @@ def test_workers_end_when_their_driver_is_killed(tmp_path: Path, when: str, how:
         assert not left[0].exists()
 
 
+def test_a_scratch_folder_has_no_owner_once_its_driver_is_dead_though_a_forked_worker_is_not(tmp_path: Path) -> None:
+    """A worker takes a while to end: the lock is not its own, or the folder would outlive the next run."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path), "0.0", "forked"], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        pids = json.loads(driver.stdout.readline())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        driver.kill()
+    try:
+        (left,) = (tmp_path / "cache").iterdir()
+        with LocalEngine(1, cache_dir=str(tmp_path / "cache")):
+            assert not left.exists()
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    assert all(gone(pid) for pid in pids)
+
+
 def _until_computing(cache: Path) -> None:
     """Until each of two workers has decoded a block, and so is about to map it."""
     end = time.monotonic() + 60

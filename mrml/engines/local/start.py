@@ -3,8 +3,9 @@
 A forked worker has NumPy, pyarrow and mrml already, which cost a new one 0.15 s of a core: on two cores that was a
 third of the time before the first round ended.  A fork copies one thread only, and the locks as the others hold
 them; so this process must have no other thread than that of pyarrow's allocator, which sees to itself (jemalloc has
-handlers for it).  Then what a fork inherits is nobody else's: the ends of other workers' pipes are closed, and what is
-kept per process (clients of HDFS, names of cache files) is kept by process id.
+handlers for it).  Then what a fork inherits is nobody else's: the ends of other workers' pipes and the driver's locks
+on its scratch folders are closed, and what is kept per process (clients of HDFS, names of cache files) is kept by
+process id.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from mrml import pin
+from mrml.engines import scratch
 from mrml.engines.local import worker
 
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first
@@ -90,7 +92,7 @@ def fork(number: int) -> Started:
     driver, (source, stdin), (stdout, sink) = os.getpid(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        _work(driver, number, source, sink, (stdin, stdout, *(stream.fileno() for stream in _ends)))
+        _work(driver, number, source, sink, (stdin, stdout, *(stream.fileno() for stream in _ends), *scratch.locks()))
     os.close(source)
     os.close(sink)
     return _kept(Started(_Forked(pid), os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb", 0)))
