@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 import re
 import signal
@@ -14,6 +15,8 @@ import numpy as np
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+
+from mrml.runs import directory
 
 from .conftest import Place
 
@@ -252,6 +255,13 @@ def test_more_shards_than_blocks_are_refused_before_any_round(place: Place, engi
     assert place(*argv, *SMALL, "--shards", str(n_blocks), "-q").code == 0
 
 
+@pytest.fixture
+def no_checkpoint_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that were written stay, and on a slow machine one may be due before the loss is no number."""
+    monkeypatch.setattr(directory, "CHECKPOINT_S", math.inf)
+
+
+@pytest.mark.usefixtures("no_checkpoint_is_due")
 @pytest.mark.parametrize("engine", [("inline",), ("local", "--workers", "2")])
 @pytest.mark.parametrize(
     ("more", "where"),
@@ -270,6 +280,7 @@ def test_a_loss_that_is_no_number_tells_where_at_which_rate_and_what_to_try(
     assert place.tree() == before
 
 
+@pytest.mark.usefixtures("no_checkpoint_is_due")
 def test_a_network_of_squares_diverges_at_a_learning_rate_that_is_just_too_large(place: Place) -> None:
     place.put({"d/a.csv": R})
     argv = [word if word != "y" else "k" for word in TRAIN]
