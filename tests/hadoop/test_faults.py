@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -160,8 +161,17 @@ class Driver:
                                         env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
     def run_id(self) -> str:
-        until(lambda: self.output.exists("_run/run_id.json"), "the driver made no run directory")
-        return "mrml-" + str(json.loads(self.output.read("_run/run_id.json"))["run"])
+        """The tag of the run, once it has one: a driver that overwrites another run takes that one's away first."""
+        found = b""
+
+        def there() -> bool:
+            nonlocal found
+            with contextlib.suppress(FileNotFoundError):
+                found = self.output.read("_run/run_id.json")
+            return bool(found)
+
+        until(there, "the driver made no run directory")
+        return "mrml-" + str(json.loads(found)["run"])
 
     @property
     def ended(self) -> bool:
