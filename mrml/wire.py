@@ -85,6 +85,47 @@ def settled(tree: Any) -> Any:
     return loads(dumps(tree))  # a subclass of those, or what does not travel
 
 
+class ReadOnlyDict(dict[str, Any]):
+    """A dict of a tree that :func:`read_only` made; a copy, ``dict(d)`` or ``{**d}``, may be changed."""
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class ReadOnlyList(list[Any]):
+    """A list of a tree that :func:`read_only` made; a copy, ``list(l)`` or ``[*l]``, may be changed."""
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)
+
+
+def _refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+    raise TypeError("what a State holds cannot be changed: make a copy, and a new State of it")
+
+
+for _cls, _names in (
+    (ReadOnlyDict, "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"),
+    (ReadOnlyList, "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort"),
+):
+    for _name in _names.split():
+        setattr(_cls, _name, _refuse)
+
+
+def read_only(tree: Any) -> Any:
+    """The tree as ``loads(dumps(tree))`` would give it, of dicts and lists that refuse to be changed.
+
+    Parts that came so before are the same objects and are not walked: of a State that grows, a round pays for what is
+    new in it.
+    """
+    if type(tree) in (ReadOnlyDict, ReadOnlyList):
+        return tree
+    if isinstance(tree, dict):
+        return ReadOnlyDict({_key(k): read_only(v) for k, v in tree.items()})
+    if isinstance(tree, list | tuple):
+        return ReadOnlyList([read_only(v) for v in tree])
+    return settled(tree)
+
+
 def loads(message: bytes | memoryview) -> Any:
     """The tree of a message; arrays are read-only, views of it where they lie aligned.  EngineError when it is damaged.
 

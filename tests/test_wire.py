@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +49,34 @@ def test_a_tree_that_is_settled_is_what_would_come_back(tree: Any) -> None:
     assert same(settled, wire.loads(wire.dumps(tree)))
     for one, other in zip(leaves(wire.settled(settled)), leaves(settled), strict=True):
         assert not isinstance(one, np.ndarray) or (one is other and not one.flags.writeable)
+
+
+@given(trees)
+def test_a_tree_that_is_read_only_is_what_would_come_back_and_is_not_made_again(tree: Any) -> None:
+    kept = wire.read_only({"a": tree})
+    assert same(kept, wire.loads(wire.dumps({"a": tree})))
+    assert wire.read_only(kept) is kept and wire.dumps(kept) == wire.dumps({"a": tree})
+    again = wire.read_only({**kept, "b": [tree]})
+    assert again["a"] is kept["a"] or not isinstance(tree, dict | list)
+    assert all(a is b for a, b in zip(leaves(again["a"]), leaves(kept["a"]), strict=True) if isinstance(a, np.ndarray))
+
+
+def test_what_is_read_only_refuses_to_be_changed_and_its_copies_do_not() -> None:
+    kept = wire.read_only({"d": {"x": 1}, "l": [1, 2]})
+    changes: list[Callable[[], Any]] = [
+        lambda: kept.update(a=1),
+        lambda: kept["d"].__setitem__("x", 2),
+        lambda: kept["d"].pop("x"),
+        lambda: kept["l"].append(3),
+        lambda: kept["l"].sort(),
+        lambda: kept["l"].__iadd__([3]),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="make a copy"):
+            change()
+    for copied in (copy.deepcopy(kept), pickle.loads(pickle.dumps(kept)), {**kept, "d": dict(kept["d"])}):
+        copied["d"]["x"] = 2
+    assert [*kept["l"], 3] == [1, 2, 3] and kept == {"d": {"x": 1}, "l": [1, 2]}
 
 
 def test_what_is_settled_no_longer_changes_with_the_array_it_came_of() -> None:

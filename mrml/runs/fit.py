@@ -41,7 +41,7 @@ class Checkpoint:
         """The newest State that reads back whole, or None."""
         for number in reversed(self.rounds()):
             try:
-                return State.from_wire(wire.loads(self.folder.read(_name(number))))
+                return State.from_wire(wire.read_only(wire.loads(self.folder.read(_name(number)))))
             except EngineError:  # a torn file: the one before it is as good, it only costs a round
                 continue
         return None
@@ -52,7 +52,7 @@ class Checkpoint:
         if last or state.stop is not None or now - self._written >= self.every_s:
             self._write(state, wire.dumps(tree))
             self._written = now
-        return State.from_wire(wire.settled(tree))
+        return State.from_wire(wire.read_only(tree))
 
     def _write(self, state: State, message: bytes) -> None:
         self.folder.make()

@@ -22,9 +22,9 @@ import numpy as np
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.objectives import library_names as tree_names
 from mrml.algorithms.objectives.base import Objective
-from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import ensemble, growth
 from mrml.algorithms.trees import histogram as hist
-from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.algorithms.trees.growth import NODE
 from mrml.algorithms.trees.levels import best_splits, grow
 from mrml.algorithms.trees.model import Trees, TreesClassifier, TreesModel
 from mrml.algorithms.trees.quant import Quant, quant_of
@@ -157,13 +157,12 @@ class TreeAlgorithm(Algorithm):
             "iteration": 0,
             "first": 0,
             "repeated": 0,
-            "trees": growth.to_wire(np.zeros(0, TREE_NODE)),
-            "sizes": np.zeros(0, np.int32),
+            **ensemble.empty(),
             "last": None,
             "loss": None,
             "valid_loss": None,
-            "history": [],
             "best": 0,
+            "best_loss": None,
         }
 
     def first_base(self, base: Array) -> Array:
@@ -188,10 +187,10 @@ class TreeAlgorithm(Algorithm):
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no histograms, and of finished trees only how rows move through them."""
-        trees = {k: v for k, v in state["trees"].items() if k not in ("gain", "cover", "rows")}
-        if not trees["categories"].any():
-            del trees["categories"]
-        return State({**state.params, "parents": {}, "trees": trees}, state.round, state.stop, state.converged)
+        unused: dict[str, Any] = {"parents": {}, "tree_facts": {}, "history": {}}
+        kept = {k: v for k, v in state.params.items() if k != "sizes"}
+        params = {**kept, **unused, "trees": ensemble.routes(state.params)}
+        return State(params, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:
         if key in ("train", "valid"):
@@ -278,9 +277,8 @@ class TreeAlgorithm(Algorithm):
         last, done = _finished(self.settings, self.rate, params, residuals)
         forbidden = _forbidden(self.settings, params) if params["iteration"] == params["first"] else ""
         params["last"] = last
-        kept = growth.from_wire(params["trees"], TREE_NODE)
-        params["trees"] = growth.to_wire(np.concatenate([kept, *done]))
-        params["sizes"] = np.concatenate([params["sizes"], [len(t) for t in done]]).astype(np.int32)
+        params.update(ensemble.with_trees(params, done))
+        params.pop("sizes", None)
         leaves = np.concatenate([t["value"][t["feature"] < 0] for t in done])
         params["range"] = self.range_after(params["range"], leaves)
         params["iteration"] += 1
@@ -297,16 +295,14 @@ class TreeAlgorithm(Algorithm):
         design = schema.design or Design()
         assert design.bins is not None
         n_iterations = self.best_iteration(state)
-        ends = np.cumsum(state["sizes"])
-        n_trees = min(n_iterations * self.growing({**state.params, "iteration": 0}), len(state["sizes"]))
-        nodes = growth.from_wire(state["trees"], TREE_NODE)[: int(ends[n_trees - 1]) if n_trees else 0]
-        trees = Trees.of(nodes, state["sizes"][:n_trees], design.bins)
+        nodes, sizes = ensemble.nodes_and_sizes(state.params)
+        sizes = sizes[: n_iterations * self.growing({**state.params, "iteration": 0})]
+        trees = Trees.of(nodes[: int(sizes.sum())], sizes, design.bins)
         cls = TreesClassifier if design.classes else TreesModel
         facts = {"iterations": state["iteration"], "best_iteration": n_iterations, "stop": state.stop}
         params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels", "init_model")}
-        return cls(
-            self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, state["history"]
-        )
+        told = ensemble.losses(state.params)
+        return cls(self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, told)
 
 
 def _first_range(objective: Objective, base: Array, facts: Mapping[str, Any]) -> list[Array]:

@@ -27,7 +27,7 @@ from mrml.algorithm import State, Value
 from mrml.algorithms.objectives import library_names as tree_names
 from mrml.algorithms.objectives.base import METRICS
 from mrml.algorithms.objectives.table import OBJECTIVES, objective_of
-from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import ensemble
 from mrml.algorithms.trees.base import Extremes, TreeAlgorithm
 from mrml.algorithms.trees.model import TreesModel
 from mrml.algorithms.trees.quant import Quant
@@ -182,7 +182,6 @@ class Boosting(TreeAlgorithm):
         """The parameters with the trees of the model to go on from."""
         assert self.start is not None
         trees = self.start[1].trees
-        nodes = growth.to_wire(nodes_of(trees, bins.cuts))
         done = len(trees.sizes) // len(params["base"])
         low, high = params["range"]
         least, most = extremes(trees)
@@ -192,8 +191,7 @@ class Boosting(TreeAlgorithm):
             "memo": f"{memo:08x}",
             "iteration": done,
             "first": done,
-            "trees": nodes,
-            "sizes": trees.sizes,
+            **ensemble.of(nodes_of(trees, bins.cuts), trees.sizes),
             "range": [low + least, high + most],
         }
 
@@ -230,13 +228,15 @@ class Boosting(TreeAlgorithm):
         if done == params["first"]:
             return None
         last = params["first"] + self.iterations
-        params["history"] = [*params["history"], [params["loss"], params["valid_loss"]]]
+        params["history"] = ensemble.with_losses(params, params["loss"], params["valid_loss"])
         if not self.early_stopping:
             return f"all {done} iterations are done" if done >= last else None
         if params["valid_loss"] is None:
             raise ConfigError("algorithm, early_stopping", "there are no validation rows", "name some with --valid")
-        losses = [valid for _, valid in params["history"]]
-        params["best"] = params["first"] + 1 + losses.index(min(losses))
+        if params["best"] and params.get("best_loss") is None:  # a State of mrml 0.1
+            params["best_loss"] = ensemble.losses(params)[params["best"] - params["first"] - 1][1]
+        if not params["best"] or params["valid_loss"] < params["best_loss"]:
+            params["best"], params["best_loss"] = done, params["valid_loss"]
         if done - params["best"] >= self.early_stopping:
             return (
                 f"the validation loss did not fall for {self.early_stopping} iterations; the best is {params['best']}"

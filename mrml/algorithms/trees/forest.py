@@ -19,9 +19,7 @@ import numpy as np
 from mrml.algorithm import State
 from mrml.algorithms.objectives import library_names as tree_names
 from mrml.algorithms.objectives.table import objective_of
-from mrml.algorithms.trees import growth
 from mrml.algorithms.trees.base import TreeAlgorithm
-from mrml.algorithms.trees.growth import TREE_NODE
 from mrml.algorithms.trees.quant import Quant
 from mrml.algorithms.trees.rows import DRAW_ROWS, Round, Rows
 from mrml.algorithms.trees.settings import TreeSettings
@@ -111,8 +109,7 @@ class Forest(TreeAlgorithm):
 
     def broadcast(self, state: State) -> State:
         """Map tasks need no finished trees."""
-        nothing = growth.to_wire(np.zeros(0, TREE_NODE))
-        return State({**super().broadcast(state).params, "trees": nothing, "last": None}, state.round, state.stop)
+        return State({**super().broadcast(state).params, "trees": {}, "last": None}, state.round, state.stop)
 
     def rows(self, state: State, block: Block) -> Rows:
         batch = Batch(self.growing(state.params) // len(state["base"]), state["iteration"] * self.trees_per_round,

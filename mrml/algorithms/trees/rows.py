@@ -15,9 +15,9 @@ from mrml.algorithm import State
 from mrml.algorithms.objectives.base import metric_rows
 from mrml.algorithms.objectives.custom import CustomObjective
 from mrml.algorithms.objectives.lambdarank import group_starts
-from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import ensemble, growth
 from mrml.algorithms.trees import histogram as hist
-from mrml.algorithms.trees.growth import NODE, TREE_NODE
+from mrml.algorithms.trees.growth import NODE
 from mrml.algorithms.trees.quant import Quant
 from mrml.algorithms.trees.settings import MAX_NODES, TreeSettings
 from mrml.arrays import Array
@@ -76,12 +76,13 @@ class Round:
     def finished(self, number: int) -> tuple[Step, Array]:
         """How rows move through a finished tree, and the values of its nodes."""
         if number not in self._finished:
-            sizes = self.state["sizes"]
-            start = int(sizes[:number].sum())
-            nodes = {k: v[start : start + int(sizes[number])] for k, v in self.state["trees"].items()}
-            tree = growth.from_wire(nodes, TREE_NODE)
+            tree = ensemble.tree(self._trees, number)
             self._finished[number] = growth.step_of(tree, self.state["n_bins"]), tree["value"]
         return self._finished[number]
+
+    @cached_property
+    def _trees(self) -> Mapping[str, Any]:
+        return ensemble.routes(self.state.params)
 
     @cached_property
     def _finished(self) -> dict[int, tuple[Step, Array]]:

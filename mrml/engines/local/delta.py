@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from mrml.wire import ReadOnlyDict, ReadOnlyList
+
 Delta = dict[str, Any]
 
 
 def skeleton(tree: Any) -> Any:
     """The tree with dicts and lists of its own: whoever changes those of the other one does not change this one."""
+    if isinstance(tree, ReadOnlyDict | ReadOnlyList):  # of them is nothing but what cannot be changed
+        return tree
     if isinstance(tree, dict):
         return {k: skeleton(v) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
@@ -25,6 +29,8 @@ def skeleton(tree: Any) -> Any:
 
 def delta(old: Any, new: Any) -> Delta:
     """What makes the new tree of the old one; see :func:`apply`."""
+    if old is new and isinstance(new, ReadOnlyDict | ReadOnlyList):
+        return {}
     if isinstance(new, dict) and isinstance(old, dict):
         changed = {k: found for k, v in new.items() if (found := delta(old[k], v) if k in old else {"is": v})}
         if not changed and list(new) == list(old):
