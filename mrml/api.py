@@ -158,7 +158,7 @@ class FittedModel:
         shutil.copytree(self.directory, target, ignore=shutil.ignore_patterns("_run"))
 
 
-def load(directory: str | Path, engine: str = "local", allow_import: str | Sequence[str] = ()) -> FittedModel:
+def load(directory: str | Path, engine: str = "auto", allow_import: str | Sequence[str] = ()) -> FittedModel:
     """The model that ``mrml train --output`` or ``save`` wrote.
 
     ``allow_import`` names modules of your own, ``package.module``, whose code the model may need: they are imported.

@@ -10,6 +10,8 @@ import json
 import logging
 import math
 import os
+import time
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 log = logging.getLogger("mrml")
@@ -19,7 +21,9 @@ _LEVELS = {-1: logging.WARNING, 0: logging.INFO}
 #: lines of notes that a run tells; run.json has them all
 NOTES = 5
 #: facts of a round that have a place of their own in its line
-_PLACED = ("round", "rounds", "loss", "step", "seconds", "rows_per_s", "eta_s")
+_PLACED = ("round", "rounds", "tree", "trees", "loss", "step", "seconds", "rows_per_s", "eta_s")
+#: lines of rounds at most this often, but for every tenth of the way; on a terminal the line is written over more often
+LINE_S, BAR_S = 2.0, 0.1
 
 
 class Text(logging.Formatter):
@@ -152,16 +156,19 @@ def count(n: int, word: str) -> str:
 
 
 def round_line(facts: dict[str, Any]) -> str:
-    """The line of a round: round, loss, step, seconds, rows/s, ETA, then what else the algorithm tells."""
+    """The line of a round: tree, round, loss, step, seconds, rows/s, ETA, then what else the algorithm tells."""
     of = f"/{facts['rounds']}" if facts.get("rounds") else ""
     parts = [f"round {facts.get('round', '?')}{of}"]
+    if facts.get("trees"):
+        parts.insert(0, f"tree {facts['tree']:.0f}/{facts['trees']:.0f}")
     parts += [f"{name} {number(facts[name])}" for name in ("loss", "step") if facts.get(name) is not None]
     if facts.get("seconds") is not None:
         parts.append(seconds(facts["seconds"]))
     if facts.get("rows_per_s"):
         parts.append(f"{facts['rows_per_s']:,.0f} rows/s")
     if facts.get("eta_s") is not None:
-        parts.append(f"ETA at most {seconds(facts['eta_s'])}")
+        most = "" if facts.get("trees") else "at most "  # iterations may stop early, trees take the rounds they took
+        parts.append(f"ETA {most}{seconds(facts['eta_s'])}")
     parts += [f"{name} {number(v)}" for name, v in facts.items() if name not in _PLACED and isinstance(v, float)]
     if facts.get("device"):
         parts.append(f"on {facts['device']}")
@@ -176,6 +183,8 @@ def plan_line(plan: dict[str, Any]) -> str:
     where = f"engine {plan['engine']}" if plan.get("engine") else ""
     if where and plan.get("workers"):
         where += f", {count(plan['workers'], 'worker')}"
+    if where and plan.get("engine_chosen"):
+        where += f" (auto: {plan['engine_chosen']})"
     return "; ".join(filter(None, [", ".join(parts), where])) or "started"
 
 
@@ -183,7 +192,12 @@ _COUNTS = (("n_files", "file"), ("n_blocks", "block"), ("n_splits", "split"), ("
 
 
 class Lines:
-    """A line a round; with the JSON format an object a round."""
+    """Lines of rounds, every one with the JSON format or ``-v``; else the first, the last, each tenth of the way, and
+    one in two seconds.
+    """
+
+    def __init__(self, every: bool = False) -> None:
+        self.every, self._told, self._tenth = every, -math.inf, -1
 
     def start(self, plan: dict[str, Any]) -> None:
         log.info(plan_line(plan), extra={"event": "start", "facts": plan})
@@ -195,7 +209,17 @@ class Lines:
             log.info("note: %d more, in run.json", len(notes) - len(shown), extra={"event": "note", "facts": {}})
 
     def round(self, facts: dict[str, Any]) -> None:
-        log.info(round_line(facts), extra={"event": "round", "facts": facts})
+        now, tenth = time.monotonic(), self._tenths(facts)
+        due = self.every or now - self._told >= LINE_S or tenth > self._tenth or facts.get("eta_s") == 0.0
+        if due:
+            self._told, self._tenth = now, max(tenth, self._tenth)
+        log.log(logging.INFO if due else logging.DEBUG, round_line(facts), extra={"event": "round", "facts": facts})
+
+    @staticmethod
+    def _tenths(facts: Mapping[str, Any]) -> int:
+        """How many tenths of the way are done, by trees where there are any, else by rounds."""
+        done, total = (facts.get(k) for k in (("tree", "trees") if facts.get("trees") else ("round", "rounds")))
+        return int(10 * (done or 0) // total) if total else 0
 
     def done(self, facts: dict[str, Any]) -> None:
         log.debug("done", extra={"event": "done", "facts": facts})
@@ -205,7 +229,8 @@ class Bar(Lines):
     """One line that is written over, by tqdm."""
 
     def __init__(self, tqdm: Any, handler: Handler) -> None:
-        self.tqdm, self.handler = tqdm, handler
+        super().__init__()
+        self.tqdm, self.handler, self._drawn = tqdm, handler, -math.inf
 
     def start(self, plan: dict[str, Any]) -> None:
         super().start(plan)
@@ -214,7 +239,10 @@ class Bar(Lines):
         )
 
     def round(self, facts: dict[str, Any]) -> None:
-        bar = self.handler.bar
+        bar, now = self.handler.bar, time.monotonic()
+        if now - self._drawn < BAR_S and facts.get("eta_s") != 0.0:
+            return
+        self._drawn = now
         bar.total, bar.n = facts.get("rounds"), facts.get("round", 0)
         bar.set_description_str(round_line(facts))
 
@@ -233,7 +261,7 @@ def progress() -> Lines:
     """A bar where the logs go to a terminal as text and tqdm is installed; lines otherwise."""
     handler = next((h for h in log.handlers if isinstance(h, Handler)), None)
     if handler is None or isinstance(handler.formatter, Json):
-        return Lines()
+        return Lines(every=True)
     if log.level != logging.INFO or not handler.stream.isatty() or not _width(handler.stream):
         return Lines()
     try:

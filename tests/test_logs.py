@@ -54,6 +54,36 @@ def test_the_line_of_a_round_tells_round_loss_step_seconds_rows_per_second_and_e
     assert logs.round_line(FACTS) == line
 
 
+def test_a_line_of_trees_begins_with_them() -> None:
+    facts = {"round": 31, "rounds": 600, "tree": 5.0, "trees": 100.0, "loss": 0.5, "eta_s": 3.0}
+    assert logs.round_line(facts) == "tree 5/100  round 31/600  loss 0.5  ETA 3.00 s"
+
+
+@pytest.mark.parametrize(("verbosity", "style", "n"), [(0, "text", 11), (1, "text", 1000), (0, "json", 1000)])
+def test_a_thousand_brief_rounds_are_a_line_a_tenth(verbosity: int, style: str, n: int) -> None:
+    stream = io.StringIO()
+    logs.setup(stream, verbosity, style)
+    progress = logs.progress()
+    for k in range(1, 1001):
+        progress.round({"round": k, "rounds": 1100, "tree": k // 10, "trees": 100, "eta_s": float(1000 - k)})
+    told = stream.getvalue().splitlines()
+    assert len(told) == n
+    if n == 11:  # the first, and each tenth
+        assert [int(line.split()[3].split("/")[0]) for line in told[:3]] == [1, 100, 200]
+        assert told[-1].startswith("tree 100/100  round 1000/")
+
+
+def test_a_round_that_comes_two_seconds_after_the_last_line_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = io.StringIO(), [0.0]
+    logs.setup(stream)
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    progress = logs.progress()
+    for k in range(1, 9):
+        now[0] += 0.75
+        progress.round({"round": k, "rounds": 1000, "eta_s": 1.0})
+    assert [line.split("/")[0] for line in stream.getvalue().splitlines()] == ["round 1", "round 4", "round 7"]
+
+
 def test_a_round_that_knows_little_tells_what_it_knows() -> None:
     assert logs.round_line({"round": 1, "rounds": None, "loss": None}) == "round 1"
 

@@ -85,7 +85,7 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(f"  collinear: {dropped} dropped among {among}; of equal predictions the smallest coefficients")
     if summary.get("bad_rows"):
         parts.append(f"  left out: {logs.count(summary['bad_rows'], 'malformed row')}")
-    if config.engine.engine == "streaming":
+    if summary.get("engine", {}).get("name") == "streaming":
         spent = [f"{name} {logs.seconds(s)}" for name, s in summary.get("seconds_in", {}).items()]
         parts.append(f"time   {', '.join(spent)}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"

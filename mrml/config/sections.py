@@ -58,7 +58,11 @@ class DataConfig:
 class EngineConfig:
     """Section ``engine``: where the rounds run.  Nothing here changes a model."""
 
-    engine: str = param("local", "where the rounds run", choices=("inline", "local", "streaming"))
+    engine: str = param(
+        "auto",
+        "where the rounds run; auto: inline for small data on this machine, else local",
+        choices=("auto", "inline", "local", "streaming"),
+    )
     runner: str = param("local", "mrjob runner of the streaming engine (-r)", choices=("inline", "local", "hadoop"))
     workers: int | None = param(None, "worker processes; default one a core", low=1)
     cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
@@ -93,7 +97,7 @@ class EngineConfig:
     @property
     def on_yarn(self) -> bool:
         """Whether rounds are jobs of a cluster."""
-        return self.engine == "streaming" and self.runner == "hadoop"
+        return self.engine in ("auto", "streaming") and self.runner == "hadoop"
 
     def properties(self) -> dict[str, str]:
         """The properties of a job: what options have a name for, and ``jobconf``, which wins."""

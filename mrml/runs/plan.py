@@ -17,8 +17,13 @@ from mrml.errors import ConfigError
 JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
 
 
-def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engine | None = None) -> dict[str, Any]:
-    """What a run would read, hold and do, in plain values; without an engine, as the configuration has it."""
+def plan_of(
+    config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Engine | None = None, why: str = ""
+) -> dict[str, Any]:
+    """What a run would read, hold and do, in plain values; without an engine, as the configuration has it.
+
+    ``why`` tells why ``auto`` is this engine.
+    """
     blocks = [f.n_blocks for f in dataset.files]
     rows = [sum(f.row_groups) if f.row_groups else None for f in dataset.files]
     workers = engine.workers() if engine else config.engine.workers or pin.cores()
@@ -41,6 +46,7 @@ def plan_of(config: RunConfig, dataset: Dataset, pipeline: Pipeline, engine: Eng
         "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
+        **({"engine_chosen": why} if why else {}),
         **(_jobs(_yarn_plan(config, dataset, workers), expected, advice, by_rows) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "notes": list(dataset.notes),

@@ -56,6 +56,7 @@ class Watch:
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
         self.rounds = self.n_bad = self.n_bytes_up = 0
+        self.seconds = self.first = 0.0
         self.reads = Reads()
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
@@ -69,17 +70,22 @@ class Watch:
                   "bad_rows": report.n_bad, "problems": report.problems}  # fmt: skip
         if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
             self.counts = counts
+        self.first = self.first if self.rounds else seconds
         self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
         self.n_bytes_up += report.n_bytes_out
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
-        expected = self.algorithm.rounds_in_all(state, None)
+        self.seconds += seconds
+        # one more may come of what no estimate knew
+        expected = max(self.algorithm.rounds_in_all(state, None), state.round + (state.stop is None))
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
         facts["seconds_in"] = rounded(phases)
-        facts["eta_s"] = 0.0 if state.stop else seconds * max(expected - state.round, 0)
+        # the first round also decodes: those after it are none of its like
+        mean = seconds if self.rounds < 2 else (self.seconds - self.first) / (self.rounds - 1)
+        facts["eta_s"] = 0.0 if state.stop else mean * max(expected - state.round, 0)
         self.progress.round(facts)
 
     def where_it_went(self, seconds: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from mrml.version import __version__
 
 
 def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
-    """The engine of a configuration, to be used in a with-block."""
+    """The engine that a configuration names, to be used in a with-block; ``auto`` was chosen for before."""
     if config.engine == "inline":
         from mrml.engines.inline import InlineEngine
 
@@ -48,7 +48,7 @@ def algorithm_of(config: RunConfig) -> Algorithm:
 
 def check_here(config: RunConfig, algorithm: Algorithm) -> None:
     """Refuse a run that this machine cannot compute; on a cluster the tasks say so themselves."""
-    if config.engine.engine != "streaming" or config.engine.runner != "hadoop":
+    if not config.engine.on_yarn:
         algorithm.check_here()
 
 

@@ -22,7 +22,7 @@ from mrml.errors import ConfigError
 log = logging.getLogger(__name__)
 _POLYNOMIAL, _MASK = 0x82F63B78, 0xA282EAD8
 #: numbers of a round that are no curve
-_PLACED = ("round", "rounds", "eta_s")
+_PLACED = ("round", "rounds", "trees", "eta_s")
 
 
 class Events:

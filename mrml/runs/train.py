@@ -28,6 +28,7 @@ from mrml.fs.folder import Folder
 from mrml.model import Model, describe, load
 from mrml.names import allow
 from mrml.runs import manage as runs
+from mrml.runs.choose import chosen
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
@@ -48,6 +49,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
+    chosen_engine, why = chosen(config.engine, config.data)
+    config = dataclasses.replace(config, engine=chosen_engine)
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
@@ -58,13 +61,14 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
         engine.attach(directory.id)
-        progress.start(plan_of(config, dataset, pipeline, engine))
+        progress.start(plan_of(config, dataset, pipeline, engine, why))
         watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
             model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
+            "engine": {"name": engine.name, "workers": engine.workers()},
             "output": config.output,
             "rounds": state.round,
             "stop": state.stop,
@@ -131,7 +135,6 @@ def _record(
         **facts,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "host": platform.node(),
-        "engine": {"name": engine.name, "workers": engine.workers()},
         "config": dataclasses.asdict(config),
         "fingerprints": watch.fingerprints,
         "versions": {"mrml": __version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -154,9 +157,11 @@ def _metrics(
 def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
+    chosen_engine, why = chosen(config.engine, config.data)
+    config = dataclasses.replace(config, engine=chosen_engine)
     check_here(config, algorithm)
     dataset, pipeline = open_training(config, algorithm)
-    return plan_of(config, dataset, pipeline)
+    return plan_of(config, dataset, pipeline, why=why)
 
 
 def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
@@ -208,7 +213,7 @@ def evaluate(
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
-    with engine_of(engine, data.split_bytes) as running:
+    with engine_of(chosen(engine, data)[0], data.split_bytes) as running:
         return _metrics(model, dataset, running, data, progress)
 
 
@@ -228,6 +233,7 @@ def predict(
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
+    engine, _ = chosen(engine, data)
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
         with dataset.naming(), running.timed():

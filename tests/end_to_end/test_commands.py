@@ -132,15 +132,18 @@ def test_a_dry_run_tells_what_would_be_read_and_writes_nothing(place: Place) -> 
 
 def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> None:
     place.put({"d/a.csv": numbers(), "v.csv": numbers(30)})
-    done = place(*LOGISTIC[:-1], "--valid", "v.csv")
+    brief = place(*LOGISTIC[:-1], "--valid", "v.csv")
+    done = place(*LOGISTIC[:-1], "--valid", "v.csv", "--overwrite", "-v")
     assert done.code == 0 and done.out.startswith("logistic: 60 rows, 30 rows to validate with, ")
     assert "model  m/model.json, m/model.npz\nnext   mrml evaluate m --data v.csv" in done.out
-    start, *rounds = done.err.splitlines()
+    start, *rounds = [line for line in done.err.splitlines() if line != "done"]
     assert (
         start.startswith("2 files, 2 blocks")
         and len(rounds) == json.loads((place.here / "m/run.json").read_text())["rounds"]
     )
     assert all(line.startswith(f"round {i}/") and "rows/s" in line for i, line in enumerate(rounds, 1))
+    first, last = brief.err.splitlines()[1:]
+    assert first.startswith("round 1/") and last.startswith(f"round {len(rounds)}/")
     again = place(*LOGISTIC[:-1], "--valid", "v.csv", "--overwrite", "--json", "--log-format", "json")
     ran = json.loads(again.out)
     assert (ran["n_rows"], ran["valid_rows"], ran["valid"]["n_rows"]) == (60, 30, 30)

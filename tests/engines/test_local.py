@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,12 @@ def engine() -> Iterator[LocalEngine]:
         yield running
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds are shared task by task, as those that take long."""
+    monkeypatch.setattr(local, "BRIEF_S", 0.0)
+
+
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == local.__name__]
 
@@ -72,8 +79,30 @@ def test_a_worker_killed_in_a_round_costs_its_split_a_second_run_and_no_bit(
     assert len(warned(caplog)) == 1 and "died (exit code -9)" in warned(caplog)[0]
 
 
+@pytest.mark.parametrize("fail", ["kill", "unexpected"])
+def test_what_goes_wrong_when_workers_are_told_once_what_to_do_costs_no_bit_and_is_named(
+    engine: LocalEngine, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, fail: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(local, "BRIEF_S", 1e9)
+    well = Exercise(n_rounds=2)
+    assert drive(engine, well, dataset) == by_hand(well, dataset)
+    algorithm = Exercise(n_rounds=3, fail=fail, flag=str(tmp_path / "flag"))
+    if fail == "unexpected":
+        with pytest.raises(EngineError) as caught:
+            drive(engine, algorithm, dataset)
+        assert caught.value.place.startswith("split ")
+    else:
+        with caplog.at_level(logging.WARNING):
+            found = drive(engine, algorithm, dataset)
+        (tmp_path / "flag").touch()
+        assert found == by_hand(algorithm, dataset)
+        assert len(warned(caplog)) == 1 and re.search(r": splits \d+(, \d+)+ run again$", warned(caplog)[0])
+    assert drive(engine, well, dataset) == by_hand(well, dataset)
+
+
 def test_a_split_on_which_every_worker_dies_ends_the_round_after_four_and_is_named(
-    engine: LocalEngine, dataset: Dataset, caplog: pytest.LogCaptureFixture
+    engine: LocalEngine, dataset: Dataset, caplog: pytest.LogCaptureFixture, one_by_one: None
 ) -> None:
     algorithm = Exercise(fail="kill")
     with caplog.at_level(logging.WARNING), pytest.raises(EngineError) as caught:
@@ -102,7 +131,7 @@ def test_workers_killed_between_rounds_are_replaced_and_told_everything(engine: 
 
 @pytest.mark.parametrize("when", ["next", "done"])
 def test_what_a_dead_worker_held_of_its_splits_is_computed_again(
-    engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, when: str
+    engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, when: str, one_by_one: None
 ) -> None:
     """A worker is killed that is about to send what it holds, or that has just finished a split."""
     algorithm, original, killed = Exercise(n_rounds=2, n_keys=3), getattr(local._Tasks, when), []

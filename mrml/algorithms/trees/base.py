@@ -102,11 +102,17 @@ class TreeAlgorithm(Algorithm):
 
     def measure(self, rows: Rows, into: Into) -> None:
         """Sum what the first round of an iteration reports of the iteration before."""
-        return None
 
     def report(self, params: dict[str, Any], values: Mapping[str, Value]) -> str | None:
         """Take in what was measured; why to stop, if there is a reason."""
-        return None
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        """Once there are trees, those left will take the rounds that they took."""
+        done = 0 if state is None else state["iteration"] - state["first"]
+        if state is None or not done:
+            return self.expected_rounds()
+        left = math.ceil((self.iterations - done) * (state.round - state["step"]) / done) - state["step"]
+        return state.round + max(int(left), 0)
 
     @property
     def waits_for_loss(self) -> bool:

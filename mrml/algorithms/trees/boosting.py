@@ -160,7 +160,7 @@ class Boosting(TreeAlgorithm):
         return self.iterations * (levels + (self.loss.renews is not None)) + (1 if self.early_stopping else 0)
 
     def progress(self, state: State) -> dict[str, float]:
-        told = {"tree": float(state["iteration"])}
+        told = {"tree": float(state["iteration"]), "trees": float(state["first"] + self.iterations)}
         for name in ("loss", "valid_loss"):
             if state[name] is not None:
                 told[name] = float(state[name])

@@ -101,7 +101,8 @@ class Forest(TreeAlgorithm):
         return self.iterations * self.settings.depth_limit
 
     def progress(self, state: State) -> dict[str, float]:
-        return {"tree": float(state["iteration"])}
+        done = min(state["iteration"] * self.trees_per_round, self.trees)
+        return {"tree": float(done), "trees": float(self.trees)}
 
     def keeps(self, state: State) -> tuple[str, ...]:
         """No raw predictions: trees do not need them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import selectors
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
@@ -36,6 +37,8 @@ MAX_ATTEMPTS = 4
 SPLITS_PER_WORKER = 2
 #: what a worker must know, in the order in which it is told
 _ORDER = ("dataset", "algorithm", "state", "model")
+#: a round that took less is no longer shared task by task: each worker is told once what it did the last time
+BRIEF_S = 0.05
 #: tasks that wait in a worker's pipe while it does one
 AHEAD = 1
 #: a signal may reach another thread: the main one, which alone handles it, looks up this often
@@ -50,6 +53,8 @@ class _Process:
         self.told: dict[str, int] = {}
         #: what it is to do, in order: the next one waits in its pipe, so that it need not wait for the driver
         self.tasks: list[int] = []
+        #: whether it will have sent all that it holds when those are done
+        self.collects = False
         #: tasks of the round of which it holds something that it has not sent
         self.holds: list[int] = []
 
@@ -98,6 +103,8 @@ class LocalEngine(Engine):
         self._told: dict[int, dict[str, Any]] = {}
         #: the worker that did a task last
         self._owners: dict[str, dict[int, int]] = {}
+        #: by what workers do: the seconds that all of it took the last time
+        self._took: dict[str, float] = {}
         # started before anything is planned: a new interpreter takes 0.15 s to import NumPy and pyarrow
         fork = start.may_fork()
         self._processes = [_Process(number, fork) for number in range(self.n_workers)]
@@ -122,7 +129,7 @@ class LocalEngine(Engine):
         try:
             for answer in self._run("map", n_splits):
                 for key, node, body in answer["parts"]:
-                    shuffle.add(key, Node(*node), _fetch(body), answer["task"])
+                    shuffle.add(key, Node(*node), _fetch(body), answer["tasks"][0])
             return shuffle.reduce(algorithm, state, self.report)
         finally:
             for path in spill.iterdir():
@@ -161,24 +168,32 @@ class LocalEngine(Engine):
     def _run(self, op: str, n_tasks: int) -> list[dict[str, Any]]:
         """The answers of the tasks 0 to n - 1, run on whichever worker is free; lost ones again."""
         self.report = Report()
+        began = time.monotonic()
         try:
-            answers = self._serve(_Tasks(op, n_tasks, self._owners.setdefault(op, {})))
+            brief = self._took.get(op, BRIEF_S) < BRIEF_S
+            answers = self._serve(_Tasks(op, n_tasks, self._owners.setdefault(op, {})), brief)
         except BaseException:
             self._drain()
             raise
+        self._took[op] = time.monotonic() - began
         for answer in answers:
             self.report.merge(Report(**answer["report"]))
         return answers
 
-    def _serve(self, tasks: _Tasks) -> list[dict[str, Any]]:
+    def _serve(self, tasks: _Tasks, brief: bool) -> list[dict[str, Any]]:
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
                 selector.register(process.stdout, selectors.EVENT_READ, process)
             while tasks.waiting or any(p.tasks or p.holds for p in self._processes):
+                for number in range(self.n_workers if brief else 0):
+                    batch = tasks.batch(self._processes[number], number)
+                    if batch and not self._start(self._processes[number], tasks.op, batch, True):
+                        self._replace(number, selector, tasks)
+                brief = False
                 for number in range(self.n_workers):
                     # again until it took: were every worker found dead here, nothing would be left to wait for
                     while (task := tasks.next(self._processes[number], number)) is not None:
-                        if not self._start(self._processes[number], tasks.op, task):
+                        if not self._start(self._processes[number], tasks.op, [task]):
                             self._replace(number, selector, tasks)
                 for ready, _ in selector.select(HEAR_S):
                     process = ready.data
@@ -190,13 +205,15 @@ class LocalEngine(Engine):
                     tasks.done(process, self._processes.index(process), answer)
         return tasks.answers()
 
-    def _start(self, process: _Process, op: str, task: int) -> bool:
-        process.tasks.append(task)
+    def _start(self, process: _Process, op: str, tasks: list[int], collect: bool = False) -> bool:
+        """Tell a worker to do tasks and, if it is to collect, to send all that it holds after them."""
+        process.tasks += tasks
+        process.collects = collect
         try:
             for name in _ORDER:
                 if name in self._context:
                     process.tell(self._context[name])
-            send(process.stdin, {"op": op if task >= 0 else "collect", "split": task, "task": task})
+            send(process.stdin, {"op": op if tasks[0] >= 0 else "collect", "tasks": tasks, "collect": collect})
         except OSError:
             return False
         return True
@@ -233,31 +250,40 @@ class _Tasks:
         self._answers: dict[int, dict[str, Any]] = {}
         self._n_collected = 0
 
+    def batch(self, process: _Process, number: int) -> list[int]:
+        """What a worker did the last time, taken to be done by it at once."""
+        found = [] if process.tasks else [task for task in self.waiting if self.owners.get(task) == number]
+        for task in found:
+            self.waiting.remove(task)
+        return found
+
     def next(self, process: _Process, number: int) -> int | None:
         """What to tell a worker to do: a task, or a number below -1, to send what it holds of those it did."""
         if len(process.tasks) > AHEAD or (process.tasks and process.tasks[-1] < 0):
             return None
         if self.waiting:
             return _pick(self.waiting, self.owners, number, not process.tasks)
-        if self.op != "map" or not (process.tasks or process.holds):
+        if self.op != "map" or process.collects or not (process.tasks or process.holds):
             return None
         self._n_collected += 1
         return -1 - self._n_collected
 
     def done(self, process: _Process, number: int, answer: dict[str, Any]) -> None:
         """Take in an answer; raises the error that it tells of."""
-        task = answer["task"]
-        if task in process.tasks:  # otherwise it failed before its task, and will answer once more
+        done = answer["tasks"]
+        for task in done:
             process.tasks.remove(task)
-        if "error" in answer:
+        if "error" in answer:  # without tasks it failed before them, and will answer once more
             raise told(answer)
-        self._answers[task] = answer
-        if task >= 0:
-            self.owners[task] = number
+        self._answers[done[0]] = answer
+        for task in done:
+            if task >= 0:
+                self.owners[task] = number
         if answer.get("holds"):
-            process.holds.append(task)
+            process.holds += done
         else:  # it has sent everything
             process.holds.clear()
+        process.collects &= bool(process.tasks)
 
     def lost(self, dead: _Process, number: int) -> None:
         """A worker died: what it was to do, and what it did without sending all of it, waits again."""
@@ -273,6 +299,8 @@ class _Tasks:
         if dead.holds or left:
             sums = f" with the sums of {len(dead.holds)} splits, which run again" if dead.holds else ""
             rest = f": split {left[0]} runs again" if left else ""
+            if dead.collects and len(left) > 1:
+                rest = f": splits {', '.join(map(str, left))} run again"
             log.warning("worker %d died (exit code %d)%s%s", number, code, sums, rest)
 
     def answers(self) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.engines.local.delta import apply
-from mrml.engines.task import Report, Sink, blocks, map_split, send_exact, source_of, task_error, tell
+from mrml.engines.task import Report, Sink, blocks, in_task, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load
 from mrml.statistic import Node, Statistic
@@ -100,15 +100,20 @@ class Worker:
         self.on_state(apply(self.told, message["change"]))
 
     def on_map(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Map a split; what is exact stays for those after it."""
-        parts, sink = self._sink(str(message["task"]))
-        source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, message["split"], self.store)
-        report = map_split(self.algorithm, self.state, source, sink, self.exact)
+        """Map some splits; what is exact stays for those after them, unless it is asked for."""
+        parts, sink = self._sink(str(message["tasks"][0]))
+        report = Report()
+        for number in message["tasks"]:
+            with in_task(f"split {number}"):
+                source = source_of(self.algorithm, self.state, self.dataset, self.split_bytes, number, self.store)
+                report.merge(map_split(self.algorithm, self.state, source, sink, self.exact))
+        if message["collect"]:
+            report.merge(send_exact(self.exact, sink))
         return {"parts": parts, "report": vars(report), "holds": bool(self.exact)}
 
     def on_collect(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send what stayed of the splits of this round."""
-        parts, sink = self._sink(f"exact-{message['task']}")
+        parts, sink = self._sink(f"exact{message['tasks'][0]}")
         return {"parts": parts, "report": vars(send_exact(self.exact, sink))}
 
     def _sink(self, name: str) -> tuple[list[list[Any]], Sink]:
@@ -132,9 +137,11 @@ class Worker:
         self.scoring = Scoring.from_wire(message["scoring"])
 
     def on_write(self, message: dict[str, Any]) -> dict[str, Any]:
-        split = self.dataset.splits(self.split_bytes)[message["split"]]
-        source = blocks(self.dataset, split, self.store)
-        report: Report = write_split(self.model, source, self.scoring, message["split"])
+        report = Report()
+        for number in message["tasks"]:
+            with in_task(f"split {number}"):
+                source = blocks(self.dataset, self.dataset.splits(self.split_bytes)[number], self.store)
+                report.merge(write_split(self.model, source, self.scoring, number))
         return {"parts": [], "report": vars(report)}
 
 
@@ -174,11 +181,10 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
         try:
             answer = worker.handle(message)
         except Exception as error:
-            place = f"split {message['split']}" if "split" in message else str(message.get("op"))
-            answer = tell(task_error(error, place))
+            answer = tell(task_error(error, str(message.get("op"))))
         if answer is not None:
             try:
-                send(sink, {**answer, "task": message.get("task", -1)})
+                send(sink, {**answer, "tasks": message.get("tasks", [])})
             except BrokenPipeError:  # the driver is gone
                 return
 
