@@ -184,10 +184,15 @@ def resolve(
     return {option.key: _setting(option, flags, environ, in_file, file) for option in known}
 
 
+def variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The variables that are to name options."""
+    return sorted(v for v in environ if v.startswith(PREFIX) and not v.startswith(NOT_OURS))
+
+
 def refuse_unknown_variables(known: Sequence[Option], environ: Mapping[str, str] = os.environ) -> None:
     """ConfigError for an ``MRML_`` variable that names no option, as for an unknown key of a file."""
     names = {variable for o in known for variable in o.variables}
-    strange = sorted(v for v in environ if v.startswith(PREFIX) and v not in names and not v.startswith(NOT_OURS))
+    strange = [v for v in variables(environ) if v not in names]
     if strange:
         raise ConfigError("environment", f"unknown variable {strange[0]!r}", nearest(strange[0], names))
 

@@ -82,7 +82,7 @@ class Trees:
         """(n_outputs, n_rows) float64 of x (n_rows, n_features) float32, NaN missing: ``base`` and the leaves, tree by
         tree."""
         out = np.repeat(base[:, None], len(x), axis=1)
-        kernel.with_numba().predict(x, self, out)
+        kernel.with_numba(len(x) * len(self.sizes)).predict(x, self, out)
         return out
 
 

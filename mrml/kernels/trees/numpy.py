@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -336,8 +337,19 @@ def leaf_weight(g: Array, h: Array, l2: float, l1: float, max_delta_step: float,
     return out
 
 
-def with_numba() -> Any:
-    """The numba twin of this module where numba is installed, else this module: for results that are the same bits."""
+#: rows times trees that this process has scored by NumPy: 3,000,000 take 0.27 s, and loading numba 0.3 s
+_scored, _SCORED_MOST = 0, 3_000_000
+
+
+def with_numba(work: int | None = None) -> Any:
+    """The numba twin of this module where numba is installed, else this module: for results that are the same bits.
+
+    ``work`` are rows times trees to be scored; for a few numba is not loaded.
+    """
+    global _scored
+    _scored += _SCORED_MOST if work is None else work
+    if _scored < _SCORED_MOST and "numba" not in sys.modules:
+        return sys.modules[__name__]
     try:
         there = importlib.util.find_spec("numba") is not None
     except ImportError:
