@@ -61,10 +61,23 @@ class EngineConfig:
     engine: str = param(
         "auto",
         "where the rounds run; auto: inline for small data on this machine, else local",
-        choices=("auto", "inline", "local", "streaming"),
+        choices=("auto", "inline", "local", "streaming", "resident"),
     )
-    runner: str = param("local", "mrjob runner of the streaming engine (-r)", choices=("inline", "local", "hadoop"))
+    runner: str = param(
+        "local", "mrjob runner of the streaming and resident engines (-r)", choices=("inline", "local", "hadoop")
+    )
     workers: int | None = param(None, "worker processes; default one a core", low=1)
+    min_workers: int = param(1, "resident: tasks that are there before the first round begins", low=1)
+    driver_host: str | None = param(
+        None, "resident: address of this machine that tasks dial; default the one that reaches the ResourceManager"
+    )
+    driver_ports: str | None = param(None, "resident: ports of this machine, A-B, of which a free one is taken")
+    heartbeat_timeout_s: float = param(30.0, "resident: a task that is silent for so long is lost", low=1.0)
+    fallback: str = param(
+        "streaming",
+        "resident: without any task the run goes on by jobs, or ends with exit code 5",
+        choices=("streaming", "none"),
+    )
     cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
     task_python: str | None = param(None, "hadoop: interpreter on the nodes that has mrml; default this one")
     environment: str | None = param(None, "hadoop: archive of `mrml pack`, on HDFS or here; tasks run its Python")
@@ -97,7 +110,7 @@ class EngineConfig:
     @property
     def on_yarn(self) -> bool:
         """Whether rounds are jobs of a cluster."""
-        return self.engine in ("auto", "streaming") and self.runner == "hadoop"
+        return self.engine in ("auto", "streaming", "resident") and self.runner == "hadoop"
 
     def properties(self) -> dict[str, str]:
         """The properties of a job: what options have a name for, and ``jobconf``, which wins."""

@@ -66,6 +66,9 @@ class FileSystem(Protocol):
     def rm(self, path: str, recursive: bool = False) -> None:
         """Remove a file, or with ``recursive`` a directory and all in it."""
 
+    def chmod(self, path: str, mode: int) -> None:
+        """Who may read, write and enter: ``0o600``."""
+
 
 class LocalFileSystem:
     """The disks of this machine."""
@@ -114,6 +117,9 @@ class LocalFileSystem:
             return os.replace(source, target)
         os.link(source, target)
         os.remove(source)
+
+    def chmod(self, path: str, mode: int) -> None:
+        os.chmod(path, mode)
 
     def rm(self, path: str, recursive: bool = False) -> None:
         if recursive and os.path.isdir(path) and not os.path.islink(path):

@@ -80,6 +80,10 @@ class HdfsFileSystem(ABC):
     def delete(self, path: str) -> None:
         """With all that is in it."""
 
+    @abstractmethod
+    def permit(self, path: str, mode: int) -> None:
+        """See ``chmod``."""
+
     # what mrml asks for
 
     def ls(self, path: str) -> list[Info]:
@@ -132,6 +136,9 @@ class HdfsFileSystem(ABC):
 
     def mv(self, source: str, target: str, replace: bool = True) -> None:
         self.rename(self._plain(source), self._plain(target), replace)
+
+    def chmod(self, path: str, mode: int) -> None:
+        self.permit(self._plain(path), mode)
 
     def rm(self, path: str, recursive: bool = False) -> None:
         plain = self._plain(path)

@@ -61,6 +61,9 @@ class NativeFileSystem(HdfsFileSystem):
     def rename(self, source: str, target: str, replace: bool) -> None:
         self._call(self._client.rename, source, target, replace)
 
+    def permit(self, path: str, mode: int) -> None:
+        self._call(self._client.set_permission, path, mode)
+
     def delete(self, path: str) -> None:
         if not self._call(self._client.delete, path, True):
             raise FileNotFoundError(path)

@@ -72,6 +72,9 @@ class WebFileSystem(HdfsFileSystem):
         options = "OVERWRITE" if replace else "NONE"
         self._call(lambda: self._client._rename(source, destination=target, renameoptions=options))
 
+    def permit(self, path: str, mode: int) -> None:
+        self._call(lambda: self._client._set_permission(path, permission=f"{mode:o}"))
+
     def delete(self, path: str) -> None:
         if not self._call(lambda: self._client._delete(path, recursive=True)).json()["boolean"]:
             raise FileNotFoundError(path)

@@ -83,9 +83,10 @@ class Watch:
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
         facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
         facts["seconds_in"] = rounded(phases)
-        # the first round also decodes: those after it are none of its like
-        mean = seconds if self.rounds < 2 else (self.seconds - self.first) / (self.rounds - 1)
-        facts["eta_s"] = 0.0 if state.stop else mean * max(expected - state.round, 0)
+        if state.stop:
+            facts["eta_s"] = 0.0
+        elif self.rounds > 1:  # the first one also decodes: those after it are none of its like
+            facts["eta_s"] = (self.seconds - self.first) / (self.rounds - 1) * max(expected - state.round, 0)
         self.progress.round(facts)
 
     def where_it_went(self, seconds: float) -> dict[str, float]:

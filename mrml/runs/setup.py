@@ -30,6 +30,10 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
         from mrml.engines.local.engine import LocalEngine
 
         return LocalEngine(config.workers, split_bytes, config.cache_dir)
+    if config.engine == "resident":
+        from mrml.engines.resident.engine import ResidentEngine
+
+        return ResidentEngine(config, split_bytes)
     if config.runner == "hadoop":
         from mrml.engines.hadoop.engine import HadoopEngine
 

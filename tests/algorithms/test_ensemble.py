@@ -19,7 +19,7 @@ from mrml.algorithms.trees.growth import TREE_NODE
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.engines.inline import InlineEngine
-from mrml.engines.local.engine import _Known
+from mrml.engines.local.serving import Known
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.setup import algorithm_of, open_training
 
@@ -84,12 +84,12 @@ class Counting(InlineEngine):
     def __init__(self) -> None:
         super().__init__()
         self.costs: dict[int, list[int]] = {}
-        self.older: _Known | None = None
+        self.older: Known | None = None
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Any]:
-        def tell() -> _Known:
+        def tell() -> Known:
             message = {"op": "state", "state": algorithm.broadcast(state).to_wire()}
-            return _Known(message, state.round, self.older)
+            return Known(message, state.round, self.older)
 
         self.older, n = calls(tell)
         self.costs[state.round] = [n, len(self.older.change)]

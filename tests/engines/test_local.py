@@ -18,9 +18,9 @@ import pytest
 
 from mrml import pin, wire
 from mrml.data.dataset import Dataset
-from mrml.engines.local import engine as local
-from mrml.engines.local import start, worker
-from mrml.engines.local.engine import MAX_ATTEMPTS, SPLITS_PER_WORKER, LocalEngine
+from mrml.engines.local import serving, start, worker
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.local.serving import MAX_ATTEMPTS, SPLITS_PER_WORKER
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
 from tests.contract.test_engines import by_hand, drive
@@ -45,11 +45,11 @@ def engine() -> Iterator[LocalEngine]:
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds are shared task by task, as those that take long."""
-    monkeypatch.setattr(local, "BRIEF_S", 0.0)
+    monkeypatch.setattr(serving, "BRIEF_S", 0.0)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == local.__name__]
+    return [r.getMessage() for r in caplog.records if r.name == serving.__name__]
 
 
 def gone(pid: int, wait_s: float = 20.0) -> bool:
@@ -84,7 +84,7 @@ def test_what_goes_wrong_when_workers_are_told_once_what_to_do_costs_no_bit_and_
     engine: LocalEngine, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch, fail: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(local, "BRIEF_S", 1e9)
+    monkeypatch.setattr(serving, "BRIEF_S", 1e9)
     well = Exercise(n_rounds=2)
     assert drive(engine, well, dataset) == by_hand(well, dataset)
     algorithm = Exercise(n_rounds=3, fail=fail, flag=str(tmp_path / "flag"))
@@ -134,18 +134,18 @@ def test_what_a_dead_worker_held_of_its_splits_is_computed_again(
     engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, when: str, one_by_one: None
 ) -> None:
     """A worker is killed that is about to send what it holds, or that has just finished a split."""
-    algorithm, original, killed = Exercise(n_rounds=2, n_keys=3), getattr(local._Tasks, when), []
+    algorithm, original, killed = Exercise(n_rounds=2, n_keys=3), getattr(serving.Tasks, when), []
     found = drive(engine, algorithm, dataset)
     n_rows = engine.report.n_rows
 
-    def kill(tasks: local._Tasks, process: local._Process, *more: object) -> object:
+    def kill(tasks: serving.Tasks, process: serving.Peer, *more: object) -> object:
         answer = original(tasks, process, *more)
         if not killed and process.holds and (when == "done" or (answer is not None and answer < 0)):
             killed.append(process.holds)
             os.kill(process.child.pid, signal.SIGKILL)
         return answer
 
-    monkeypatch.setattr(local._Tasks, when, kill)
+    monkeypatch.setattr(serving.Tasks, when, kill)
     assert drive(engine, algorithm, dataset) == found == by_hand(algorithm, dataset)
     assert killed and engine.report.n_rows == n_rows  # those of a split that ran twice count once
 
@@ -193,7 +193,7 @@ def test_an_interrupt_in_a_round_leaves_no_stale_answer(
 
     algorithm = Exercise(n_rounds=2)
     with monkeypatch.context() as patch:
-        patch.setattr(local._Tasks, "done", interrupted)
+        patch.setattr(serving.Tasks, "done", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.round(algorithm, algorithm.init(dataset.schema), dataset)
     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
@@ -290,8 +290,8 @@ with LocalEngine(3, 2000) as engine:
     told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
     os.kill(engine.pids[0], signal.SIGKILL)
     told.append(drive(engine, algorithm, dataset) == by_hand(algorithm, dataset))
-    engine._processes[1].stdin.close()
-    told.append(engine._processes[1].child.wait())
+    engine.peers[1].stdin.close()
+    told.append(engine.peers[1].child.wait())
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 print("", told, start.may_fork())
 """
@@ -315,14 +315,14 @@ def test_large_statistics_go_through_files_that_are_gone_after_the_round(
     engine: LocalEngine, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spilled: list[int] = []
-    fetch = local._fetch
+    fetch = serving._fetch
 
     def watched(body: object) -> object:
         if isinstance(body, str):
             spilled.append(os.path.getsize(body))
         return fetch(body)
 
-    monkeypatch.setattr(local, "_fetch", watched)
+    monkeypatch.setattr(serving, "_fetch", watched)
     algorithm = Exercise(n_rounds=1, large=True)
     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
     assert spilled and min(spilled) > worker.SPILL_BYTES
@@ -398,7 +398,7 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
 
 def test_a_forked_worker_is_told_its_own_number() -> None:
     told = """if True:
-        from mrml.engines.local import start, worker
+        from mrml.engines.local import serving, start, worker
         worker.run = lambda driver, number, source, sink: (sink.write(bytes([number])), sink.flush())
         raise SystemExit(start.fork(3).stdout.read(1)[0])"""
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 3

@@ -19,6 +19,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,10 @@ class HadoopEngine(StreamingEngine):
         self.resource_manager = ResourceManager.of(self.keys)
         self.history = "http://" + self.keys.get("mapreduce.jobhistory.webapp.address", "localhost:19888")
         self.task_python, self.n_reducers = config.task_python, config.reducers
-        self.max_wait_s, self.round_timeout_s = config.max_wait_s, config.round_timeout_s
+        self.max_wait_s, self.round_timeout_s, self.poll_s = config.max_wait_s, config.round_timeout_s, POLL_S
         queue = {"mapreduce.job.queuename": config.queue} if config.queue else {}
         self.jobconf = {**JOBCONF, **queue, **config.properties()}
+        self._configured = self.jobconf, self.poll_s, self.round_timeout_s
         self._home = home(self.keys)
         expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
         self.resource_manager.metrics()  # says at once when it is not there
@@ -133,14 +135,17 @@ class HadoopEngine(StreamingEngine):
         return [range(n_splits)] if self._uber else super()._dealt(n_splits)
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        return self.written(scoring, lambda to: super(HadoopEngine, self).write(model, dataset, to))
+
+    def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         """Parts go straight to HDFS; for a local directory, which the nodes do not see, they are fetched from there."""
         target = Folder(scoring.output)
         if not target.is_local:
-            return super().write(model, dataset, scoring)
+            return write(scoring)
         source = Folder(f"{self.staging.path}/parts")
         source.remove()
         source.make()
-        report = super().write(model, dataset, dataclasses.replace(scoring, output=source.path))
+        report = write(dataclasses.replace(scoring, output=source.path))
         fetch(source, target)
         source.remove()
         return report
@@ -255,11 +260,32 @@ class HadoopEngine(StreamingEngine):
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
         return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
 
+    # ---- tasks that stay
+
+    @property
+    def folder(self) -> Path:
+        """Of this run on this machine."""
+        return Path(self._folder)
+
+    def stay(self, letter: Path, lines: Path) -> None:
+        """Run a map-only job whose tasks serve a driver until it lets them go: a task for each of the lines."""
+        self._round = "resident"
+        files, args = {str(letter): letter.name}, ["--resident", str(letter), str(lines)]
+        tag = _tag(f"{self.run_id}-resident", files, args)
+        self._end_others(tag)
+        told, numbers = self.staging.put(str(letter), private=True), self.staging.put(str(lines)).split("#")[0]
+        self._submitted(tag, ["--resident", told, numbers])
+
+    def as_configured(self) -> None:
+        """Go on with a job a round after :meth:`stay`."""
+        self.jobconf, self.poll_s, self.round_timeout_s = self._configured
+        self._alone, self._round = False, "write"
+
     # ---- until its end
 
     def _watched(self, tag: str, attempt: str, client: Client | None) -> None:
         """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
-        output, limits = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s)
+        output, limits = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s, self.poll_s)
         try:
             app = Following(Watched(attempt, self.fs, output, self.resource_manager, *limits), client).end()
         except BaseException:

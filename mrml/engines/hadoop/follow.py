@@ -44,6 +44,8 @@ class Watched:
     resource_manager: ResourceManager
     max_wait_s: float
     round_timeout_s: float
+    #: how often HDFS is asked for its end
+    poll_s: float = POLL_S
 
 
 class Following:
@@ -65,9 +67,9 @@ class Following:
                 return None if self._written() else self.app
             self._check(time.monotonic())
             if self.client is None or not self.client.alive:
-                time.sleep(POLL_S)
+                time.sleep(self.job.poll_s)
             else:
-                self.client.wait(POLL_S)
+                self.client.wait(self.job.poll_s)
 
     def _written(self) -> bool:
         """The marker is the last thing that a job's commit writes: no need to wait for the rest of its end."""

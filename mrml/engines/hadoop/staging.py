@@ -24,18 +24,23 @@ class Staging:
         self._staged: dict[str, str] = {}
         self._adopted: list[str] = []
 
-    def put(self, local: str) -> str:
-        """The HDFS URI of a local file, uploaded once for each content."""
+    def put(self, local: str, private: bool = False) -> str:
+        """The HDFS URI of a local file, uploaded once for each content; a private one is for its owner to read."""
         content = Path(local).read_bytes()
         name = f"{Path(local).name}-{hash_of(content)}"
         if self._staged.get(local) != name:
-            self.fs.makedirs(self.path)
-            aside = f"{self.path}/_{name}.{uuid.uuid4().hex[:6]}"
+            folder = f"{self.path}/private" if private else self.path
+            self.fs.makedirs(folder)
+            if private:  # YARN keeps a file private that others may not reach
+                self.fs.chmod(folder, 0o700)
+            aside = f"{folder}/_{name}.{uuid.uuid4().hex[:6]}"
             with self.fs.open(aside, "wb") as file:
                 file.write(content)
-            self.fs.mv(aside, f"{self.path}/{name}")
+            if private:
+                self.fs.chmod(aside, 0o600)
+            self.fs.mv(aside, f"{folder}/{name}")
             self._staged[local] = name
-        return f"{self.path}/{name}#{Path(local).name}"
+        return f"{self.path}/{'private/' * private}{name}#{Path(local).name}"
 
     def output(self, attempt: str) -> str:
         """Where an attempt of a job writes."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +22,7 @@ from mrml.data.without_pandas import keep_pandas_out
 from mrml.engines.local.delta import apply
 from mrml.engines.task import Report, Sink, blocks, in_task, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
-from mrml.model import Model, load
+from mrml.model import Model, load, revive
 from mrml.statistic import Node, Statistic
 
 #: a message larger than this goes through a file, so that the driver holds one key at a time
@@ -62,13 +64,16 @@ def _exactly(stream: BinaryIO, n_bytes: int) -> memoryview:
 
 
 class Worker:
-    """Keeps the Dataset, the Algorithm and the State between messages."""
+    """Keeps the Dataset, the Algorithm and the State between messages; what it decodes is below ``folder``, or where
+    the driver says."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = Path()) -> None:
+        self.folder = folder
         self.dataset: Dataset
         self.split_bytes = 0
         self.store: DirectoryStore
-        self.spill = Path()
+        #: where large statistics go that the driver reads as files
+        self.spill: Path | None = None
         self.algorithm: Algorithm
         self.state: State
         self.told: dict[str, Any] = {}
@@ -84,8 +89,8 @@ class Worker:
         sys.path += [p for p in message["path"] if p not in sys.path]
         self.dataset = Dataset.from_json(message["dataset"])
         self.split_bytes = message["split_bytes"]
-        self.store = DirectoryStore(Path(message["store"]), alone=True)
-        self.spill = Path(message["spill"])
+        self.store = DirectoryStore(self.folder / message["store"], alone=True)
+        self.spill = Path(message["spill"]) if message["spill"] else None
 
     def on_algorithm(self, message: dict[str, Any]) -> None:
         names.allow(*message["allow"])
@@ -125,7 +130,7 @@ class Worker:
         return parts, sink
 
     def _body(self, statistic: bytes, name: str) -> Any:
-        if len(statistic) <= SPILL_BYTES:
+        if self.spill is None or len(statistic) <= SPILL_BYTES:
             return np.frombuffer(statistic, np.uint8)
         path = self.spill / name
         path.write_bytes(statistic)
@@ -133,7 +138,8 @@ class Worker:
 
     def on_model(self, message: dict[str, Any]) -> None:
         names.allow(*message["allow"])
-        self.model = load(message["model"])
+        told = message["model"]  # its directory, or what is in it
+        self.model = load(told) if isinstance(told, str) else revive(json.loads(told["header"]), told["arrays"])
         self.scoring = Scoring.from_wire(message["scoring"])
 
     def on_write(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -172,11 +178,17 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
     end_with(driver)
     os.dup2(2, 1)  # what an algorithm prints must not end up between messages
     preload()
-    worker = Worker()
+    serve(Worker(), source, lambda answer: send(sink, answer))
+
+
+def serve(worker: Worker, source: BinaryIO, answers: Callable[[dict[str, Any]], None]) -> None:
+    """Do what the messages of a driver say, until it is gone or says that there is nothing more to do."""
     while True:
         try:
             message = receive(source)
-        except EOFError:
+        except (EOFError, OSError):
+            return
+        if message["op"] == "end":
             return
         try:
             answer = worker.handle(message)
@@ -184,8 +196,8 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
             answer = tell(task_error(error, str(message.get("op"))))
         if answer is not None:
             try:
-                send(sink, {**answer, "tasks": message.get("tasks", [])})
-            except BrokenPipeError:  # the driver is gone
+                answers({**answer, "tasks": message.get("tasks", [])})
+            except OSError:  # the driver is gone
                 return
 
 

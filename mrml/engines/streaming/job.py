@@ -84,6 +84,7 @@ class RoundJob(MRJob):  # type: ignore[misc]
         self.add_file_arg("--task", help="dataset and algorithm, staged once a run")
         self.add_file_arg("--state", help="the State of the round, by the distributed cache")
         self.add_file_arg("--scoring", help="model and output of a map-only scoring")
+        self.add_file_arg("--resident", help="where the driver of a run is, for tasks that stay until its end")
         self.add_passthru_arg("--fed", action="store_true", help="input is the rows, as Hadoop reads them")
 
     def hadoop_input_format(self) -> str:
@@ -98,6 +99,8 @@ class RoundJob(MRJob):  # type: ignore[misc]
         return LocalRunner
 
     def steps(self) -> list[Any]:
+        if self.options.resident:
+            return [MRStep(mapper=self.stay)]
         if self.options.scoring:
             return [MRStep(mapper_init=self.task_init, mapper=self.score_splits)]
         return [
@@ -201,6 +204,14 @@ class RoundJob(MRJob):  # type: ignore[misc]
             yield ERROR, error_fields(error, f"key {key!r}")
             return
         yield name, [message, report_field(report)]
+
+    def stay(self, _: None, line: str) -> None:
+        """Serve the driver's rounds until it says that there are no more."""
+        from mrml.engines.resident.task import stay
+
+        end_with(os.getppid())
+        keep_pandas_out()
+        stay(Path(self.options.resident), int(line), Path("mrml-resident"), reports=sys.stderr)
 
     def score_splits(self, _: None, line: str) -> Iterator[tuple[str, Fields]]:
         """A line holds the numbers of the splits to score."""

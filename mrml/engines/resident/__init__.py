@@ -1,0 +1,1 @@
+"""Tasks that stay for a whole run and serve its rounds over sockets: see :mod:`.engine`."""

@@ -1,0 +1,184 @@
+"""Rounds over tasks that stay for a whole run: one job of YARN, or processes of this machine, that dial the driver.
+
+They serve the same rounds as the workers of the local engine do, over sockets: the State goes down, of it only what
+changed, and Statistics come up.  It is no gang that must be complete: a round is done by whoever is there, a task that
+is lost is a split done again, and one that comes late takes splits over.  Without any task the run goes on by jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+import select
+import selectors
+import time
+from pathlib import Path
+from typing import Any
+
+from mrml import wire
+from mrml.algorithm import Algorithm, State, Value
+from mrml.config.sections import EngineConfig
+from mrml.data.dataset import Dataset
+from mrml.engines import scratch
+from mrml.engines.base import Engine, useful_workers
+from mrml.engines.local.serving import HEAR_S, Serving, Tasks
+from mrml.engines.resident.connection import Connection
+from mrml.engines.resident.listener import Listener
+from mrml.engines.resident.starters import NoTasks, Processes, Starter
+from mrml.engines.task import Report
+from mrml.engines.write import Scoring
+from mrml.errors import ConfigError, EngineError
+from mrml.model import Model, describe
+
+log = logging.getLogger(__name__)
+
+
+class ResidentEngine(Serving):
+    """Tasks that stay, as the section ``engine`` of a run says."""
+
+    name = "resident"
+
+    def __init__(self, config: EngineConfig, split_bytes: int = 64 << 20) -> None:
+        on_yarn = config.runner == "hadoop"
+        super().__init__(useful_workers(None if on_yarn else config.workers), split_bytes)
+        if on_yarn and config.workers is not None:
+            self.n_workers = config.workers
+        if config.min_workers > self.n_workers:
+            finding = f"{config.min_workers} are more than the {self.n_workers} that are asked for"
+            raise ConfigError("engine, min_workers", finding, "raise --workers")
+        self.config = config
+        self._folder = scratch.make(config.cache_dir)
+        self.starter: Starter = self._starter(on_yarn)
+        self._secret, self._numbers = secrets.token_bytes(32), 0
+        self._listener: Listener | None = None
+        self._fallback: Engine | None = None
+        self._began = False
+        if not on_yarn:
+            self._have_started()
+
+    def _starter(self, on_yarn: bool) -> Starter:
+        if not on_yarn:
+            return Processes(self.n_workers, self.split_bytes, Path(self._folder))
+        from mrml.engines.hadoop.resident import Containers
+
+        return Containers(self.config, self.n_workers, self.split_bytes)
+
+    def attach(self, run_id: str) -> None:
+        self.starter.attach(run_id)
+        self._have_started()
+
+    def _have_started(self) -> None:
+        """Listen, and have tasks started, once."""
+        if self._listener is None:
+            host = self.config.driver_host or self.starter.host
+            self._listener = Listener(host, self.config.driver_ports, self._secret)
+            self.starter.start(self._listener.port, self._secret)
+
+    # ---- rounds
+
+    def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        if self._fallback is None:
+            try:
+                return super().round(algorithm, state, dataset)
+            except NoTasks as none:
+                self._fall_back(none)
+        assert self._fallback is not None
+        try:
+            return self._fallback.round(algorithm, state, dataset)
+        finally:
+            self.report = self._fallback.report
+
+    def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
+        if self._fallback is None:
+            try:
+                return self.starter.written(scoring, lambda to: super(ResidentEngine, self).write(model, dataset, to))
+            except NoTasks as none:
+                self._fall_back(none)
+        assert self._fallback is not None
+        self.report = self._fallback.write(model, dataset, scoring)
+        return self.report
+
+    def _fall_back(self, none: NoTasks) -> None:
+        if self.config.fallback == "none":
+            raise EngineError("resident tasks", str(none), "mend what it says, or say --fallback streaming") from none
+        log.warning("there are no resident tasks: %s; the run goes on by jobs", none)
+        self._fallback = self.starter.fallback()
+
+    def place(self, number: int) -> dict[str, Any]:
+        return {"path": [], "store": str(number), "spill": ""}
+
+    def told_model(self, model: Model) -> Any:
+        return {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+
+    def _run(self, op: str, n_tasks: int) -> list[dict[str, Any]]:
+        self._have_started()
+        self._gather()
+        for peer in self.peers:  # what was said while nobody listened
+            assert isinstance(peer, Connection)
+            peer.heard = time.monotonic()
+        return super()._run(op, n_tasks)
+
+    def _gather(self) -> None:
+        """Before the first round, wait for as many tasks as it takes."""
+        until = time.monotonic() + self.config.max_wait_s
+        while not self._began:
+            self._welcome()
+            if len(self.peers) >= self.config.min_workers:
+                self._began = True
+                return
+            self._expect(until, self.config.min_workers)
+            assert self._listener is not None
+            select.select([self._listener.wake], [], [], HEAR_S)
+
+    def _expect(self, until: float, n: int) -> None:
+        """NoTasks where they do not come."""
+        self.starter.check()
+        if time.monotonic() > until:
+            came = f"{len(self.peers)} of {n} tasks came" if self.peers else "no task came"
+            raise NoTasks(f"{came} within {self.config.max_wait_s:.0f} s")
+
+    def _welcome(self) -> list[Connection]:
+        """Take in who has joined."""
+        assert self._listener is not None
+        found = []
+        for sock, facts in self._listener.joined():
+            peer = Connection(self._numbers, sock, facts, self.config.heartbeat_timeout_s)
+            log.info("worker %d is there: %s", peer.number, peer.where)
+            self._numbers += 1
+            self.peers.append(peer)
+            found.append(peer)
+        return found
+
+    def watched(self, selector: selectors.BaseSelector, tasks: Tasks) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(KeyError):  # it is there already
+            selector.register(self._listener.wake, selectors.EVENT_READ, None)
+        for peer in self._welcome():
+            selector.register(peer, selectors.EVENT_READ, peer)
+        now = time.monotonic()
+        if self.peers:
+            self._alone_until = now + self.config.max_wait_s
+        for peer in [p for p in self.peers if isinstance(p, Connection)]:
+            if now - peer.heard > self.config.heartbeat_timeout_s:
+                peer.how_it_ended = f"silent for {now - peer.heard:.0f} s"
+                self._lose(peer, selector, tasks)
+        if not self.peers:
+            self._expect(self._alone_until, 1)
+
+    _alone_until = 0.0
+
+    def close(self) -> None:
+        for peer in self.peers:
+            with contextlib.suppress(OSError):
+                peer.put(wire.dumps({"op": "end"}))
+                peer.flush()
+        if self._listener is not None:
+            self._listener.close()
+        if self._fallback is not None:
+            self._fallback.close()
+        self.starter.end(len(self.peers))
+        for peer in self.peers:
+            peer.end()
+        scratch.remove(self._folder)

@@ -1,0 +1,116 @@
+"""Where resident tasks come from: here, from this machine; :mod:`mrml.engines.hadoop.resident` has those of YARN."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from mrml import pin, wire
+from mrml.engines.base import Engine
+from mrml.engines.task import Report
+from mrml.engines.write import Scoring
+
+#: as often as YARN tries a task
+MAX_ATTEMPTS = 4
+_CODE = "import sys; sys.path[:] = filter(None, sys.path); from mrml.engines.resident.task import main; main()"
+
+
+class NoTasks(Exception):
+    """There are no tasks, and there will be none."""
+
+
+class Starter(Protocol):
+    """Starts tasks, and sees to them until they end."""
+
+    #: the address of this machine that they can dial
+    host: str
+
+    def attach(self, run_id: str) -> None:
+        """Told which run they serve."""
+
+    def start(self, port: int, secret: bytes) -> None:
+        """Have tasks started that dial this machine."""
+
+    def check(self) -> None:
+        """NoTasks where none will come any more."""
+
+    def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
+        """Write predictions where tasks can."""
+
+    def fallback(self) -> Engine:
+        """The engine that goes on without tasks."""
+
+    def end(self, n_joined: int) -> None:
+        """See that none is left of ``n_joined`` who were told to end, nor of those who never came."""
+
+
+def letter(path: Path, host: str, port: int, secret: bytes) -> Path:
+    """The file that tells tasks of their driver: for this user's eyes only."""
+    path.touch(0o600)
+    path.write_bytes(wire.dumps({"address": [host, port], "secret": secret.hex()}))
+    return path
+
+
+class Processes:
+    """Tasks as processes of this machine; one that ends is started again, as YARN does it."""
+
+    def __init__(self, n_tasks: int, split_bytes: int, folder: Path) -> None:
+        self.host, self.n_tasks, self.split_bytes, self.folder = "127.0.0.1", n_tasks, split_bytes, folder
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self._starts = [0] * n_tasks
+        self._fallback: Engine | None = None
+        self._letter = Path()
+
+    def attach(self, run_id: str) -> None:
+        return None
+
+    def start(self, port: int, secret: bytes) -> None:
+        self._letter = letter(self.folder / "letter", self.host, port, secret)
+        for number in range(self.n_tasks):
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        self._starts[number] += 1
+        words = [os.getpid(), self._letter, number, self.folder / f"task-{number}-{self._starts[number]}"]
+        self.running[number] = subprocess.Popen(
+            [sys.executable, "-c", _CODE, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if _is_file(sys.stderr) else subprocess.DEVNULL,
+            env=pin.environment() | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        )
+
+    def check(self) -> None:
+        for number, process in list(self.running.items()):
+            if process.poll() is not None:
+                del self.running[number]
+                if self._starts[number] < MAX_ATTEMPTS:
+                    self._start(number)
+        if not self.running:
+            raise NoTasks(f"every one of {self.n_tasks} tasks ended {MAX_ATTEMPTS} times")
+
+    def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
+        return write(scoring)
+
+    def fallback(self) -> Engine:
+        from mrml.engines.streaming.engine import StreamingEngine
+
+        return StreamingEngine("local", self.n_tasks, self.split_bytes, str(self.folder))
+
+    def end(self, n_joined: int) -> None:
+        for process in self.running.values():
+            try:
+                process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _is_file(stream: object) -> bool:
+    try:
+        return bool(stream.fileno() >= 0)  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False

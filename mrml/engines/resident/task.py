@@ -1,0 +1,113 @@
+"""A task that stays: it dials its driver, proves that it belongs to the run, and serves rounds until there are no more.
+
+It keeps what it decodes in a folder of its own.  A thread says every few seconds that it is there, since a task that
+computes, and one whose host is gone, are both silent.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from mrml import pin, wire
+from mrml.engines.local.worker import Worker, end_with, preload, serve
+from mrml.engines.resident.connection import HEARTBEAT
+from mrml.engines.resident.hello import introduce
+from mrml.errors import EngineError, MrmlError
+
+#: how often a task says that it is there, and that it is alive to Hadoop, which ends it after 600 s of silence
+HEARTBEAT_S, STATUS_S = 3.0, 30.0
+#: how long a driver is dialled
+DIAL_S = 20.0
+#: how long what is sent may stay unanswered by the other host before the connection is lost
+_UNANSWERED_MS = 60_000
+
+
+def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) -> None:
+    """Serve the driver that the file tells of; ``reports`` is Hadoop's channel for status lines."""
+    message = wire.loads(told.read_bytes())
+    host, port = message["address"]
+    sock = dial(host, port)
+    facts = {"host": platform.node(), "pid": os.getpid(), "number": number}
+    introduce(sock, bytes.fromhex(message["secret"]), facts | _container())
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
+    line = _Line(sock)
+    threading.Thread(target=line.beat, args=(reports,), daemon=True).start()
+    preload()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        serve(Worker(folder.absolute()), cast(BinaryIO, sock.makefile("rb")), line.send)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Line:
+    """What a task sends: answers, and that it is there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.lock = sock, threading.Lock()
+
+    def send(self, answer: dict[str, Any]) -> None:
+        message = wire.dumps(answer)
+        with self.lock:
+            self.sock.sendall(len(message).to_bytes(8, "little"))
+            self.sock.sendall(message)
+
+    def beat(self, reports: IO[str] | None) -> None:
+        told = -STATUS_S
+        while True:
+            if reports is not None and time.monotonic() - told >= STATUS_S:
+                told = time.monotonic()
+                print("reporter:status:serves the rounds of its driver", file=reports, flush=True)
+            try:
+                with self.lock:
+                    self.sock.sendall(HEARTBEAT)
+            except OSError:
+                return
+            time.sleep(HEARTBEAT_S)
+
+
+def dial(host: str, port: int) -> socket.socket:
+    """A connection to the driver; EngineError where there is no way to it."""
+    until, wait_s = time.monotonic() + DIAL_S, 0.1
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=5.0)
+        except OSError as error:
+            if time.monotonic() + wait_s > until:
+                finding = f"cannot be reached from {platform.node()}: {error}"
+                remedy = "open the port in the firewall (--driver-ports A-B says which), or name another --driver-host"
+                raise EngineError(f"driver {host}:{port}", finding, remedy) from error
+        time.sleep(wait_s)
+        wait_s = min(2 * wait_s, 2.0)
+
+
+def _container() -> dict[str, str]:
+    """Of YARN's container, where this is one."""
+    environment = pin.environment()
+    names = {"container": "CONTAINER_ID", "attempt": "mapreduce_task_attempt_id"}
+    return {name: environment[variable] for name, variable in names.items() if variable in environment}
+
+
+def main() -> None:
+    """Serve as the process that a driver on this machine started: its id, the file, a number, a folder."""
+    import signal
+
+    driver, told, number, folder = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    pin.worker = number  # workers of one machine take its GPUs in turn
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    end_with(driver)
+    try:
+        stay(told, number, folder)
+    except MrmlError as error:
+        sys.exit(f"error: {error}")
