@@ -18,11 +18,14 @@ import numpy as np
 
 from mrml.algorithm import Algorithm, State
 from mrml.algorithms.evaluation.evaluate import Evaluate
-from mrml.config.sections import DataConfig, RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
 from mrml.engines.local.engine import LocalEngine
+from mrml.engines.local.serving import Peer, Serving
+from mrml.engines.resident.connection import Connection
+from mrml.engines.resident.engine import ResidentEngine
 from mrml.engines.streaming.engine import StreamingEngine
 from mrml.model import Model
 from mrml.runs import setup
@@ -95,7 +98,7 @@ CASES = (
     Case("evaluation-binary", "logistic", {}, MIXED, 4, evaluate=True),
     Case("evaluation-numeric", "linear", {}, NUMBERS, 4, evaluate=True),
 )  # fmt: skip
-ENGINES = ("inline", "local-1", "local-2", "local-3", "streaming-inline", "streaming-local")
+ENGINES = ("inline", "local-1", "local-2", "local-3", "resident-2", "streaming-inline", "streaming-local")
 KILLS = ("none", "kill", "resume")
 
 
@@ -135,17 +138,25 @@ def prepare(case: Case, folder: Path) -> tuple[Dataset, Algorithm]:
     return setup.open_training(config, setup.algorithm_of(config))
 
 
-class Killing(LocalEngine):
+class Killing(Serving):
     """Kills the worker of a split just after it got it, once."""
 
     victim: int | None = None
 
-    def _start(self, process: Any, op: str, task: int) -> bool:
-        started = super()._start(process, op, task)
-        if self.victim == task:
+    def _start(self, peer: Peer, op: str, tasks: list[int], collect: bool = False) -> bool:
+        started = super()._start(peer, op, tasks, collect)
+        if self.victim in tasks:
             self.victim = None
-            process.child.kill()
+            os.kill(peer.facts["pid"] if isinstance(peer, Connection) else peer.child.pid, signal.SIGKILL)  # type: ignore
         return started
+
+
+class KillingLocal(Killing, LocalEngine):
+    """Worker processes, one of which dies."""
+
+
+class KillingResident(Killing, ResidentEngine):
+    """Tasks that stay, but for one."""
 
 
 def kill_a_task_of(folder: Path, stop: threading.Event) -> None:
@@ -168,7 +179,9 @@ def engine_for(name: str, split_bytes: int) -> Engine:
     if kind == "inline":
         return InlineEngine(split_bytes)
     if kind == "local":
-        return Killing(int(detail), split_bytes)
+        return KillingLocal(int(detail), split_bytes)
+    if kind == "resident":
+        return KillingResident(EngineConfig(engine="resident", workers=int(detail)), split_bytes)
     return StreamingEngine(detail, 2, split_bytes)
 
 

@@ -36,7 +36,7 @@ def large(tmp_path: Path) -> str:
         (2, {}, ("small", "large"), "local", "40.0 MiB are quicker shared"),
         (1, {}, ("large",), "inline", "there is one core"),
         (2, {"workers": 3}, ("small",), "local", "workers are asked for"),
-        (2, {"runner": "hadoop"}, ("small",), "streaming", "the runner is hadoop"),
+        (2, {"runner": "hadoop"}, ("small",), "resident", "the runner is hadoop"),
         (2, {}, ("hdfs://host/data",), "local", "the data are not on this machine"),
         (2, {}, ("absent.csv",), "inline", "there is nothing to share"),
         (2, {"engine": "local"}, ("small",), "local", ""),

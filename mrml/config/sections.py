@@ -60,7 +60,7 @@ class EngineConfig:
 
     engine: str = param(
         "auto",
-        "where the rounds run; auto: inline for small data on this machine, else local",
+        "where the rounds run; auto: inline for small data on this machine, else local; with -r hadoop resident",
         choices=("auto", "inline", "local", "streaming", "resident"),
     )
     runner: str = param(

@@ -28,7 +28,7 @@ def chosen(config: EngineConfig, data: DataConfig) -> tuple[EngineConfig, str]:
 
 def _choose(config: EngineConfig, data: DataConfig) -> tuple[str, str]:
     if config.runner == "hadoop":
-        return "streaming", "the runner is hadoop"
+        return "resident", "the runner is hadoop"
     if config.workers is not None:
         return "local", "workers are asked for"
     if pin.cores() == 1:

@@ -15,6 +15,8 @@ from mrml.errors import ConfigError
 
 #: of a job of nothing on a YARN of this machine, submission to the end: in containers, and in uber mode
 JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
+#: until the first task of a job is there, on the same YARN
+RESIDENT_SECONDS = 6.5
 
 
 def plan_of(
@@ -47,7 +49,7 @@ def plan_of(
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
         **({"engine_chosen": why} if why else {}),
-        **(_jobs(_yarn_plan(config, dataset, workers), expected, advice, by_rows) if on_yarn else {}),
+        **(_told_of_yarn(config, dataset, workers, (expected, advice, by_rows)) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
         "notes": list(dataset.notes),
         "ignored": [c.name for c in columns if c.role == "ignore"],
@@ -62,6 +64,15 @@ def _rows_expected(dataset: Dataset) -> int:
         block = next(dataset.read(Range(number, 0, 1)), None)
     n_rows = 0 if block is None else block.n_records
     return n_rows * sum(file.size for _, file in files) // max(min(first.size, dataset.schema.window_bytes), 1)
+
+
+def _told_of_yarn(config: RunConfig, dataset: Dataset, workers: int, rounds: tuple[int, str, bool]) -> dict[str, Any]:
+    """What it costs on a cluster; ``rounds`` are how many, how they may be fewer, and whether by an estimate."""
+    if config.engine.engine != "resident":
+        return _jobs(_yarn_plan(config, dataset, workers), *rounds)
+    memory = f" of {config.engine.memory_mb:,} MB" if config.engine.memory_mb else ""
+    begin = f"with {config.engine.min_workers} of them the first round begins, about {RESIDENT_SECONDS:.0f} s after it"
+    return {"jobs": f"one, of {workers} containers{memory} that stay; {begin} is submitted"}
 
 
 def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
 from mrml.engines.local.engine import LocalEngine
+from mrml.engines.resident.engine import ResidentEngine
 from mrml.engines.streaming.engine import StreamingEngine
 from mrml.engines.write import Scoring, sweep
 from mrml.errors import EngineError, InputError, TaskFailed
@@ -39,9 +40,9 @@ from mrml.runs import train as run
 from tests.exercise import ODD_KEYS, Exercise, Impostor, Sparing, Totals, make_dataset
 from tests.rounds import run_round
 
-ENGINES = ("inline", "local-1", "local-2", "local-3", "streaming-inline", "streaming-local")
+ENGINES = ("inline", "local-1", "local-2", "local-3", "resident-2", "streaming-inline", "streaming-local")
 #: one of a kind, where the number of workers makes no difference
-KINDS = ("inline", "local-2", "streaming-inline", "streaming-local")
+KINDS = ("inline", "local-2", "resident-2", "streaming-inline", "streaming-local")
 #: without the one that takes a second a job, where its runner makes no difference
 QUICK = KINDS[:-1]
 SPLIT_BYTES = 2000
@@ -53,6 +54,8 @@ def make(name: str, **more: Any) -> Engine:
         return InlineEngine(SPLIT_BYTES, **more)
     if kind == "local":
         return LocalEngine(int(detail), SPLIT_BYTES, **more)
+    if kind == "resident":
+        return ResidentEngine(EngineConfig(engine="resident", workers=int(detail), **more), SPLIT_BYTES)
     return StreamingEngine(detail, 2, SPLIT_BYTES, **more)
 
 

@@ -36,7 +36,7 @@ from tests.identity import (
     prepare,
 )
 
-DRAWS = int(os.environ.get("MRML_IDENTITY_DRAWS", "200"))
+DRAWS = int(os.environ.get("MRML_IDENTITY_DRAWS", "250"))
 SEED = int(os.environ.get("MRML_IDENTITY_SEED", "1"))
 CHUNKS = 8
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def draws() -> list[Draw]:
     plan = [more(c, e, "none") for c, e in itertools.product(range(len(CASES)), ENGINES)]
     plan += [more(rng.randrange(len(CASES)), e, k) for e, k in itertools.product(ENGINES, KILLS)]
     while len(plan) < DRAWS:
-        engine = rng.choice(ENGINES[4:]) if rng.random() < 1 / 8 else rng.choice(ENGINES[:4])
+        engine = rng.choice(ENGINES[5:]) if rng.random() < 1 / 8 else rng.choice(ENGINES[:5])
         plan.append(more(rng.randrange(len(CASES)), engine, rng.choice(KILLS)))
     return plan[:DRAWS] if len(plan) > DRAWS else plan
 
@@ -151,6 +151,6 @@ def test_the_draws_are_over_at_least_24_blocks_and_cover_every_pair(laboratory: 
         split = tuple(r for s in dataset.splits(1 << 30) for r in s)
         assert sum(1 for r in split for _ in dataset.read(r)) >= 24, case.name
     plan = draws()
-    if len(plan) >= 200:
+    if len(plan) >= 250:
         assert {(d[0], d[1]) for d in plan} == set(itertools.product(range(len(CASES)), ENGINES))
         assert {(d[1], d[2]) for d in plan} == set(itertools.product(ENGINES, KILLS))

@@ -21,7 +21,7 @@ from mrml.algorithms.pipeline import transforms as tf
 from mrml.algorithms.pipeline.fitted import Fitted, clipped
 from mrml.arrays import CSR, Array
 from mrml.data.block import Block
-from mrml.kernels.trees import numpy as trees
+from mrml.kernels.trees.twin import with_numba
 from mrml.schema import Bins, Design, Schema
 
 MAX_LEVELS = 254
@@ -115,7 +115,7 @@ class Binned(Fitted):
 
     def codes(self, raw: Block) -> Array:
         """(n_rows, n_features) uint8."""
-        pieces = [trees.with_numba().bin_codes(self._numeric(raw), *self._table)]
+        pieces = [with_numba().bin_codes(self._numeric(raw), *self._table)]
         for fitted in self.levels:
             codes = self._level_codes(raw, fitted)
             missing = max(len(fitted["levels"]) + bool(fitted["other"]), 1)

@@ -13,7 +13,7 @@ from mrml.algorithms.objectives.table import objective_of
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.errors import InputError
-from mrml.kernels.trees import numpy as kernel
+from mrml.kernels.trees.twin import with_numba
 from mrml.model import Model, Prediction
 from mrml.schema import Bins
 
@@ -82,7 +82,7 @@ class Trees:
         """(n_outputs, n_rows) float64 of x (n_rows, n_features) float32, NaN missing: ``base`` and the leaves, tree by
         tree."""
         out = np.repeat(base[:, None], len(x), axis=1)
-        kernel.with_numba(len(x) * len(self.sizes)).predict(x, self, out)
+        with_numba(len(x) * len(self.sizes)).predict(x, self, out)
         return out
 
 

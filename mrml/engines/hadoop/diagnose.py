@@ -47,6 +47,10 @@ def lost(app: Application) -> bool:
     return _LOST.search(app.diagnostics) is not None
 
 
+class Refusal(EngineError):
+    """What another try would not change: somebody ended the application, or YARN will never run it."""
+
+
 def why(app: Application, history: str, aggregated: bool) -> MrmlError:
     """What the user is told of an application that failed.
 
@@ -57,12 +61,12 @@ def why(app: Application, history: str, aggregated: bool) -> MrmlError:
     """
     if "unknown queue" in app.diagnostics or ("queue" in app.diagnostics and not app.launched):
         finding = f"YARN refused the job: {_short(app.diagnostics)}"
-        return EngineError("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
+        return Refusal("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
     if "max container capability" in app.diagnostics:
         finding = f"asks for more than a node has: {_short(app.diagnostics)}"
-        return EngineError(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
+        return Refusal(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
     if app.final == "KILLED" or app.state == "KILLED":
-        return EngineError(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
+        return Refusal(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
     attempt = _failed_attempt(app, history) if app.launched else None
     if attempt is None:
         return _of_master(app, history, aggregated)

@@ -104,7 +104,7 @@ class HadoopEngine(StreamingEngine):
         self._fed: Feed | None = None
         self._uber = Decision({}, "")
         self._kept_heads: dict[int, list[Any]] = {}
-        self._round = "write"
+        self.label = "write"
         self.attach(uuid.uuid4().hex[:12])
 
     def attach(self, run_id: str) -> None:
@@ -113,11 +113,11 @@ class HadoopEngine(StreamingEngine):
         self.staging = Staging(self.fs, f"{self._home}/{self.run_id}")
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self._round, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
+        self.label, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
-            self._round, self._fed = "write", None
+            self.label, self._fed = "write", None
 
     def _feed(self, reads: Reads, dataset: Dataset) -> Feed | None:
         """How Hadoop feeds the tasks of a round; None where they read by themselves, as all of a shard always is."""
@@ -179,11 +179,11 @@ class HadoopEngine(StreamingEngine):
     def _run_job(self, args: list[str]) -> list[tuple[str, Fields]]:
         files = {args[i + 1]: Path(args[i + 1]).name for i, a in enumerate(args) if a in ("--task", "--state")}
         files |= {args[i + 1]: "scoring" for i, a in enumerate(args) if a == "--scoring"}
-        tag = _tag(f"{self.run_id}-{self._round}", files, args)
-        self._end_others(tag)
+        tag = _tag(f"{self.run_id}-{self.label}", files, args)
+        self.end_others(tag)
         output = self.staging.finished(tag) or self._running(tag)
         if output is None:
-            output = self._submitted(tag, [self.staging.put(a) if a in files else a for a in args])
+            output = self.submitted(tag, [self.staging.put(a) if a in files else a for a in args])
         self.staging.forget_earlier()
         protocol = FieldsProtocol()
         parts = [info.name for info in self.fs.ls(output) if "/part-" in info.name]
@@ -194,11 +194,11 @@ class HadoopEngine(StreamingEngine):
         for app in self.resource_manager.by_tag(tag):
             if not app.ended:
                 log.info("%s of this run is running: it is followed, not started again", app.id)
-                self._watched(tag, next(t for t in app.tags if t.startswith(f"{tag}.")), None)
+                self.watched(tag, next(t for t in app.tags if t.startswith(f"{tag}.")), None)
                 return self.staging.finished(tag)
         return None
 
-    def _end_others(self, tag: str) -> None:
+    def end_others(self, tag: str) -> None:
         """Nothing else of this run may go on: a client that was left alone, a round of another cut.
 
         Once: later the only others are our own that are about to end.
@@ -211,7 +211,7 @@ class HadoopEngine(StreamingEngine):
             if not app.ended and tag not in app.tags:
                 self.resource_manager.kill(app.id)
 
-    def _submitted(self, tag: str, args: list[str]) -> str:
+    def submitted(self, tag: str, args: list[str]) -> str:
         attempt = f"{tag}.{uuid.uuid4().hex[:6]}"
         output = self.staging.output(attempt)
         words = [*self._options(), "--output-dir", output, *self._defined(tag, attempt, args), *args]
@@ -219,14 +219,14 @@ class HadoopEngine(StreamingEngine):
             runner._fs = ClientFileSystem(self.fs, self.hadoop_bin)
             client = Client(runner, attempt)
             self._clients.append(client)
-            self._watched(tag, attempt, client)
+            self.watched(tag, attempt, client)
         done = self.staging.finished(tag)
         if done is None:
             raise JobFailed("it ended well but its output has no _SUCCESS")
         return done
 
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
-        conf = {"mapreduce.job.name": f"mrml round {self._round} of {self.run_id}"}
+        conf = {"mapreduce.job.name": f"mrml round {self.label} of {self.run_id}"}
         conf |= {**self._uber.properties, **self.jobconf}
         conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
         if "--state" in args:
@@ -267,23 +267,14 @@ class HadoopEngine(StreamingEngine):
         """Of this run on this machine."""
         return Path(self._folder)
 
-    def stay(self, letter: Path, lines: Path) -> None:
-        """Run a map-only job whose tasks serve a driver until it lets them go: a task for each of the lines."""
-        self._round = "resident"
-        files, args = {str(letter): letter.name}, ["--resident", str(letter), str(lines)]
-        tag = _tag(f"{self.run_id}-resident", files, args)
-        self._end_others(tag)
-        told, numbers = self.staging.put(str(letter), private=True), self.staging.put(str(lines)).split("#")[0]
-        self._submitted(tag, ["--resident", told, numbers])
-
     def as_configured(self) -> None:
-        """Go on with a job a round after :meth:`stay`."""
+        """Go on with a job a round after one of tasks that stayed."""
         self.jobconf, self.poll_s, self.round_timeout_s = self._configured
-        self._alone, self._round = False, "write"
+        self._alone, self.label = False, "write"
 
     # ---- until its end
 
-    def _watched(self, tag: str, attempt: str, client: Client | None) -> None:
+    def watched(self, tag: str, attempt: str, client: Client | None) -> None:
         """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
         output, limits = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s, self.poll_s)
         try:

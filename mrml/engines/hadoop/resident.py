@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+import secrets
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from mrml import wire
 from mrml.config.sections import EngineConfig
 from mrml.engines.base import Engine
+from mrml.engines.hadoop.diagnose import Refusal
 from mrml.engines.hadoop.engine import HadoopEngine
-from mrml.engines.resident.starters import NoTasks, letter
+from mrml.engines.hadoop.staging import hash_of
+from mrml.engines.resident.letter import Letter
+from mrml.engines.resident.starters import NoTasks
 from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
-from mrml.errors import MrmlError
+from mrml.errors import EngineError, MrmlError
+
+log = logging.getLogger(__name__)
 
 #: one map task a line, none of them twice at once or after another; a container lost costs an attempt
 JOBCONF = {
@@ -29,6 +39,16 @@ JOBCONF = {
 POLL_S = 1.0
 #: how long the job may take to end once its tasks have
 END_S = 5.0
+#: how long tasks look for the next driver of their run
+GRACE_S = 120.0
+
+
+class LeftBehind(NamedTuple):
+    """A job of tasks that a driver left, as it is tagged, and what they were told."""
+
+    tag: str
+    attempt: str
+    letter: Letter
 
 
 class Containers:
@@ -39,27 +59,72 @@ class Containers:
         self.host = _reaching(self.jobs.resource_manager.url)
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._found: LeftBehind | None = None
         self._jobconf, self._falls_back = self.jobs.jobconf, False
 
     def attach(self, run_id: str) -> None:
         self.jobs.attach(run_id)
 
-    def start(self, port: int, secret: bytes) -> None:
-        told = letter(self.jobs.folder / "letter", self.host, port, secret)
+    def secret(self) -> bytes:
+        """Of tasks that a driver before this one left, if they still look for the next one."""
+        self._found = self._left_behind()
+        return secrets.token_bytes(32) if self._found is None else self._found.letter.secret
+
+    def start(self, port: int, secret: bytes, beat_s: float) -> None:
         lines = self.jobs.folder / "tasks.txt"
         lines.write_text("".join(f"{number}\n" for number in range(self.n_tasks)))
-        self._thread = threading.Thread(target=self._run, args=(told, lines), daemon=True)
+        if self._found is not None:
+            log.info("tasks of an earlier driver of this run are there: they are taken over")
+        letter = Letter(self.host, port, secret, GRACE_S, self._next_address, beat_s)
+        self._thread = threading.Thread(target=self._run, args=(letter, lines), daemon=True)
         self._thread.start()
 
-    def _run(self, told: Path, lines: Path) -> None:
+    def _run(self, letter: Letter, lines: Path) -> None:
         try:
-            self.jobs.jobconf = {**self._jobconf, **JOBCONF}
+            self.jobs.jobconf = {**JOBCONF, **self._jobconf}
             self.jobs.round_timeout_s, self.jobs.poll_s = math.inf, POLL_S
-            self.jobs.stay(told, lines)
+            self._stay(letter, lines)
         except (MrmlError, JobFailed, OSError) as error:
             self._failure = error
 
+    @property
+    def _next_address(self) -> str:
+        """Where the next driver of this run leaves its address."""
+        return f"{self.jobs.staging.private}/next"
+
+    def _left_behind(self) -> LeftBehind | None:
+        """Tasks of a driver before this one that still look for the next."""
+        mine = f"{self.jobs.run_id}-resident."
+        for app in self.jobs.resource_manager.by_tag(self.jobs.run_id):
+            # of the job, and of this attempt at it, which is the longer one
+            attempt = max((tag for tag in app.tags if tag.startswith(mine)), key=len, default=None)
+            if attempt is None or app.ended:
+                continue
+            with contextlib.suppress(OSError, EngineError):
+                tag = attempt.rpartition(".")[0]
+                letter = self.jobs.fs.cat_file(f"{self.jobs.staging.private}/letter-{tag.removeprefix(mine)}")
+                return LeftBehind(tag, attempt, Letter.of(letter))
+        return None
+
+    def _stay(self, letter: Letter, lines: Path) -> None:
+        """Run a map-only job whose tasks serve this driver until it lets them go, a task for each of the lines; or have
+        those that were found come here."""
+        jobs, staging = self.jobs, self.jobs.staging
+        jobs.label = "resident"
+        if self._found is not None:
+            jobs.end_others(self._found.tag)
+            staging.leave(self._next_address, wire.dumps({"host": letter.host, "port": letter.port}))
+            jobs.watched(self._found.tag, self._found.attempt, None)
+            return
+        path = letter.write(jobs.folder / "letter")
+        told, numbers = staging.put(str(path), private=True), staging.put(str(lines)).split("#")[0]
+        tag = f"{jobs.run_id}-resident.{hash_of(path.read_bytes())}"
+        jobs.end_others(tag)
+        jobs.submitted(tag, ["--resident", told, numbers])
+
     def check(self) -> None:
+        if isinstance(self._failure, Refusal):
+            raise self._failure
         if self._failure is not None:
             raise NoTasks(str(self._failure))
         if self._thread is not None and not self._thread.is_alive():

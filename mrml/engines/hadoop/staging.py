@@ -29,7 +29,7 @@ class Staging:
         content = Path(local).read_bytes()
         name = f"{Path(local).name}-{hash_of(content)}"
         if self._staged.get(local) != name:
-            folder = f"{self.path}/private" if private else self.path
+            folder = self.private if private else self.path
             self.fs.makedirs(folder)
             if private:  # YARN keeps a file private that others may not reach
                 self.fs.chmod(folder, 0o700)
@@ -41,6 +41,18 @@ class Staging:
             self.fs.mv(aside, f"{folder}/{name}")
             self._staged[local] = name
         return f"{self.path}/{'private/' * private}{name}#{Path(local).name}"
+
+    @property
+    def private(self) -> str:
+        """The folder of what is for its owner to read."""
+        return f"{self.path}/private"
+
+    def leave(self, path: str, content: bytes) -> None:
+        """Write a small file so that whoever reads it finds all of it."""
+        aside = f"{path}.{uuid.uuid4().hex[:6]}"
+        with self.fs.open(aside, "wb") as file:
+            file.write(content)
+        self.fs.mv(aside, path)
 
     def output(self, attempt: str) -> str:
         """Where an attempt of a job writes."""

@@ -199,8 +199,10 @@ class Serving(Engine):
                 selector.register(peer, selectors.EVENT_READ, peer)
             while tasks.waiting or any(p.tasks or p.holds for p in self.peers):
                 self.watched(selector, tasks)
-                dead = [peer for peer in self.peers if not self._dealt(peer, tasks, brief)]
+                dead = [peer for peer in self.peers if brief and not self._dealt_batch(peer, tasks)]
                 brief = False
+                for depth in range(1, AHEAD + 2):  # first one for everybody
+                    dead += [p for p in self.peers if p not in dead and not self._dealt(p, tasks, depth)]
                 for peer in dead:
                     self._lose(peer, selector, tasks)
                 if dead:  # were every worker found dead here, nothing would be left to wait for
@@ -216,12 +218,14 @@ class Serving(Engine):
                         self._lose(peer, selector, tasks)
         return tasks.answers()
 
-    def _dealt(self, peer: Peer, tasks: Tasks, brief: bool) -> bool:
-        """Tell a worker what to do, as much as is for it; False when it is gone."""
-        batch = tasks.batch(peer) if brief else []
-        if batch and not self._start(peer, tasks.op, batch, True):
-            return False
-        while (task := tasks.next(peer)) is not None:
+    def _dealt_batch(self, peer: Peer, tasks: Tasks) -> bool:
+        """Tell a worker once all that it did the last time; False when it is gone."""
+        batch = tasks.batch(peer)
+        return not batch or self._start(peer, tasks.op, batch, True)
+
+    def _dealt(self, peer: Peer, tasks: Tasks, depth: int) -> bool:
+        """Tell a worker what to do until so many tasks are there; False when it is gone."""
+        while len(peer.tasks) < depth and (task := tasks.next(peer)) is not None:
             if not self._start(peer, tasks.op, [task]):
                 return False
         return True
@@ -284,7 +288,7 @@ class Tasks:
 
     def next(self, peer: Peer) -> int | None:
         """What to tell a worker to do: a task, or a number below -1, to send what it holds of those it did."""
-        if len(peer.tasks) > AHEAD or (peer.tasks and peer.tasks[-1] < 0):
+        if peer.tasks and peer.tasks[-1] < 0:
             return None
         if self.waiting:
             return _pick(self.waiting, self.owners, peer.number, not peer.tasks)

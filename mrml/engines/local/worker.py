@@ -181,15 +181,15 @@ def run(driver: int, number: int, source: BinaryIO, sink: BinaryIO) -> None:
     serve(Worker(), source, lambda answer: send(sink, answer))
 
 
-def serve(worker: Worker, source: BinaryIO, answers: Callable[[dict[str, Any]], None]) -> None:
-    """Do what the messages of a driver say, until it is gone or says that there is nothing more to do."""
+def serve(worker: Worker, source: BinaryIO, answers: Callable[[dict[str, Any]], None]) -> bool:
+    """Do what the messages of a driver say; whether it said that there is nothing more to do, and is not just gone."""
     while True:
         try:
             message = receive(source)
         except (EOFError, OSError):
-            return
+            return False
         if message["op"] == "end":
-            return
+            return True
         try:
             answer = worker.handle(message)
         except Exception as error:
@@ -197,8 +197,8 @@ def serve(worker: Worker, source: BinaryIO, answers: Callable[[dict[str, Any]], 
         if answer is not None:
             try:
                 answers({**answer, "tasks": message.get("tasks", [])})
-            except OSError:  # the driver is gone
-                return
+            except OSError:
+                return False
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import secrets
 import select
 import selectors
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ class ResidentEngine(Serving):
         self.config = config
         self._folder = scratch.make(config.cache_dir)
         self.starter: Starter = self._starter(on_yarn)
-        self._secret, self._numbers = secrets.token_bytes(32), 0
+        self._numbers = 0
+        self._stores: dict[int, str] = {}
         self._listener: Listener | None = None
         self._fallback: Engine | None = None
         self._began = False
+        self._alone_until = self._checked = 0.0
         if not on_yarn:
             self._have_started()
 
@@ -73,8 +75,9 @@ class ResidentEngine(Serving):
         """Listen, and have tasks started, once."""
         if self._listener is None:
             host = self.config.driver_host or self.starter.host
-            self._listener = Listener(host, self.config.driver_ports, self._secret)
-            self.starter.start(self._listener.port, self._secret)
+            secret = self.starter.secret()
+            self._listener = Listener(host, self.config.driver_ports, secret)
+            self.starter.start(self._listener.port, secret, self.config.heartbeat_timeout_s / 8)
 
     # ---- rounds
 
@@ -107,7 +110,11 @@ class ResidentEngine(Serving):
         self._fallback = self.starter.fallback()
 
     def place(self, number: int) -> dict[str, Any]:
-        return {"path": [], "store": str(number), "spill": ""}
+        if number not in self._stores:
+            # by what is in it: tasks may have blocks of a driver before this one, which had numbers of its own
+            told = zlib.crc32(json.dumps(self._told[number], sort_keys=True).encode())
+            self._stores[number] = f"{told:08x}"
+        return {"path": [], "store": self._stores[number], "spill": ""}
 
     def told_model(self, model: Model) -> Any:
         return {"header": json.dumps(describe(model)), "arrays": model.arrays()}
@@ -166,19 +173,22 @@ class ResidentEngine(Serving):
                 self._lose(peer, selector, tasks)
         if not self.peers:
             self._expect(self._alone_until, 1)
-
-    _alone_until = 0.0
+        elif now - self._checked > HEAR_S:
+            self._checked = now
+            with contextlib.suppress(NoTasks):  # those who are there are enough
+                self.starter.check()
 
     def close(self) -> None:
-        for peer in self.peers:
+        peers, self.peers, listener, self._listener = self.peers, [], self._listener, None
+        for peer in peers:
             with contextlib.suppress(OSError):
                 peer.put(wire.dumps({"op": "end"}))
                 peer.flush()
-        if self._listener is not None:
-            self._listener.close()
+        if listener is not None:
+            listener.close()
         if self._fallback is not None:
             self._fallback.close()
-        self.starter.end(len(self.peers))
-        for peer in self.peers:
+        self.starter.end(len(peers))
+        for peer in peers:
             peer.end()
         scratch.remove(self._folder)

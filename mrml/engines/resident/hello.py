@@ -80,7 +80,7 @@ def welcome(sock: socket.socket, secret: bytes) -> dict[str, Any]:
         return facts if isinstance(facts, dict) else {}
     except TimeoutError as error:
         raise Refused(f"it said nothing for {HELLO_S:.0f} s") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused("what it said is no hello") from error
 
 
@@ -92,7 +92,7 @@ def introduce(sock: socket.socket, secret: bytes, facts: dict[str, Any]) -> None
         proof = _proof(secret, "task", theirs, mine)
         line.send({"mrml": __version__, "challenge": mine, "proof": proof, "facts": facts})
         said = line.receive()
-    except (OSError, ValueError, KeyError, TypeError, Refused) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, Refused) as error:
         finding = f"what listens there is no driver of this run: {error}"
         raise EngineError(place, finding, "look at --driver-host and --driver-ports") from error
     if "refused" in said:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from mrml import pin, wire
+from mrml import pin
 from mrml.engines.base import Engine
+from mrml.engines.resident.letter import Letter
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 
 #: as often as YARN tries a task
 MAX_ATTEMPTS = 4
+#: how long a process looks for the driver that took it for dead
+GRACE_S = 5.0
 _CODE = "import sys; sys.path[:] = filter(None, sys.path); from mrml.engines.resident.task import main; main()"
 
 
@@ -32,8 +36,11 @@ class Starter(Protocol):
     def attach(self, run_id: str) -> None:
         """Told which run they serve."""
 
-    def start(self, port: int, secret: bytes) -> None:
-        """Have tasks started that dial this machine."""
+    def secret(self) -> bytes:
+        """What tasks know and nobody else: a new one, or that of tasks who are there already."""
+
+    def start(self, port: int, secret: bytes, beat_s: float) -> None:
+        """Have tasks started that dial this machine, and say every ``beat_s`` seconds that they are there."""
 
     def check(self) -> None:
         """NoTasks where none will come any more."""
@@ -46,13 +53,6 @@ class Starter(Protocol):
 
     def end(self, n_joined: int) -> None:
         """See that none is left of ``n_joined`` who were told to end, nor of those who never came."""
-
-
-def letter(path: Path, host: str, port: int, secret: bytes) -> Path:
-    """The file that tells tasks of their driver: for this user's eyes only."""
-    path.touch(0o600)
-    path.write_bytes(wire.dumps({"address": [host, port], "secret": secret.hex()}))
-    return path
 
 
 class Processes:
@@ -68,8 +68,11 @@ class Processes:
     def attach(self, run_id: str) -> None:
         return None
 
-    def start(self, port: int, secret: bytes) -> None:
-        self._letter = letter(self.folder / "letter", self.host, port, secret)
+    def secret(self) -> bytes:
+        return secrets.token_bytes(32)
+
+    def start(self, port: int, secret: bytes, beat_s: float) -> None:
+        self._letter = Letter(self.host, port, secret, GRACE_S, beat_s=beat_s).write(self.folder / "letter")
         for number in range(self.n_tasks):
             self._start(number)
 

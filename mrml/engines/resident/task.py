@@ -20,35 +20,67 @@ from mrml import pin, wire
 from mrml.engines.local.worker import Worker, end_with, preload, serve
 from mrml.engines.resident.connection import HEARTBEAT
 from mrml.engines.resident.hello import introduce
+from mrml.engines.resident.letter import Letter
 from mrml.errors import EngineError, MrmlError
 
-#: how often a task says that it is there, and that it is alive to Hadoop, which ends it after 600 s of silence
-HEARTBEAT_S, STATUS_S = 3.0, 30.0
-#: how long a driver is dialled
+#: how often a task tells Hadoop that it is alive, which ends it after 600 s of silence
+STATUS_S = 30.0
+#: how long a driver is dialled that was never reached
 DIAL_S = 20.0
 #: how long what is sent may stay unanswered by the other host before the connection is lost
 _UNANSWERED_MS = 60_000
 
 
 def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) -> None:
-    """Serve the driver that the file tells of; ``reports`` is Hadoop's channel for status lines."""
-    message = wire.loads(told.read_bytes())
-    host, port = message["address"]
-    sock = dial(host, port)
-    facts = {"host": platform.node(), "pid": os.getpid(), "number": number}
-    introduce(sock, bytes.fromhex(message["secret"]), facts | _container())
-    sock.settimeout(None)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
-    line = _Line(sock)
-    threading.Thread(target=line.beat, args=(reports,), daemon=True).start()
-    preload()
+    """Serve the driver that a letter tells of; ``reports`` is Hadoop's channel for status lines.
+
+    A connection that is lost is made again, for as long as the letter's ``grace_s`` says: to the same driver, which
+    took this task for dead, or to the next one of the run, which leaves its address where the letter says.
+
+    Raises
+    ------
+    EngineError
+        The driver could not be reached at all, or is none of this run.
+    """
+    letter = Letter.of(told.read_bytes())
+    facts = {"host": platform.node(), "pid": os.getpid(), "number": number} | _container()
+    if reports is not None:
+        threading.Thread(target=_report, args=(reports,), daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)
+    worker, grace_s = Worker(folder.absolute()), DIAL_S
     try:
-        serve(Worker(folder.absolute()), cast(BinaryIO, sock.makefile("rb")), line.send)
+        while True:
+            sock = dial(letter, grace_s)
+            introduce(sock, letter.secret, facts)
+            if _served(worker, sock, letter.beat_s):
+                return
+            grace_s = letter.grace_s
+    except EngineError:
+        if grace_s is DIAL_S:
+            raise
+        sys.stderr.write("the driver is gone, and no other came\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _served(worker: Worker, sock: socket.socket, beat_s: float) -> bool:
+    """Serve until the driver lets go of this task, or the connection is lost: then False."""
+    with sock:
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
+        line = _Line(sock)
+        threading.Thread(target=line.beat, args=(beat_s,), daemon=True).start()
+        preload()
+        return serve(worker, cast(BinaryIO, sock.makefile("rb")), line.send)
+
+
+def _report(reports: IO[str]) -> None:
+    while True:
+        reports.write("reporter:status:serves the rounds of its driver\n")
+        reports.flush()
+        time.sleep(STATUS_S)
 
 
 class _Line:
@@ -63,24 +95,21 @@ class _Line:
             self.sock.sendall(len(message).to_bytes(8, "little"))
             self.sock.sendall(message)
 
-    def beat(self, reports: IO[str] | None) -> None:
-        told = -STATUS_S
+    def beat(self, beat_s: float) -> None:
         while True:
-            if reports is not None and time.monotonic() - told >= STATUS_S:
-                told = time.monotonic()
-                print("reporter:status:serves the rounds of its driver", file=reports, flush=True)
             try:
                 with self.lock:
                     self.sock.sendall(HEARTBEAT)
             except OSError:
                 return
-            time.sleep(HEARTBEAT_S)
+            time.sleep(beat_s)
 
 
-def dial(host: str, port: int) -> socket.socket:
-    """A connection to the driver; EngineError where there is no way to it."""
-    until, wait_s = time.monotonic() + DIAL_S, 0.1
+def dial(letter: Letter, grace_s: float) -> socket.socket:
+    """A connection to the driver, or to the one that came after it; EngineError where there is no way to either."""
+    until, wait_s = time.monotonic() + grace_s, 0.1
     while True:
+        host, port = letter.address()
         try:
             return socket.create_connection((host, port), timeout=5.0)
         except OSError as error:

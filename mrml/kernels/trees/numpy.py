@@ -14,9 +14,6 @@ LightGBM does.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -335,26 +332,6 @@ def leaf_weight(g: Array, h: Array, l2: float, l1: float, max_delta_step: float,
         w = np.clip(w, -max_delta_step, max_delta_step)
     out: Array = np.minimum(np.maximum(w, lower), upper)
     return out
-
-
-#: rows times trees that this process has scored by NumPy: 3,000,000 take 0.27 s, and loading numba 0.3 s
-_scored, _SCORED_MOST = 0, 3_000_000
-
-
-def with_numba(work: int | None = None) -> Any:
-    """The numba twin of this module where numba is installed, else this module: for results that are the same bits.
-
-    ``work`` are rows times trees to be scored; for a few numba is not loaded.
-    """
-    global _scored
-    _scored += _SCORED_MOST if work is None else work
-    if _scored < _SCORED_MOST and "numba" not in sys.modules:
-        return sys.modules[__name__]
-    try:
-        there = importlib.util.find_spec("numba") is not None
-    except ImportError:
-        there = False
-    return importlib.import_module("mrml.kernels.trees.numba" if there else __name__)
 
 
 def bits(codes: list[int]) -> Array:

@@ -1,0 +1,148 @@
+"""Tasks that stay, in containers of YARN: one job for a whole run, and the bytes of the inline engine."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mrml import wire
+from mrml.algorithm import State
+from mrml.cluster import Cluster
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.engines.hadoop.resident import Containers
+from mrml.engines.hadoop.yarn import Application, ResourceManager
+from mrml.engines.inline import InlineEngine
+from mrml.engines.resident.connection import Connection
+from mrml.engines.resident.engine import ResidentEngine
+from mrml.errors import EngineError
+from mrml.runs import train as run
+from mrml.runs.fit import Checkpoint, fit
+from tests.contract.test_engines import by_hand
+from tests.exercise import Exercise, make_dataset
+from tests.identity import CASES, make_data, model_bytes, prepare
+
+pytestmark = pytest.mark.hadoop
+LIMIT_S = 120
+#: one of each family
+FAMILIES = (
+    "boosting-softmax",
+    "forest",
+    "logistic-newton",
+    "softmax-lbfgs",
+    "kmeans",
+    "mlp-steps",
+    "evaluation-binary",
+)
+
+
+def apps(cluster: Cluster) -> list[Application]:
+    """Those of resident tasks, the newest first."""
+    found = ResourceManager(cluster.resourcemanager_url).of_user(getpass.getuser())
+    return [app for app in found if any("-resident." in tag for tag in app.tags)]
+
+
+def test_one_job_serves_every_family_and_a_lost_container_costs_no_bit(client: Cluster, tmp_path: Path) -> None:
+    make_data(tmp_path)
+    before = len(apps(client))
+    with ResidentEngine(EngineConfig(engine="resident", runner="hadoop", workers=2, min_workers=2), 40_000) as engine:
+        assert isinstance(engine.starter, Containers)
+        for number, case in enumerate(case for case in CASES if case.name in FAMILIES):
+            dataset, pipeline = prepare(case, tmp_path)
+
+            def kill(state: State, now: bool = number == 1) -> None:
+                """Of the second family, a container in its second round."""
+                if now and state.round == 2:
+                    peer = engine.peers[0]
+                    assert isinstance(peer, Connection)
+                    os.kill(peer.facts["pid"], signal.SIGKILL)
+
+            at = tmp_path / case.name
+            found, _ = fit(pipeline, dataset, engine, Checkpoint(at / "yarn"), kill, case.rounds)
+            with InlineEngine() as inline:
+                expected, _ = fit(pipeline, dataset, inline, Checkpoint(at / "inline"), None, case.rounds)
+            assert model_bytes(found, at / "found") == model_bytes(expected, at / "expected"), case.name
+        until = time.monotonic() + LIMIT_S
+        while len(engine.peers) < 2 and time.monotonic() < until:  # YARN starts another
+            engine._welcome()
+            time.sleep(0.1)
+        assert len(engine.peers) == 2
+        private, fs = engine.starter.jobs.staging.private, engine.starter.jobs.fs
+        listed = subprocess.run(["hadoop", "fs", "-ls", "-d", private, f"{private}/*"], capture_output=True, text=True)
+        modes = [line.split()[0] for line in listed.stdout.splitlines() if not line.startswith("Found")]
+        assert modes == ["drwx------", "-rw-------"], listed
+    began = time.monotonic()
+    (app,) = apps(client)[: len(apps(client)) - before]
+    while not app.ended and time.monotonic() - began < 10:
+        time.sleep(0.2)
+        app = apps(client)[0]
+    assert app.ended and app.final == "SUCCEEDED" and not fs.exists(private)
+
+
+def test_the_next_driver_of_a_run_takes_the_tasks_over(client: Cluster, tmp_path: Path) -> None:
+    make_data(tmp_path)
+    options = ["--target", "label", "--exclude", "number,count,kind,w", "--rounds", "1500", "--max-depth", "2"]
+    words = [sys.executable, "-m", "mrml", "train", "boosting", "--objective", "logistic", "--data",
+             str(tmp_path / "numbers"), *options]  # fmt: skip
+    resident = [*words, "--output", str(tmp_path / "m"), "--engine", "resident", "-r", "hadoop", "--workers", "2"]
+    with subprocess.Popen(resident, stderr=subprocess.PIPE, text=True) as driver:
+        assert driver.stderr is not None
+        for line in driver.stderr:
+            if line.startswith("tree 300/"):
+                driver.kill()
+                break
+    (first,) = [a for a in apps(client) if not a.ended]
+    done = subprocess.run(resident, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    assert "it goes on after round" in done.stderr and "they are taken over" in done.stderr
+    assert apps(client)[0].id == first.id
+    alone = subprocess.run([*words, "--output", str(tmp_path / "alone"), "--engine", "inline", "-q"])
+    assert alone.returncode == 0
+    for name in ("model.json", "model.npz"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+@pytest.mark.parametrize("how", ["its tasks fail", "somebody kills it"])
+def test_when_its_application_ends_a_run_goes_on_by_jobs_unless_somebody_ended_it(
+    client: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    dataset, algorithm = make_dataset(tmp_path), Exercise(n_rounds=2)
+    options = {"workers": 1, "jobconf": ("mapreduce.map.maxattempts=1",)}
+    config = EngineConfig(engine="resident", runner="hadoop", **options)  # type: ignore[arg-type]
+    with ResidentEngine(config, 20_000) as engine:
+        first = algorithm.init(dataset.schema)
+        state = algorithm.update(first, engine.round(algorithm, first, dataset))
+        (peer,) = engine.peers
+        assert isinstance(peer, Connection)
+        if how == "somebody kills it":
+            ResourceManager(client.resourcemanager_url).kill(apps(client)[0].id)
+            with pytest.raises(EngineError, match="was killed"):
+                while True:
+                    engine.round(algorithm, state, dataset)
+            return
+        os.kill(peer.facts["pid"], signal.SIGKILL)
+        with caplog.at_level(logging.WARNING):
+            state = algorithm.update(state, engine.round(algorithm, state, dataset))
+    assert "the run goes on by jobs" in caplog.text
+    assert wire.dumps(state.to_wire()) == by_hand(algorithm, dataset)
+
+
+def test_predictions_and_metrics_are_made_by_tasks_that_stay(client: Cluster, tmp_path: Path) -> None:
+    make_data(tmp_path)
+    data = {"data": (str(tmp_path / "numbers"),), "target": "label", "exclude": ("number", "count", "kind")}
+    resident = EngineConfig(engine="resident", runner="hadoop", workers=2)
+    found = run.train(RunConfig("logistic", {}, DataConfig(**data), resident, str(tmp_path / "m")))
+    alone = run.train(RunConfig("logistic", {}, DataConfig(**data), EngineConfig(engine="inline"), str(tmp_path / "n")))
+    assert found["metrics"] == alone["metrics"] and found["engine"] == {"name": "resident", "workers": 2}
+    rows = DataConfig(data=data["data"])
+    for name, engine in (("m", resident), ("n", EngineConfig(engine="inline"))):
+        run.predict(str(tmp_path / name), rows, engine, str(tmp_path / f"{name}.csv"), "csv")
+    texts = [b"".join(p.read_bytes() for p in sorted((tmp_path / f"{n}.csv").glob("part-*"))) for n in "mn"]
+    assert texts[0] == texts[1]
