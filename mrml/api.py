@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,14 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, OutputExists, nearest
 from mrml.params import check
 from mrml.runs import child
+from mrml.runs.tables import TARGET, is_table, like, written
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from mrml.algorithms.pipeline.model import PipelineModel
 
 Paths = str | Path | Sequence[str | Path]
+#: paths, or a table in memory
+Data = Any
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -48,17 +50,28 @@ class Estimator:
     def __repr__(self) -> str:
         return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
-    def fit(self, data: Paths, *, output: str | Path | None = None, max_rounds: int | None = None,
+    def fit(self, data: Data, y: Any = None, *, output: str | Path | None = None, max_rounds: int | None = None,
             overwrite: bool = False, resume: bool = False, log_dir: str | None = None,
             **options: Any) -> FittedModel:  # fmt: skip
-        """Train on files, directories or globs.
+        """Train on files, directories or globs, or on a table in memory.
+
+        A table is a frame of pandas or polars, what Arrow takes over, an array of NumPy (its columns are named x0,
+        x1, ...), or a sparse matrix of SciPy; ``y`` is its target where that is no column of it, as ``weight``,
+        ``group`` and ``offset`` may be arrays, and ``valid`` may be a table, or a pair of one and its target.  The
+        model has the bytes that the table's Parquet file gives (of a sparse matrix, its LibSVM file).
 
         ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
         ``workers``, ...).  Without ``output`` the model lives in a temporary folder until it is saved.
         """
+        with ExitStack() as held:
+            given = _as_paths(held, data, y, options)
+            return self._fit(given, output, max_rounds, overwrite, resume, log_dir)
+
+    def _fit(self, options: Mapping[str, Any], output: str | Path | None, max_rounds: int | None, overwrite: bool,
+             resume: bool, log_dir: str | None) -> FittedModel:  # fmt: skip
         keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None
         where = str(Path(keep.name) / "model") if keep else str(output)
-        data_config, engine_config = _sections({"data": data, **options})
+        data_config, engine_config = _sections(options)
         config = RunConfig(
             self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
             log_dir=log_dir,
@@ -67,6 +80,43 @@ class Estimator:
         names.allow(*([self.algorithm] if ":" in self.algorithm else []))
         child.train(config)
         return FittedModel(where, engine_config, keep)
+
+
+def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run on data that may be tables: these are files for as long as the stack lasts."""
+    given = {**options}
+    cache_dir = given.get("cache_dir")
+    pairs = {"data": (data, y)}
+    beside: dict[str, Any] = {}
+    for name in ("weight", "group", "offset"):  # columns that are given as such, and not by name
+        if given.get(name) is not None and not isinstance(given[name], str):
+            beside[name], given[name] = given[name], name
+    if beside and not is_table(data):
+        raise ConfigError("fit", f"data is a path, and its {next(iter(beside))} a table", "name the column")
+    valid = given.get("valid")
+    if isinstance(valid, tuple) and len(valid) == 2 and is_table(valid[0]):
+        pairs["valid"] = valid
+    elif is_table(valid):
+        pairs["valid"] = (valid, None)
+    for name, (table, target) in pairs.items():
+        if not is_table(table):
+            if target is not None:
+                raise ConfigError("fit", f"{name} is a path, and its target a table", "name the column with target=")
+            given[name] = table
+            continue
+        columns = beside if name == "data" else {}
+        file = held.enter_context(written(table, {TARGET: target, **columns}, cache_dir))
+        for column in file.without:
+            del given[column]
+        given[name] = file.path
+        for option, value in file.options.items():
+            if option == "categorical":
+                given[option] = tuple(dict.fromkeys((*_texts(given.get(option, ())), *value)))
+            else:
+                given.setdefault(option, value)
+        if target is not None:
+            given.setdefault("target", file.target)
+    return given
 
 
 def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
@@ -90,10 +140,20 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 class FittedModel:
-    """A trained model in its directory, with what can be done with it."""
+    """A trained model in its directory, with what can be done with it.  A pickle of it holds the files of the model."""
 
     def __init__(self, directory: str, engine: EngineConfig, keep: Any = None) -> None:
         self.directory, self.engine, self._keep = directory, engine, keep
+
+    def __getstate__(self) -> dict[str, Any]:
+        files = {p.name: p.read_bytes() for p in sorted(Path(self.directory).iterdir()) if p.is_file()}
+        return {"files": files, "engine": self.engine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        keep = tempfile.TemporaryDirectory(prefix="mrml-model-")
+        for name, content in state["files"].items():
+            Path(keep.name, Path(name).name).write_bytes(content)
+        self.directory, self.engine, self._keep = keep.name, state["engine"], keep
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -115,21 +175,39 @@ class FittedModel:
 
         return load_model(self.directory)
 
-    def predict(self, data: Paths, *, output: str | Path | None = None, **options: Any) -> pa.Table:
-        """Score data; the predictions in input order, also left as part files where ``output`` is given."""
+    def predict(self, data: Data, *, output: str | Path | None = None, **options: Any) -> Any:
+        """Score files, or a table in memory; the predictions in input order, also left as part files where ``output``
+        is given.
+
+        A pyarrow Table; of a frame a frame of its kind, with its index.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
-        with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
+        with ExitStack() as held:
+            given = self._scoring(held, data, None, options)
+            data_config, engine = _sections(given)
+            folder = held.enter_context(tempfile.TemporaryDirectory(prefix="mrml-"))
             where = str(output) if output is not None else f"{folder}/predictions"
             child.predict(self.directory, data_config, engine, where)
-            return pa.concat_tables([pq.read_table(p) for p in sorted(Path(where).glob("part-*"))])
+            found = pa.concat_tables([pq.read_table(p) for p in sorted(Path(where).glob("part-*"))])
+        if not is_table(data):
+            return found
+        return like(data, found.drop_columns([n for n in ("file", "row") if n in found.column_names]))
 
-    def evaluate(self, data: Paths, **options: Any) -> dict[str, Any]:
-        """Exact metrics on data that has the target."""
-        data_config, engine = _sections({"data": data, **dataclasses.asdict(self.engine), **options})
-        return child.evaluate(self.directory, data_config, engine)
+    def evaluate(self, data: Data, y: Any = None, **options: Any) -> dict[str, Any]:
+        """Exact metrics on data that has the target, or on a table of which ``y`` is the target."""
+        with ExitStack() as held:
+            data_config, engine = _sections(self._scoring(held, data, y, options))
+            return child.evaluate(self.directory, data_config, engine)
+
+    def _scoring(self, held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a scoring; what the model knows of its columns is not said again."""
+        given = _as_paths(held, data, y, {**dataclasses.asdict(self.engine), **options})
+        if is_table(data):
+            for name in {"categorical", "absent"} - set(options):
+                given.pop(name, None)
+        return given
 
     def to_sklearn(self) -> Any:
         """The fitted scikit-learn estimator over the design columns, with equal predictions."""

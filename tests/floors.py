@@ -29,7 +29,7 @@ FLOORS = (
     "algorithms engines",
     "runs extend",
     "api doctor tools cluster",
-    "cli",
+    "cli sklearn",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 #: entry points, which any room may come before
