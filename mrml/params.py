@@ -25,6 +25,7 @@ def param(
     internal: bool = False,
     whole: bool = False,
     code: bool = False,
+    blank: bool = False,
     aliases: tuple[str, ...] = (),
     values: Mapping[Any, Any] | None = None,
 ) -> Any:
@@ -32,7 +33,7 @@ def param(
 
     ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  ``aliases`` are other names of it,
     ``values`` other words for its values.  Of a list whose entries are ``whole`` each option gives one, commas and all.
-    ``code``: ``module:name`` is code of the user's own.
+    ``code``: ``module:name`` is code of the user's own.  ``blank``: the empty text is an entry of the list, not none.
     """
     meta = {
         "help": help,
@@ -42,6 +43,7 @@ def param(
         "internal": internal,
         "whole": whole,
         "code": code,
+        "blank": blank,
     }
     return field(default=default, metadata={**meta, "aliases": aliases, "values": values or {}})
 

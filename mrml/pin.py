@@ -50,6 +50,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, **VARIABLES}
 
 
+def memory_bytes() -> int:
+    """The memory of this machine."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not told here
+        return 1 << 40
+
+
 def cores() -> int:
     """The cores that this process may use: those of its affinity mask, and no more than its cgroup's quota."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -37,7 +37,9 @@ class DataConfig:
     quote: str | None = param(None, 'one character around quoted fields; default "')
     header: bool | None = param(None, "text files begin with column names; otherwise inferred")
     multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
-    na: tuple[str, ...] = param((), "texts that mean null; replaces the default list")
+    na: tuple[str, ...] = param(
+        (), "texts that mean null, too; with the empty text among them, the only ones", blank=True
+    )
     index_base: int | None = param(None, "first LibSVM index, 0 or 1; otherwise inferred")
     absent: str | None = param(
         None,

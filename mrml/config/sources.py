@@ -230,6 +230,8 @@ def _setting(
         raise ConfigError(f"algorithm, {option.name}", "has no default", f"give {option.flag}")
     else:
         return Setting(option, option.default, "default")
+    if option.field.metadata.get("blank") and value == () and origin != file:
+        value = ("",)
     return Setting(option, option.checked(value, place), origin)
 
 

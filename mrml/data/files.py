@@ -161,6 +161,8 @@ def check_unchanged(file: File) -> None:
 
 def _inflated(stream: BinaryIO, compression: str) -> Callable[[int], bytes]:
     """``read(n)`` of what a stream holds compressed, in one piece or several behind each other."""
+    if compression == "gz":  # Arrow takes zeros behind the last piece, which tapes and some writers leave, for a piece
+        return _gunzipped(stream)
     import pyarrow as pa
 
     source = pa.CompressedInputStream(pa.PythonFile(stream, "r"), _ARROW_NAMES[compression])
@@ -170,6 +172,21 @@ def _inflated(stream: BinaryIO, compression: str) -> Callable[[int], bytes]:
             piece: bytes = source.read(n)
             return piece
         except pa.ArrowException as error:  # most are OSErrors already
+            raise OSError(str(error)) from error
+
+    return read
+
+
+def _gunzipped(stream: BinaryIO) -> Callable[[int], bytes]:
+    import gzip
+    import zlib
+
+    source = gzip.GzipFile(fileobj=stream, mode="rb")
+
+    def read(n: int) -> bytes:
+        try:
+            return source.read(n)
+        except (EOFError, zlib.error) as error:
             raise OSError(str(error)) from error
 
     return read

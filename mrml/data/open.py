@@ -16,7 +16,7 @@ from mrml.data.dataset import ROLES, Dataset
 from mrml.data.files import File, below_inputs, discover
 from mrml.data.formats import parquet, textfiles
 from mrml.data.inference.infer import apply_roles, infer_files, load_yaml, named
-from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, sniff, spelt
+from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, null_words, sniff, spelt
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
 from mrml.fs.find import filesystem
@@ -87,7 +87,7 @@ def _overridden(format: Format, config: DataConfig) -> Format:
         "delimiter": spelt("delimiter", config.delimiter),
         "quote": spelt("quote", config.quote),
         "header": config.header,
-        "na": config.na or None,
+        "na": null_words(config.na, format.na) if config.na else None,
         "index_base": config.index_base,
         "absent": config.absent,
         "multiline": config.multiline or None,
@@ -100,7 +100,7 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
     old = schema.format
     base = config.index_base if config.index_base is not None else old.index_base
     absent = config.absent or old.absent
-    config = dataclasses.replace(config, na=config.na or old.na, index_base=base, absent=absent)
+    config = dataclasses.replace(config, na=null_words(config.na, old.na), index_base=base, absent=absent)
     if old.name in ("csv", "tsv"):
         config = dataclasses.replace(
             config, multiline=config.multiline or old.multiline, quote=config.quote or old.quote

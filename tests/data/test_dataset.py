@@ -385,7 +385,10 @@ def test_compressed_members_behind_each_other_are_one_file_and_garbage_is_an_err
     path.write_bytes(one + two)
     dataset = opened(path, target="y")
     assert [b.X[:, 0].tolist() for b in blocks(dataset)] == [[1, 2, 3]]
-    path.write_bytes(one + b"\0" * 100)
+    if ending == ".gz":  # as tapes and some writers leave it; gzip itself leaves it out
+        path.write_bytes(one + two + bytes(100))
+        assert [b.X[:, 0].tolist() for b in blocks(remeasured(dataset))] == [[1, 2, 3]]
+    path.write_bytes(one + b"\1" * 100)
     fails(lambda: blocks(remeasured(dataset)), f"a.csv{ending}", "cannot be read as")
 
 

@@ -18,7 +18,7 @@ from mrml.data.inference import samples
 from mrml.data.inference.infer import infer, load_yaml, to_yaml
 from mrml.data.open import open_dataset
 from mrml.errors import ConfigError, InputError, MrmlError
-from mrml.schema import KINDS, ROLES, Column, Format, Schema
+from mrml.schema import KINDS, NA, ROLES, Column, Format, Schema
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared real data sets are not beside the repository")
@@ -97,7 +97,7 @@ def test_a_name_from_the_configuration_makes_a_line_a_header(tmp_path):
 def test_options_go_before_what_is_seen(tmp_path):
     text = "a;b|1\nc;d|2\n"
     schema, _ = inferred(tmp_path / "a.csv", text, delimiter="|", header=False, na=("d",), window_bytes=99, quote="'")
-    assert schema.format == Format("csv", "|", "'", False, na=("d",)) and schema.window_bytes == 99
+    assert schema.format == Format("csv", "|", "'", False, na=(*NA, "d")) and schema.window_bytes == 99
     assert inferred(tmp_path / "a.csv", text, delimiter="tab")[0].format.delimiter == "\t"
     with pytest.raises(ConfigError, match="one character"):
         inferred(tmp_path / "a.csv", text, delimiter="::")
@@ -361,7 +361,7 @@ def test_an_edited_schema_file_is_used_and_options_go_before_it(tmp_path):
     config = DataConfig(data=(str(tmp_path / "a.csv"),), schema=str(tmp_path / "_s.yaml"), weight="w", na=("a",))
     dataset = open_dataset(config)
     assert columns(dataset.schema)["x"][0] == "categorical" and dataset.schema.role("weight").name == "w"
-    assert dataset.schema.format.na == ("a",)
+    assert dataset.schema.format.na == (*NA, "a")
     (block,) = dataset.read(dataset.splits(1 << 20)[0][0])
     assert block.coded["x"].levels.tolist() == ["1", "2"] and block.coded["s"].codes.tolist() == [-1, 0]
 

@@ -8,6 +8,7 @@ import gzip
 import io
 import itertools
 import json
+import math
 import os
 import random
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrml.cli.main import main
+from mrml.runs import directory
 
 from .conftest import Place
 
@@ -114,9 +116,10 @@ FILES = (
          "b.parquet: cannot be read as Parquet: Parquet magic bytes not found in footer. Either the file is corrupted "
          f"or this is not a parquet file.; {AGAIN}"),
     Trap("half a gzip file", {"d/a.csv.gz": gzip.compress(rows(900).encode())[:-100]},
-         "a.csv.gz: cannot be read as gz: Truncated compressed stream; copy it again"),
+         "a.csv.gz: cannot be read as gz: Compressed file ended before the end-of-stream marker was reached; "
+         "copy it again"),
     Trap("what is no gzip file", {"d/a.csv.gz": R},
-         "a.csv.gz: cannot be read as gz: zlib inflate failed: incorrect header check; copy it again"),
+         "a.csv.gz: cannot be read as gz: Not a gzipped file (b'a,'); copy it again"),
     Trap("gzip under another name", {"d/a.csv": gzip.compress(R.encode())}, "a.csv: is gzip by its first bytes, and "
          "its name does not end in .gz; rename it, or convert it to UTF-8 text or Parquet"),
     Trap("UTF-16", {"d/a.csv": R.encode("utf-16")}, "a.csv: is UTF-16; rename it, or convert it to UTF-8 text or "
@@ -688,8 +691,9 @@ def own(where: str, engine: str, *more: str) -> tuple[str, ...]:
      ("local", "reduce"), ("tasks", "map")],
 )  # fmt: skip
 def test_what_an_algorithm_raises_is_5_at_its_line_and_its_traceback_is_shown_with_v(
-    place: Place, engine: str, where: str
+    place: Place, engine: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(directory, "CHECKPOINT_S", math.inf)  # on a slow machine one may be due before
     place.put({"d/a.csv": rows(), "own.py": OWN})
     before = place.tree()
     done = place(*own(where, engine), "-q")
@@ -700,10 +704,10 @@ def test_what_an_algorithm_raises_is_5_at_its_line_and_its_traceback_is_shown_wi
     assert done.err.endswith(".log; -v prints it)\n") and done.err.count("\n") == 1
     (log,) = place.tmp.glob("mrml-*.log")
     assert f'own.py", line {LINE}, in _reach' in log.read_text()
-    # what was counted is worth a --resume, and so is a round that was slow enough to be written
+    # what was counted is worth a --resume
     written = {p.name for p in (place.here / "m").glob("_run/checkpoint/*")} - {"000000.state"}
     assert where == "model" or written or place.tree() == before
-    assert engine == "tasks" or where == "model" or not written
+    assert where == "model" or not written
     if engine != "tasks":
         again = place(*own(where, engine), "-v", "--overwrite")
         assert again.code == 5 and f'own.py", line {LINE}, in _reach' in again.err and "traceback in" not in again.err

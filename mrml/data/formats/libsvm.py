@@ -23,6 +23,7 @@ from mrml.data.formats.columns import to_column
 from mrml.data.formats.lines import BOM, find_records, keep_records
 from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
 from mrml.errors import InputError, nearest
+from mrml.pin import memory_bytes
 from mrml.schema import Column, Format
 
 COLUMNS = ("label", "qid", "weight")
@@ -30,7 +31,9 @@ _TOKEN, _SPACE, _COLON, _LINE = range(4)
 _CLASS = np.zeros(256, np.uint8)
 _CLASS[[9, 32]], _CLASS[58], _CLASS[[10, 13]] = _SPACE, _COLON, _LINE
 _ONE_A_LINE = bytes(10 if c else i for i, c in enumerate(_CLASS))
-_MAX_INDEX = (1 << 31) - 2  # the largest that leaves room for n_columns in int32
+#: the largest that leaves room for n_columns in int32, and for eight numbers a column in this machine's memory: an
+#: algorithm has sums, coefficients and steps of each
+_MAX_INDEX = min((1 << 31) - 2, memory_bytes() // 64)
 #: Lines that the slow path tries at once before it looks at each.
 _LOOK_LINES = 256
 #: What Arrow reads as a float64.
@@ -218,7 +221,8 @@ def _features_fault(pairs: Sequence[bytes], base: int) -> tuple[str, str, str] |
         if number == base - 1 == 0:
             return "", f"index {_shown(index)} is below {base}", "set index_base: 0 under data"
         if not base <= number <= _MAX_INDEX or number != int(number):
-            return "", f"index {_shown(index)} is not an integer from {base} to {_MAX_INDEX}", ""
+            remedy = "above that, columns do not fit into this machine's memory: number them anew"
+            return "", f"index {_shown(index)} is not an integer from {base} to {_MAX_INDEX}", remedy
         if number in seen:
             return "", f"index {_shown(index)} comes twice", "keep one of them"
         seen.add(number)

@@ -73,7 +73,7 @@ def infer_files(
     rows = max((p.rows for p in sample.profiles), default=0)
     seen = tuple(p.observed() for p in profiles)
     n_files = len(files[: samples.SAMPLE_FILES])
-    matter = notes_that_matter(schema, seen, indexes)
+    matter = (*notes_that_matter(schema, seen, indexes), *sample.matter)
     return schema, Report(rows, sample.n_bytes, n_files, sample.bad_lines, seen, sample.notes, matter)
 
 

@@ -6,6 +6,7 @@ files, and then says the kind of the column, the type to read it as, and what is
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _WORDS = 3
 #: What texts are tried as, the narrowest first: in JSON only where no type stands for them, in text files always.
 TIMES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 ALL = (pa.bool_(), pa.int64(), pa.float64(), *TIMES)
+#: what Arrow and Python say of values that they cannot compare, count or show: times beyond the year 9999, nanoseconds,
+#: zones beside none, durations.  A profile is for people: it leaves out what it cannot tell
+_UNKNOWN = (pa.ArrowException, OverflowError, ValueError, TypeError)
 _FLOAT32 = ("int8", "int16", "uint8", "uint16", "halffloat", "float", "bool")
 
 
@@ -67,13 +71,19 @@ class Profile:
         self.low: Any = None
         self.high: Any = None
         self.full = self.loose = False  # loose: texts may be numbers
+        self.bytes = False  # some are no texts of UTF-8
 
     def take(self, values: Any, among: Sequence[Any] = ()) -> None:
         """Count in an Arrow array or chunked array; texts are tried as the types ``among``."""
         values = _flat(values)
         self.rows += len(values)
         if _is_text(values.type):
-            self._texts(values.cast(pa.string()), among)
+            try:
+                texts = values.cast(pa.string())
+            except pa.ArrowException:
+                self.bytes = True
+                return
+            self._texts(texts, among)
             return
         self.nulls += values.null_count
         values = values.drop_null() if values.null_count else values
@@ -99,6 +109,8 @@ class Profile:
     def kind(self) -> tuple[str, str]:
         """Kind of the column and the type to read it as."""
         types = [t for t in self.types if t != "null"]
+        if self.bytes:
+            return "text", "string"
         if not types:
             return "numeric", "double"
         if any(t.endswith(">") for t in types):
@@ -133,7 +145,7 @@ class Profile:
 
     @property
     def empty(self) -> bool:
-        return self.rows == self.nulls
+        return self.rows == self.nulls and not self.bytes
 
     @property
     def nested(self) -> bool:
@@ -142,6 +154,8 @@ class Profile:
     def _notes(self, kind: str, source: str) -> list[str]:
         if self.nested:
             return [f"nested ({source}): not read"]
+        if self.bytes:
+            return ["bytes that are no UTF-8: not read"]
         if self.empty:
             return ["every value is null"]
         notes = []
@@ -150,7 +164,8 @@ class Profile:
             notes.append("texts of several words" if prose else "nearly every value differs: an id?")
         if kind == "numeric" and self.bad:
             notes.append("some values are no numbers: add them to na, or make the kind categorical")
-        if not self.nulls and (self.low == self.high if kind == "numeric" else len(self.levels) == 1):
+        told = self.low is not None if kind == "numeric" else not self.full
+        if not self.nulls and told and (self.low == self.high if kind == "numeric" else len(self.levels) == 1):
             notes.append("constant")
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:
@@ -211,18 +226,24 @@ class Profile:
             values = values.cast(pa.uint8())
         if not len(values) or pa.types.is_null(values.type):
             return
-        low, high = pc.min_max(values).as_py().values()
-        if low is None or (self.low is not None and type(low) is not type(self.low) and not _both(low, self.low)):
-            return
-        self.low = low if self.low is None else min(self.low, low)
-        self.high = high if self.high is None else max(self.high, high)
+        with contextlib.suppress(*_UNKNOWN):
+            low, high = pc.min_max(values).as_py().values()
+            if low is None or (self.low is not None and type(low) is not type(self.low) and not _both(low, self.low)):
+                return
+            low, high = (low, high) if self.low is None else (min(self.low, low), max(self.high, high))
+            self.low, self.high = low, high
 
     def _count(self, values: Any, most: int) -> None:
         if len(self.levels) > most:
             self.full = True
             return
+        try:
+            found = _counts(values)
+        except _UNKNOWN:
+            self.full = True
+            return
         self.counted += len(values)
-        self.levels.update(_counts(values))
+        self.levels.update(found)
 
 
 def _counts(values: Any) -> dict[str, int]:
@@ -253,7 +274,15 @@ def _flat(values: Any) -> Any:
 
 def _is_text(type_: Any) -> bool:
     is_ = pa.types
-    tests = (is_.is_string, is_.is_large_string, is_.is_string_view, is_.is_binary, is_.is_large_binary)
+    tests = (
+        is_.is_string,
+        is_.is_large_string,
+        is_.is_string_view,
+        is_.is_binary,
+        is_.is_large_binary,
+        is_.is_fixed_size_binary,
+        is_.is_binary_view,
+    )
     return any(f(type_) for f in tests)
 
 

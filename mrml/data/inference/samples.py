@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,8 @@ class Sample(NamedTuple):
     n_bytes: int
     bad_lines: int = 0
     notes: tuple[str, ...] = ()
+    #: sentences that a training run tells
+    matter: tuple[str, ...] = ()
 
 
 def take(files: Sequence[File], format: Format, config: DataConfig, footers: Sequence[parquet.Footer]) -> Sample:
@@ -87,10 +89,12 @@ def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sam
         twice = sorted({n for n in names if names.count(n) > 1})[0]
         raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
     profiles = {name: Profile(name, format.na) for name in names}
+    later: dict[str, str] = {}
     n_bytes = bad = 0
-    for data in _heads(files, SAMPLE_BYTES, format):
+    for file, data in zip(files, _heads(files, SAMPLE_BYTES, format), strict=True):
         n_bytes += len(data)
         data, own, n_bad = _clean(data, format, names)
+        later |= {name: file.name for name in own if name not in profiles and name not in later}
         bad += n_bad
         if data:
             table, n_bad = _texts(data, own, format)
@@ -98,7 +102,15 @@ def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sam
             for name in own:
                 if name in profiles:
                     profiles[name].take(table.column(name), ALL)
-    return Sample(list(profiles.values()), format, n_bytes, bad)
+    return Sample(list(profiles.values()), format, n_bytes, bad, (), _left_out(later, first))
+
+
+def _left_out(later: Mapping[str, str], first: File) -> tuple[str, ...]:
+    """What is told of columns that only later files have, by the names of these files."""
+    return tuple(
+        f"column {name!r} is left out: {file} has it, and {first.name} does not; give it to every file"
+        for name, file in later.items()
+    )
 
 
 def _clean(data: bytes, format: Format, names: Sequence[str]) -> tuple[bytes, list[str], int]:
@@ -220,10 +232,13 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
 def _parquet(files: Sequence[File], footers: Sequence[parquet.Footer], format: Format) -> Sample:
     _agree(files, footers)
     profiles = {name: Profile(name, format.na) for name in footers[0].schema.names}
-    for own in footers:
+    later: dict[str, str] = {}
+    for file, own in zip(files, footers, strict=True):
         for field in own.schema:
             if field.name in profiles:
                 profiles[field.name].saw(field.type)
+            else:
+                later.setdefault(field.name, file.name)
     flat = [name for name, profile in profiles.items() if not profile.nested]
     some = [(f, o) for f, o in zip(files, footers, strict=True) if sum(o.row_groups)][:SAMPLE_FILES]
     n_rows = n_bytes = 0
@@ -233,7 +248,7 @@ def _parquet(files: Sequence[File], footers: Sequence[parquet.Footer], format: F
         n_rows, n_bytes = n_rows + table.num_rows, n_bytes + table.nbytes
         for name in columns:
             profiles[name].take(table.column(name))
-    return Sample(list(profiles.values()), format, n_bytes)
+    return Sample(list(profiles.values()), format, n_bytes, matter=_left_out(later, files[0]))
 
 
 def _agree(files: Sequence[File], footers: Sequence[parquet.Footer]) -> None:

@@ -53,9 +53,10 @@ _MAGIC = {
 }
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 _LIBSVM = re.compile(r"\s*[+-]?[\d.][\d.eE+-]*(\s+qid:\d+)?((\s+\d+:[^\s:]+)+|\s*)\s*(#.*)?")
+_A_TIME = re.compile(r"\s*[+-]?[\d.]+\s+([01]?\d|2[0-4]):[0-5]\d\s*")
 _PAIR = re.compile(r"\s\d+:[^\s:]+")
 _DELIMITERS = (",", "\t", ";", "|", "\x01", " ")
-_SPELT = {"\\t": "\t", "tab": "\t", "\\x01": "\x01", "\\001": "\x01"}
+_SPELT = {"\\t": "\t", "tab": "\t", "space": " ", "\\x01": "\x01", "\\001": "\x01"}
 
 
 def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()) -> Format:
@@ -68,7 +69,7 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     start = beginning(first)
     name = config.format or named or _from_bytes(start, first)
     _refuse(start, name, first)
-    na = config.na or NA
+    na = null_words(config.na, NA)
     if name in ("parquet", "jsonl"):
         return Format(name, na=na, absent=config.absent)
     if name == "libsvm":
@@ -81,6 +82,11 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     plain = Format(name, delimiter, quote, False, config.multiline, na, absent=config.absent)
     header = config.header if config.header is not None else _has_header(start, plain, known)
     return Format(name, delimiter, quote, header, config.multiline, na, absent=config.absent)
+
+
+def null_words(said: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
+    """The texts that mean null: those that were said beside the usual ones, or these alone where '' is one of them."""
+    return tuple(said) if "" in said else tuple(dict.fromkeys((*usual, *said)))
 
 
 def first_with_text(files: Sequence[File]) -> File:
@@ -157,6 +163,10 @@ def _from_bytes(data: bytes, file: File) -> str:
         return "jsonl"
     lines = [s for s in (line.decode("utf-8", "replace") for line in _lines(data, 20)) if s.strip(" ") and s[0] != "#"]
     if lines and all(_LIBSVM.fullmatch(s) for s in lines) and any(_PAIR.search(s) for s in lines):
+        if all(_A_TIME.fullmatch(s) for s in lines):
+            finding = "holds times of day, or LibSVM's index:value: both are written alike"
+            remedy = "say --format libsvm, or --format csv --delimiter space --header false"
+            raise InputError(file.name, finding, remedy)
         return "libsvm"
     return "csv"
 
