@@ -7,6 +7,7 @@ newlines, in order from its beginning.  Both give the same blocks.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -174,15 +175,17 @@ def _fields(line: bytes, file: File, format: Format) -> list[str]:
 def _check(fields: Sequence[str], wanted: Sequence[Column], file: File) -> None:
     if wanted and not any(f.strip() for f in fields):
         raise blank_header(file)
-    if wanted and not any(c.name in fields for c in wanted):
+    if wanted and set(fields).isdisjoint(c.name for c in wanted):
         finding = f"its first line, {', '.join(fields)[:80]!r}, names no column that is wanted"
         raise InputError(file.name, finding, "every file begins with the column names, or with --header false none")
+    counts = Counter(fields)
     for column in wanted:
+        if counts[column.name] == 1:
+            continue
         place = f"{file.name}, column {column.name!r}"
-        if column.name not in fields:
+        if not counts[column.name]:
             raise InputError(place, "is missing", nearest(column.name, fields))
-        if fields.count(column.name) > 1:
-            raise InputError(place, "is there twice", "write the file with different names")
+        raise InputError(place, "is there twice", "write the file with different names")
 
 
 def blank_header(file: File) -> InputError:

@@ -162,7 +162,8 @@ def _texts(data: bytes, names: Sequence[str], format: Format) -> tuple[Any, int]
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Names that a later part holds twice must not stop the reader."""
-    return [n if n not in names[:i] else f"{n}\0{i}" for i, n in enumerate(names)]
+    first = {name: i for i, name in reversed(list(enumerate(names)))}
+    return [n if first[n] == i else f"{n}\0{i}" for i, n in enumerate(names)]
 
 
 def _jsonl(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
