@@ -75,7 +75,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "converged": state.converged,
             **directory.counted(watch.rounds, watch.counts),
             **_collinear(model),
-            "notes": list(dataset.notes),
+            "notes": [*dataset.notes, *pipeline.notes],
             "n_bytes": dataset.n_bytes,
             "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,8 @@ from mrml.algorithms.pipeline.statistics import Levels
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
 from mrml.statistic import Into, Statistic
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,9 @@ class BinnedPipeline(Pipeline):
             finding = f"{len(summary.columns):,} columns, more than the {MAX_COLUMNS:,} that trees take"
             raise InputError("data", finding, "select columns, or train a linear model")
         self._check_infinite(summary)
+        self.__dict__["_notes"] = self._too_close(summary)
+        for note in self.notes:
+            log.info("note: %s", note)
         max_bin = int(self.algorithm.max_bin)
         params: dict[str, Any] = {
             "absent": self.absent,
@@ -117,6 +123,18 @@ class BinnedPipeline(Pipeline):
         top = ordered if len(ordered) <= most else ordered[:most]
         rare = sorted(ordered[len(top) :])
         return {"column": name, "levels": sorted(top), "rare": rare, "other": bool(rare)}
+
+    def _too_close(self, summary: Summary) -> tuple[str, ...]:
+        """Notes on columns whose different numbers are mostly the same float32: seconds since 1970, large ids."""
+        told, names = [], [c.name for c in self.schema.features("numeric")]
+        for name, low, high in zip(names, *summary.extent.tolist(), strict=False):
+            if not np.isfinite([low, high]).all() or low >= high:
+                continue
+            steps = int((high - low) / np.spacing(np.float32(max(abs(low), abs(high))))) + 1
+            if steps < min(int(self.algorithm.max_bin), 64):
+                finding = f"trees see float32, which has {steps} numbers from {low:.10g} to {high:.10g}"
+                told.append(f"column {name!r}: {finding}; subtract {low:.10g} from it")
+        return tuple(told)
 
     def _check_infinite(self, summary: Summary) -> None:
         for j, (values, _) in enumerate(summary.columns):

@@ -132,6 +132,11 @@ class Pipeline(Algorithm):
         inner = self.algorithm.model(self._inner(state), self._schema(fitted))
         return PipelineModel(fitted, inner, self.algorithm.lazy)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What fitting the transforms found that a user should know."""
+        return tuple(self.__dict__.get("_notes", ()))
+
     def expected_rounds(self) -> int:
         return 1 + int(self.algorithm.expected_rounds())
 

@@ -20,7 +20,8 @@ class Summary(Statistic):
     """Rows, weights, numeric targets: sums and extremes, and the sketches of the numeric columns.
 
     ``columns`` holds for each column its distinct values, ascending float32, and their weights, float64; ``target`` the
-    same of a numeric target, ``labels`` the weight of each label; ``offset`` the extremes of the offset.  In LibSVM
+    same of a numeric target, ``labels`` the weight of each label; ``offset`` the extremes of the offset; ``extent`` (2,
+    n_columns) float64 those of dense columns before they were float32.  In LibSVM
     data whose absent entries are zeros (``zeros``), a column that a part has never seen was zero in all of its rows.
     """
 
@@ -31,6 +32,7 @@ class Summary(Statistic):
         self.labels: dict[str, float] = {}
         self.columns: list[tuple[Array, Array]] = [_NOTHING] * n_columns
         self.target: tuple[Array, Array] = _NOTHING
+        self.extent = np.array([np.full(n_columns, np.inf), np.full(n_columns, -np.inf)])
 
     def fill(self, block: Block, x: Array | CSR, y: Array | Coded | None) -> None:
         """Take the rows of one block into an empty statistic."""
@@ -48,6 +50,8 @@ class Summary(Statistic):
         if isinstance(x, CSR):
             self.columns = [thinned(*c) for c in self._sparse(x, weight)]
         else:
+            if block.n_rows:
+                self.extent = np.array([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)], np.float64)
             rows = np.ascontiguousarray(x.T, np.float32)
             self.columns = [thinned(*distinct(column, block.weight)) for column in rows]
 
@@ -71,6 +75,9 @@ class Summary(Statistic):
         pairs = zip(self._padded(n), other._padded(n), strict=True)
         self.columns = [joined(a, b) for a, b in pairs]
         self.target = joined(self.target, other.target)
+        if self.extent.shape == other.extent.shape:
+            low, high = np.fmin(self.extent[0], other.extent[0]), np.fmax(self.extent[1], other.extent[1])
+            self.extent = np.array([low, high])
         self.n_rows, self.sum_y = self.n_rows + other.n_rows, self.sum_y + other.sum_y
         self.sum_weight += other.sum_weight
         self.max_weight = max(self.max_weight, other.max_weight)
@@ -87,12 +94,14 @@ class Summary(Statistic):
 
     def to_wire(self) -> Any:
         plain = {k: getattr(self, k) for k in ("zeros", *_PLAIN)}
-        return {**plain, "columns": [list(c) for c in self.columns], "target": list(self.target)}
+        columns = [list(c) for c in self.columns]
+        return {**plain, "columns": columns, "target": list(self.target), "extent": self.extent}
 
     @classmethod
     def from_wire(cls, tree: Any) -> Summary:
         out = cls(0, tree["zeros"])
         out.columns, out.target = [(v, w) for v, w in tree["columns"]], (tree["target"][0], tree["target"][1])
+        out.extent = tree["extent"]
         for name in _PLAIN:
             setattr(out, name, tree[name])
         return out
