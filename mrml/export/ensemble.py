@@ -72,6 +72,7 @@ class Ensemble:
     classes : of a classification target.
     named : False where features are LibSVM indices.
     rare : of each categorical feature the texts that share the code of ``other``.
+    absent_is_missing : True where a LibSVM line that leaves an index out means that its value is missing, and not 0.
     """
 
     objective: str
@@ -85,6 +86,7 @@ class Ensemble:
     params: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
     rare: tuple[tuple[str, ...], ...] = ()
+    absent_is_missing: bool = False
 
     @property
     def n_outputs(self) -> int:

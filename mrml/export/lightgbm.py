@@ -4,6 +4,8 @@
   ours, so that float64 input takes the same way as float32 input, and as in mrml.
 - There is no base score: the leaves of the first iteration take it on, as in LightGBM's own files.
 - The set of a categorical split holds the codes that go left; what is missing or not in it goes right.
+- LightGBM takes numbers below 1e-35, and entries that a sparse row leaves out, for 0.  Where left-out entries of our
+  model's LibSVM rows are missing, 0 is written as what is missing there (``zero_as_missing``).
 - ``pandas_categorical`` holds the texts of the codes, so that a data frame with categorical columns is scored by them.
 """
 
@@ -34,7 +36,9 @@ OBJECTIVES = {
     "lambdarank": "lambdarank",
     "custom": "custom",
 }
-_CATEGORICAL, _DEFAULT_LEFT, _NAN_IS_MISSING = 1, 2, 8
+_CATEGORICAL, _DEFAULT_LEFT, _ZERO_IS_MISSING, _NAN_IS_MISSING = 1, 2, 4, 8
+#: LightGBM's kZeroThreshold: what is no farther from 0 is 0 to it
+ZERO = 1e-35
 
 
 def last_left(threshold: Array) -> Array:
@@ -49,11 +53,11 @@ def last_left(threshold: Array) -> Array:
 
 def to_text(ensemble: Ensemble) -> bytes:
     """The file."""
-    n = ensemble.n_outputs
+    n, missing = ensemble.n_outputs, _ZERO_IS_MISSING if ensemble.absent_is_missing else _NAN_IS_MISSING
     trees = []
     for number, tree in enumerate(ensemble.trees()):
         shift = float(ensemble.base[number]) if number < n else 0.0
-        trees.append(f"Tree={number}\n{_tree(tree, shift)}\n\n\n".encode())
+        trees.append(f"Tree={number}\n{_tree(tree, shift, missing)}\n\n\n".encode())
     head = {
         "version": "v4",
         "num_class": n,
@@ -71,6 +75,14 @@ def to_text(ensemble: Ensemble) -> bytes:
         f"end of trees\n\n{_importance(ensemble)}\nparameters:\nend of parameters\n\npandas_categorical:{categories}\n"
     )
     return top.encode() + b"".join(trees) + end.encode()
+
+
+def tellable(ensemble: Ensemble, x: Array) -> Array:
+    """Rows of a probe as LightGBM can tell them apart: no numbers that it takes for 0, and none where 0 is missing."""
+    near = np.abs(x) <= ZERO
+    if ensemble.absent_is_missing:
+        return np.where(near, np.float32(np.nan), x)
+    return np.where(near & (x != 0), np.copysign(np.float32(2 * ZERO), x), x)
 
 
 def leaf_numbers(tree: Tree) -> Array:
@@ -128,14 +140,14 @@ def _importance(ensemble: Ensemble) -> str:
     return "feature_importances:\n" + "".join(f"{names[j]}={counts[j]}\n" for j in order if counts[j])
 
 
-def _tree(tree: Tree, shift: float) -> str:
+def _tree(tree: Tree, shift: float, missing: int) -> str:
     leaf, inner = tree.leaf, ~tree.leaf
     number, left = leaf_numbers(tree), tree.left[inner]
     ids = np.where(leaf, -1 - number, number)
     chosen = tree.categorical[inner]
     sets = [_words(s) for s in tree.sets[tree.categorical]]
     values = tree.means + shift
-    kind = np.where(chosen, _CATEGORICAL, _NAN_IS_MISSING + _DEFAULT_LEFT * (tree.missing_left[inner] == 1))
+    kind = np.where(chosen, _CATEGORICAL, missing + _DEFAULT_LEFT * (tree.missing_left[inner] == 1))
     thresholds = np.where(chosen, np.cumsum(chosen) - 1, last_left(np.where(chosen, 0, tree.threshold[inner])))
     lines: dict[str, Any] = {
         "num_leaves": int(leaf.sum()),

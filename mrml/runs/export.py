@@ -22,6 +22,7 @@ from mrml.config.sections import DataConfig
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, OutputExists, nearest
 from mrml.export import FORMATS, Checked, Ensemble, checked, encoded, made_rows, net, net_check, net_files, svg, text
+from mrml.export.lightgbm import tellable
 from mrml.export.xgboost import beyond_ascii
 from mrml.fs.folder import Folder
 from mrml.kernels.net.describe import Inputs
@@ -48,6 +49,7 @@ def ensemble_of(model: PipelineModel, place: str = "model") -> Ensemble:
         inner.objective, inner.trees, inner.base, tuple(inner.names), tuple(fitted.cuts),
         tuple(tuple(f["levels"]) for f in fitted.levels), tuple(bool(f["other"]) for f in fitted.levels),
         tuple(inner.classes), inner.params, not model.schema.sparse, tuple(tuple(f["rare"]) for f in fitted.levels),
+        model.schema.sparse and fitted.params["absent"] == "missing",
     )  # fmt: skip
 
 
@@ -85,6 +87,10 @@ def _trees(model: PipelineModel, place: str, to: str, name: str, probe: DataConf
     ensemble = ensemble_of(model, place)
     content = encoded(ensemble, to, name)
     x = made_rows(ensemble) if probe is None else probe_rows(model, probe)
+    if to == "lightgbm" and probe is None:
+        x = tellable(ensemble, x)
+    if to == "lightgbm" and ensemble.absent_is_missing:
+        log.warning("LightGBM takes zeros for missing in this file, as rows of LibSVM that leave them out")
     if to == "xgboost" and (strange := beyond_ascii(ensemble)):
         told = "XGBoost misreads levels beyond ASCII in the categories of a data frame (column %r): give it the codes"
         log.warning(told + " that attribute mrml.levels lists", strange)
