@@ -84,6 +84,7 @@ $(BENCH)/%/meta.json: | $(STAMP)
 	@MRML_BENCH_DATA=$(BENCH) $(PY) $(PROBES) $*
 
 benchmarks: $(BENCH)/d1/meta.json $(BENCH)/d3/meta.json
+	@$(PY) benchmarks/small.py
 	@MRML_BENCH_DATA=$(BENCH) $(PY) benchmarks/peers.py
 
 benchmarks-hadoop: $(STAMP)
