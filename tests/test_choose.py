@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mrml import pin
-from mrml.config.sections import DataConfig, EngineConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.runs import train as run
 from mrml.runs.choose import SMALL_BYTES, chosen
 
 
@@ -62,3 +63,10 @@ def test_validation_files_and_what_is_compressed_count(
     rows = tmp_path / "rows.csv.gz"
     rows.write_bytes(gzip.compress(b"a,b\n") + bytes(SMALL_BYTES // 2))
     assert chosen(EngineConfig(), DataConfig(data=(str(rows),)))[0].engine == "local"
+
+
+def test_the_plan_of_resident_tasks_tells_one_job_and_its_containers(small: str) -> None:
+    engine = EngineConfig(engine="resident", runner="hadoop", workers=8, min_workers=4, memory_mb=2048)
+    config = RunConfig("linear", {}, DataConfig(data=(small,), target="b"), engine, "unused")
+    told = run.plan(config)["jobs"]
+    assert told.startswith("one, of 8 containers of 2,048 MB that stay; with 4 of them the first round begins")

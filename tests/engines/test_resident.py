@@ -287,6 +287,8 @@ def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:
             os.kill(processes(engine).running[1].pid, signal.SIGCONT)
     with pytest.raises(ConfigError, match="3 are more than the 2 that are asked for; raise --workers"):
         make(min_workers=3)
+    with pytest.raises(ConfigError, match="inline has no tasks that could stay; say -r local"):
+        make(runner="inline")
 
 
 # ---- who goes on

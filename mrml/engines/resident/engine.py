@@ -42,6 +42,8 @@ class ResidentEngine(Serving):
 
     def __init__(self, config: EngineConfig, split_bytes: int = 64 << 20) -> None:
         on_yarn = config.runner == "hadoop"
+        if config.runner == "inline":
+            raise ConfigError("engine, runner", "inline has no tasks that could stay", "say -r local, or -r hadoop")
         super().__init__(useful_workers(None if on_yarn else config.workers), split_bytes)
         if on_yarn and config.workers is not None:
             self.n_workers = config.workers
