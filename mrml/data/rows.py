@@ -39,13 +39,17 @@ def checked(block: int, records: Records, wanted: Sequence[Column], place: Calla
             offset: Callable[[int], int]) -> Piece:  # fmt: skip
     """The rows a model can use: besides malformed ones, those without a usable target, weight, offset or group go.
 
+    Rows of weight 0 are none: neither their class nor a null of theirs counts.  In a group they stay, where others are
+    ranked beside them.
+
     Parameters
     ----------
     place : a problem's offset to the words for it, such as ``part-0.csv, byte 48213``.
     offset : the ordinal of a record to its problem's offset.
     """
     faults = [(p.offset, p.column, p.finding, p.remedy) for p in records.problems]
-    keep = np.ones(len(records.rows), bool)
+    counted = _counted(records, wanted)
+    keep = counted.copy()
     for column in wanted:
         if column.role in ("target", "weight", "offset", "group"):
             bad, finding = _unusable(records.columns[column.name], column)
@@ -58,9 +62,17 @@ def checked(block: int, records: Records, wanted: Sequence[Column], place: Calla
         InputError(f"{place(at)}, column {name!r}" if name else place(at), finding, remedy)
         for at, name, finding, remedy in faults[:MAX_PROBLEMS]
     )
-    n_bad = records.n_bad + int(len(keep) - keep.sum())
+    n_bad = records.n_bad + int(counted.sum() - keep.sum())
     piece = Piece(block, records.rows, records.columns, records.sparse, records.n_records, n_bad, errors)
     return piece if keep.all() else take(piece, keep)
+
+
+def _counted(records: Records, wanted: Sequence[Column]) -> Array:
+    """(n_rows,) bool: where the weight is not 0."""
+    weights = [column.name for column in wanted if column.role == "weight"]
+    if not weights or any(column.role == "group" for column in wanted):
+        return np.ones(len(records.rows), bool)
+    return np.asarray(records.columns[weights[0]] != 0)
 
 
 def take(piece: Piece, keep: Array) -> Piece:
