@@ -10,7 +10,7 @@ import logging
 import selectors
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -199,7 +199,8 @@ class Serving(Engine):
                 selector.register(peer, selectors.EVENT_READ, peer)
             while tasks.waiting or any(p.tasks or p.holds for p in self.peers):
                 self.watched(selector, tasks)
-                dead = [peer for peer in self.peers if brief and not self._dealt_batch(peer, tasks)]
+                batches = tasks.batches(self.peers) if brief else []
+                dead = [peer for peer, batch in batches if not self._start(peer, tasks.op, batch, True)]
                 brief = False
                 for depth in range(1, AHEAD + 2):  # first one for everybody
                     dead += [p for p in self.peers if p not in dead and not self._dealt(p, tasks, depth)]
@@ -217,11 +218,6 @@ class Serving(Engine):
                     except (EOFError, OSError):
                         self._lose(peer, selector, tasks)
         return tasks.answers()
-
-    def _dealt_batch(self, peer: Peer, tasks: Tasks) -> bool:
-        """Tell a worker once all that it did the last time; False when it is gone."""
-        batch = tasks.batch(peer)
-        return not batch or self._start(peer, tasks.op, batch, True)
 
     def _dealt(self, peer: Peer, tasks: Tasks, depth: int) -> bool:
         """Tell a worker what to do until so many tasks are there; False when it is gone."""
@@ -276,15 +272,17 @@ class Tasks:
 
     def uneven(self, peers: Sequence[Peer]) -> bool:
         """Whether somebody has nothing to do where others have several tasks: he came later."""
-        counts = [list(self.owners.values()).count(peer.number) for peer in peers]
+        owned = Counter(self.owners.values())
+        counts = [owned[peer.number] for peer in peers]
         return bool(counts) and min(counts) == 0 and max(counts) > 1
 
-    def batch(self, peer: Peer) -> list[int]:
-        """What a worker did the last time, taken to be done by it at once."""
-        found = [] if peer.tasks else [task for task in self.waiting if self.owners.get(task) == peer.number]
-        for task in found:
-            self.waiting.remove(task)
-        return found
+    def batches(self, peers: Sequence[Peer]) -> list[tuple[Peer, list[int]]]:
+        """What workers did the last time, taken to be done by them at once."""
+        mine: dict[int | None, list[int]] = {peer.number: [] for peer in peers if not peer.tasks}
+        waiting, self.waiting = self.waiting, deque()
+        for task in waiting:
+            mine.get(self.owners.get(task), self.waiting).append(task)
+        return [(peer, mine[peer.number]) for peer in peers if mine.get(peer.number)]
 
     def next(self, peer: Peer) -> int | None:
         """What to tell a worker to do: a task, or a number below -1, to send what it holds of those it did."""

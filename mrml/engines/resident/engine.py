@@ -131,15 +131,16 @@ class ResidentEngine(Serving):
 
     def _gather(self) -> None:
         """Before the first round, wait for as many tasks as it takes."""
-        until = time.monotonic() + self.config.max_wait_s
+        assert self._listener is not None
+        until, called = time.monotonic() + self.config.max_wait_s, select.poll()
+        called.register(self._listener.wake, select.POLLIN)
         while not self._began:
             self._welcome()
             if len(self.peers) >= self.config.min_workers:
                 self._began = True
                 return
             self._expect(until, self.config.min_workers)
-            assert self._listener is not None
-            select.select([self._listener.wake], [], [], HEAR_S)
+            called.poll(1000 * HEAR_S)
 
     def _expect(self, until: float, n: int) -> None:
         """NoTasks where they do not come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import socket
 import threading
 from collections import deque
@@ -22,6 +23,7 @@ class Listener:
     """A port; ``wake`` is readable when somebody has joined, whom :meth:`joined` takes."""
 
     def __init__(self, host: str, ports: str | None, secret: bytes) -> None:
+        _allow_descriptors()
         self._secret = secret
         self._socket = _bound(host, ports)
         self.port: int = self._socket.getsockname()[1]
@@ -75,6 +77,13 @@ class Listener:
             caller.close()
         self.wake.close()
         self._waker.close()
+
+
+def _allow_descriptors() -> None:
+    """As many as this process may have: one for each task, where most systems begin with 1,024."""
+    with contextlib.suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _bound(host: str, ports: str | None) -> socket.socket:
