@@ -49,8 +49,8 @@ class Boosting(TreeAlgorithm):
     """Gradient boosted trees."""
 
     fewer_rounds: ClassVar[str] = (
-        "--engine local where one machine can read the data; else shallower trees (a job a level), "
-        "or fewer with a larger --learning-rate"
+        "--engine resident, one job in all; --engine local where one machine can read the data; else shallower trees "
+        "(a job a level), or fewer with a larger --learning-rate"
     )
 
     objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function", code=True)
