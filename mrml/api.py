@@ -248,9 +248,11 @@ def load(directory: str | Path, engine: str = "auto", allow_import: str | Sequen
     InputError
         There is no whole model.
     """
+    from mrml.runs.store import resolved
     from mrml.runs.train import load_model
 
     modules = _texts(allow_import)
     names.allow(*modules)
-    load_model(str(directory))
-    return FittedModel(str(directory), EngineConfig(engine=engine, allow_import=modules))
+    where = resolved(str(directory))
+    load_model(where)
+    return FittedModel(where, EngineConfig(engine=engine, allow_import=modules))

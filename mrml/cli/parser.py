@@ -11,9 +11,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from mrml.algorithms import TABLE, locate
 from mrml.cli.out import emit
 from mrml.config import parse as values
 from mrml.config import sources as conf
+from mrml.config.sources import Option, options, run_options, see_current_directory
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
@@ -146,3 +148,19 @@ def _help(option: conf.Option) -> str:
         notes.append("also " + ", ".join(option.aliases))
     text = str(meta.get("help", ""))
     return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def every_option() -> list[Option]:
+    """Every option of a training run with any algorithm of the table."""
+    hyper = [option for name in TABLE for option in options(load_algorithm(name), "algorithm")]
+    return run_options(None) + hyper
+
+
+def load_algorithm(name: str, solver: str = "") -> type:
+    """The class of a name of the table or of ``package.module:Class``, the current directory included."""
+    from mrml.algorithm import Algorithm, load_class  # they load NumPy, which help and usage errors do without
+
+    if name not in TABLE and ":" in name:
+        see_current_directory()
+    found: type = load_class(locate(name, solver), Algorithm)
+    return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mrml.algorithms import TABLE
 from mrml.cli.main import COMMANDS
-from mrml.cli.options import load_algorithm
+from mrml.cli.parser import load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig
 

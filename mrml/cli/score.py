@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrml import logs
-from mrml.cli.options import every_option
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common, flags
+from mrml.cli.parser import Parser, common, every_option, flags
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import ConfigError

@@ -9,9 +9,8 @@ from typing import Any
 
 from mrml import logs
 from mrml.algorithms import TABLE
-from mrml.cli.options import load_algorithm
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common, flags
+from mrml.cli.parser import Parser, common, flags, load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError

@@ -34,6 +34,7 @@ from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch, rounded
 from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
+from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
 from mrml.version import __version__
@@ -197,8 +198,8 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
 
 
 def load_model(path: str) -> PipelineModel:
-    """The model in a directory, which must be one that mrml trained."""
-    model = load(path)
+    """The model in a directory, which must be one that mrml trained; of a store, the one in service."""
+    model = load(resolved(path))
     if not isinstance(model, PipelineModel):
         raise ConfigError(path, "is not a model that `mrml train` wrote", "give its --output directory")
     return model

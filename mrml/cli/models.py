@@ -1,0 +1,96 @@
+"""``mrml models``: the versions of a model, and which of them is in service."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mrml import logs
+from mrml.cli.out import emit, emit_json, table
+from mrml.cli.parser import Parser, common
+from mrml.config.parse import from_text
+from mrml.errors import ConfigError, nearest
+
+EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
+_ABOUT = """\
+A store of models: a directory, local or on HDFS, of versions that never change, and which of them is in service.
+
+  list            the versions, and when each went into service
+  show [VERSION]  one version, by default the one in service: where it came from, its metrics, its directory
+  promote MODEL   copy a model into the store and put it into service; one that is there already is no new version
+  rollback        put the version into service that was before, or the one that --to names
+
+Where a model is named, as in `mrml predict STORE`, a store stands for its version in service. Two who promote or roll
+back at once: one does, the other is told (exit code 4)."""
+_ACTIONS = ("list", "show", "promote", "rollback")
+
+
+def parse_models(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser("models", EXAMPLE, description=_ABOUT)
+    parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
+    parser.add_argument("name", metavar="MODEL", nargs="?", default="", help="promote: a model; show: a version")
+    parser.add_argument("--store", metavar="DIR", default="", help="directory of the store")
+    parser.add_argument("--to", metavar="VERSION", help="rollback: the version to go back to")
+    args = common(parser, "print one JSON object instead of text").read(argv)
+    if args.action not in _ACTIONS:
+        raise ConfigError("mrml models", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
+    place = f"mrml models {args.action}"
+    if not args.store:
+        raise ConfigError(place, "names no store", "say --store DIR")
+    if args.action == "promote" and not args.name:
+        raise ConfigError(place, "names no model", "give the --output of `mrml train`")
+    if args.action in ("list", "rollback") and args.name:
+        raise ConfigError(place, f"takes no {args.name!r}", "name a version with --to" if args.action != "list" else "")
+    args.version = from_text(args.name, int, f"{place}, VERSION") if args.action == "show" and args.name else None
+    args.back_to = None if args.to is None else from_text(args.to, int, "--to")
+    return args
+
+
+def run_models(args: argparse.Namespace) -> None:
+    from mrml.runs.store import Store
+
+    store = Store(args.store)
+    if args.action in ("promote", "rollback"):
+        switch = store.promote(args.name) if args.action == "promote" else store.rollback(args.back_to)
+        told = {**switch._asdict(), "directory": store.directory(switch.version)}
+        return emit_json(told) if args.json else emit(f"version {switch.version} is in service: {told['directory']}")
+    _list(args, store) if args.action == "list" else _show(args, store)
+
+
+def _list(args: argparse.Namespace, store: Any) -> None:
+    versions, switches = store.versions(), store.switches()
+    if args.json:
+        return emit_json({"versions": versions, "switches": [s._asdict() for s in switches]})
+    if not versions:
+        return emit("no versions")
+    in_service = switches[-1].version if switches else None
+    rows = []
+    for about in versions:
+        since = [s.at for s in switches if s.version == about["number"]]
+        name, value = _figure(about["metrics"])
+        mark = "in service" if about["number"] == in_service else ""
+        rows.append((str(about["number"]), mark, since[-1] if since else "-", about["algorithm"] or "-",
+                     f"{name} {value}" if name else "-", about["source"]))  # fmt: skip
+    emit(table([("version", "", "put into service", "algorithm", "metric", "from"), *rows]))
+
+
+def _show(args: argparse.Namespace, store: Any) -> None:
+    from mrml.errors import InputError
+
+    current = store.current()
+    if args.version is None and current is None:
+        raise InputError(args.store, "nothing is in service", "promote a model, or name a version")
+    number = args.version if args.version is not None else current.version
+    about = {**store.version(number), "directory": store.directory(number)}
+    history = [s._asdict() for s in store.switches() if s.version == number]
+    if args.json:
+        return emit_json({**about, "switches": history})
+    metrics = [(f"metric {name}", logs.number(v)) for name, v in about.pop("metrics").items() if name != "reasons"]
+    emit(table([(k, str(v)) for k, v in about.items()] + metrics))
+    emit(table([("put into service", "by", "with"), *((s["at"], s["by"], s["action"]) for s in history)]))
+
+
+def _figure(metrics: dict[str, Any]) -> tuple[str, str]:
+    """The first metric and its value."""
+    return next(((name, logs.number(value)) for name, value in metrics.items() if value is not None), ("", ""))

@@ -1,0 +1,174 @@
+"""A store of models: whoever is killed, and however many come at once, it names one whole version."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrml
+from mrml.cli.main import main
+from mrml.errors import InputError, OutputExists
+from mrml.fs.base import LocalFileSystem
+from mrml.model import load
+from mrml.runs.store import Store
+
+CALLS = ("open", "mv", "makedirs", "rm")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder, x = tmp_path_factory.mktemp("models"), np.random.default_rng(1).normal(size=(30, 2))
+    for k in range(3):
+        mrml.Linear(l2=float(k)).fit(x, x[:, 0], output=folder / f"m{k}", engine="inline")
+    return [str(folder / f"m{k}") for k in range(3)]
+
+
+def check(store: Store) -> None:
+    """What must hold at any instant."""
+    digests = [about["digest"] for about in store.versions()]
+    assert len(set(digests)) == len(digests)
+    switches = store.switches()
+    assert [s.number for s in switches] == list(range(1, len(switches) + 1))
+    for number in {s.version for s in switches}:
+        load(store.directory(number))
+    told = Path(store.folder.path, "CURRENT")
+    if told.exists():
+        load(Path(store.folder.path, "versions", told.read_text().strip()))
+
+
+def test_versions_come_go_and_come_back(models: list[str], tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "s"))
+    assert [store.promote(m).version for m in (*models, models[0])] == [1, 2, 3, 1]
+    assert store.promote(models[0]).number == 4 and len(store.versions()) == 3  # in service already
+    assert [store.rollback().version, store.rollback().version, store.rollback(2).version] == [3, 1, 2]
+    assert (tmp_path / "s" / "CURRENT").read_text() == "000002\n"
+    for name in ("model.json", "model.npz", "run.json"):
+        assert Path(store.directory(2), name).read_bytes() == Path(models[1], name).read_bytes()
+    check(store)
+    with pytest.raises(InputError, match=r"has no version 9; there are: 1, 2, 3"):
+        store.rollback(9)
+
+
+def test_an_empty_store_says_what_to_do(tmp_path: Path, models: list[str]) -> None:
+    store = Store(str(tmp_path / "s"))
+    with pytest.raises(InputError, match="nothing is in service; promote a model first"):
+        store.rollback()
+    store.promote(models[0])
+    with pytest.raises(InputError, match="no other version was in service before 1; name one with --to"):
+        store.rollback()
+    with pytest.raises(InputError):
+        store.promote(str(tmp_path))
+    check(store)
+
+
+def _die_at(call: int, work: Callable[[], Any]) -> int:
+    """Do the work in a child that is gone at its call-th call of the file system; its exit code."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    left = [call]
+
+    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **named: Any) -> Any:
+            left[0] -= 1
+            if not left[0]:
+                os._exit(9)
+            return original(*args, **named)
+
+        return wrapped
+
+    try:
+        for name in CALLS:
+            setattr(LocalFileSystem, name, dying(getattr(LocalFileSystem, name)))
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize("action", ["the first", "a second", "one that was there", "rollback"])
+def test_who_is_killed_at_any_instant_leaves_the_store_as_it_was_or_as_it_was_to_be(
+    models: list[str], tmp_path: Path, action: str
+) -> None:
+    for call in range(1, 200):
+        store = Store(str(tmp_path / f"s{call}"))
+        for model in {"the first": [], "a second": models[:1]}.get(action, models[:2]):
+            store.promote(model)
+        before = store.current()
+        model = models[0] if action == "one that was there" else models[2]
+        work = store.rollback if action == "rollback" else functools.partial(store.promote, model)
+        code = _die_at(call, work)
+        check(store)
+        now = store.current()
+        assert now == before or (now is not None and now.number == (before.number if before else 0) + 1)
+        if action != "rollback":  # and the same again ends as if nothing had been
+            done = store.promote(model)
+            assert store.current() == done and store.version(done.version)["source"] == model
+            check(store)
+        if code == 0:
+            assert call > 3
+            return
+    raise AssertionError("it never came to its end")
+
+
+def _promote(path: str, model: str, go: Any, told: Any) -> None:
+    go.wait()
+    try:
+        told.put(("done", Store(path).promote(model).number))
+    except OutputExists as error:
+        told.put(("told", str(error)))
+
+
+def test_of_those_who_promote_at_once_one_does_and_the_others_are_told(models: list[str], tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        path = str(tmp_path / f"s{attempt}")
+        go, told = context.Event(), context.Queue()
+        workers = [context.Process(target=_promote, args=(path, models[k % 3], go, told)) for k in range(6)]
+        for worker in workers:
+            worker.start()
+        go.set()
+        found = [told.get(timeout=60) for _ in workers]
+        for worker in workers:
+            worker.join()
+        done = [number for word, number in found if word == "done"]
+        assert done and all("went into service at the same moment" in text for word, text in found if word == "told")
+        check_switches(Store(path))
+
+
+def check_switches(store: Store) -> None:
+    """Versions may be added twice by those who did not see each other; what is in service is one, and whole."""
+    switches = store.switches()
+    assert [s.number for s in switches] == list(range(1, len(switches) + 1))
+    load(store.directory(switches[-1].version))
+    assert int(Path(store.folder.path, "CURRENT").read_text()) == switches[-1].version
+
+
+def test_the_command_and_a_store_in_the_place_of_a_model(
+    models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, rows = str(tmp_path / "s"), tmp_path / "rows.csv"
+    rows.write_text("x0,x1\n1,2\n3,4\n")
+    for model in models[:2]:
+        assert main(["models", "promote", model, "--store", store]) == 0
+    assert main(["models", "list", "--store", store]) == 0
+    assert main(["models", "show", "--store", store]) == 0
+    said = capsys.readouterr().out
+    assert f"version 2 is in service: {store}/versions/000002" in said and "in service" in said and models[1] in said
+    assert main(["predict", store, "--data", str(rows), "--output", str(tmp_path / "p"), "--engine", "inline"]) == 0
+    assert mrml.load(store).predict(rows)["prediction"].to_pylist() == pytest.approx(
+        mrml.load(models[1]).predict(rows)["prediction"].to_pylist()
+    )
+    assert main(["models", "rollback", "--store", store, "--json"]) == 0
+    for words, code in ((["list"], 2), (["promote", "--store", store], 2), (["lst", "--store", store], 2),
+                        (["show", "7", "--store", store], 3), (["promote", str(tmp_path), "--store", store], 3),
+                        (["show", "x", "--store", store], 2)):  # fmt: skip
+        assert main(["models", *words]) == code
+    assert "Traceback" not in capsys.readouterr().err
