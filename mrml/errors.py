@@ -12,6 +12,7 @@
      |    +-- TaskFailed        5   a task raised; carries its own traceback for the log
      +-- NotConverged           6   only with --strict
      |    +-- Diverged          6   a loss that is no number
+     +-- Refused                7   a gate: the model did not go into service
 
 The number is the exit code of the command line; 130 is an interrupt (Ctrl-C).
 """
@@ -97,10 +98,16 @@ class Diverged(NotConverged):
     """The loss of a step or of a round is no number; raised always, since no model can come of it."""
 
 
+class Refused(MrmlError):
+    """A gate does not hold: what is in service stays."""
+
+    exit_code = 7
+
+
 _BY_NAME: dict[str, type[MrmlError]] = {
     cls.__name__: cls
     for cls in (MrmlError, ConfigError, ResumeMismatch, InputError, BadRows,
-                OutputExists, EngineError, TaskFailed, NotConverged, Diverged)
+                OutputExists, EngineError, TaskFailed, NotConverged, Diverged, Refused)
 }  # fmt: skip
 
 

@@ -14,7 +14,8 @@ import pytest
 
 import mrml
 from mrml.cli.main import main
-from mrml.errors import InputError, OutputExists
+from mrml.config.gate import Gate
+from mrml.errors import ConfigError, InputError, OutputExists
 from mrml.fs.base import LocalFileSystem
 from mrml.model import load
 from mrml.runs.store import Store
@@ -172,3 +173,68 @@ def test_the_command_and_a_store_in_the_place_of_a_model(
                         (["show", "x", "--store", store], 2)):  # fmt: skip
         assert main(["models", *words]) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+# ---- gates
+
+
+def test_a_gate_promotes_what_is_good_enough_and_refuses_with_7(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(400, 2))
+    y = np.where(x[:, 0] + 0.5 * rng.normal(size=400) > 0, "yes", "no")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x0,x1,target\n" + "".join(f"{a},{b},{c}\n" for (a, b), c in zip(x.tolist(), y, strict=True)))
+    mrml.Logistic().fit(x, y, output=tmp_path / "good", engine="inline")
+    mrml.Logistic().fit(np.column_stack([x[:, 1], x[:, 1]]), y, output=tmp_path / "bad", engine="inline")
+    store, gate = str(tmp_path / "s"), "auc >= champion.auc - 0.002 and auc > 0.9"
+    promote = ["models", "promote", "--store", store, "--gate", gate]
+    assert main([*promote, str(tmp_path / "good")]) == 0
+    assert "auc >= champion.auc - 0.002 holds: there is no champion" in capsys.readouterr().err
+    for data in ([], ["--data", str(rows)]):
+        assert main([*promote, str(tmp_path / "bad"), *data]) == 7
+        said = capsys.readouterr().err
+        assert "gate: auc > 0.9 does not hold (auc 0." in said and "version 1 stays in service" in said
+        assert main([*promote, str(tmp_path / "good"), *data]) == 0
+    found = Store(store)
+    assert len(found.versions()) == len(found.switches()) == 1
+    assert main(["models", "promote", str(tmp_path / "bad"), "--store", store, "--gate", "recall > 0.5"]) == 2
+    assert "the challenger has no metric 'recall'" in capsys.readouterr().err
+
+
+METRICS = {"auc": 0.8, "log_loss": 0.4, "n_rows": 100, "r2": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("auc >= 0.8", [True]),
+        ("auc >= champion.auc - 0.002 and log_loss < 0.4", [True, False]),
+        ("0.5 < auc <= 0.9 and n_rows > 1e2 / 2", [True, True]),
+        ("auc > 0.9 or log_loss < 0.5", [True]),
+        ("not (auc > 0.9)", [True]),
+        ("auc * 2 - 1 == 0.6", [abs(0.8 * 2 - 1 - 0.6) == 0]),
+        ("auc / (log_loss - log_loss) > 0", [False]),
+        ("-auc < 0 and champion.log_loss != 1", [True, True]),
+    ],
+)
+def test_a_gate_is_arithmetic(text: str, holds: list[bool]) -> None:
+    assert [clause.holds for clause in Gate(text).judged(METRICS, {"auc": 0.801, "log_loss": 0.3})] == holds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "auc", "auc >", "1", "__import__('os').system('true') == 0", "auc.real > 0", "other.auc > 0", "auc > 'a'",
+     "auc > True", "[auc][0] > 0", "(lambda: 1)() > 0", "auc > champion", "auc if 1 else 2", "auc > 2**9", "x := 1",
+     "champion.auc.real > 0", "auc > 0 and log_loss", "a" * 3000, "(" * 900 + "auc > 0" + ")" * 900, "auc\0 > 0"],
+)  # fmt: skip
+def test_what_is_no_comparison_of_metrics_is_refused_and_nothing_of_it_is_run(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Gate(text).judged(METRICS, METRICS)
+    assert caught.value.place == "--gate" and caught.value.remedy
+
+
+def test_a_metric_that_is_null_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="the champion has no metric 'r2'"):
+        Gate("auc > champion.r2").judged(METRICS, METRICS)

@@ -8,6 +8,7 @@
 4    the output exists
 5    the engine
 6    did not converge (with ``--strict``)
+7    a gate refused a model
 130  interrupted (Ctrl-C or SIGTERM)
 ==== =======================================================
 """
@@ -68,7 +69,7 @@ COMMANDS = {
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
     "sample": Command("mrml.cli.sample", "make data to try things on"),
     "runs": Command("mrml.cli.runs", "what runs there are: list, show, attach, kill, clean"),
-    "models": Command("mrml.cli.models", "versions of models and which is in service: list, show, promote, rollback"),
+    "models": Command("mrml.cli.models", "versions and which is in service: list, show, promote, rollback", True),
     "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
     "pack": Command("mrml.cli.pack", "the environment that runs, as an archive for the nodes of a cluster"),
     "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),

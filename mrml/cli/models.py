@@ -9,8 +9,10 @@ from typing import Any
 from mrml import logs
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
+from mrml.config.gate import Clause, Gate
 from mrml.config.parse import from_text
-from mrml.errors import ConfigError, nearest
+from mrml.config.sections import DataConfig, EngineConfig
+from mrml.errors import ConfigError, Refused, nearest
 
 EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
 _ABOUT = """\
@@ -21,6 +23,10 @@ A store of models: a directory, local or on HDFS, of versions that never change,
   promote MODEL   copy a model into the store and put it into service; one that is there already is no new version
   rollback        put the version into service that was before, or the one that --to names
 
+With --gate a model goes into service only where an expression over metrics holds, else exit code 7 and nothing changes:
+`auc >= champion.auc - 0.002 and log_loss < 0.4`. Metrics are those that training left, or with --data those of both
+models on the same rows. Without a champion, what is compared with it holds.
+
 Where a model is named, as in `mrml predict STORE`, a store stands for its version in service. Two who promote or roll
 back at once: one does, the other is told (exit code 4)."""
 _ACTIONS = ("list", "show", "promote", "rollback")
@@ -28,9 +34,12 @@ _ACTIONS = ("list", "show", "promote", "rollback")
 
 def parse_models(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("models", EXAMPLE, description=_ABOUT)
+    parser.intermixed = True
     parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
     parser.add_argument("name", metavar="MODEL", nargs="?", default="", help="promote: a model; show: a version")
     parser.add_argument("--store", metavar="DIR", default="", help="directory of the store")
+    parser.add_argument("--gate", metavar="EXPR", default="", help="promote: only where this holds")
+    parser.add_argument("--data", metavar="DATA", action="append", default=[], help="promote: rows for the gate")
     parser.add_argument("--to", metavar="VERSION", help="rollback: the version to go back to")
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.action not in _ACTIONS:
@@ -42,6 +51,11 @@ def parse_models(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError(place, "names no model", "give the --output of `mrml train`")
     if args.action in ("list", "rollback") and args.name:
         raise ConfigError(place, f"takes no {args.name!r}", "name a version with --to" if args.action != "list" else "")
+    if (args.gate or args.data) and args.action != "promote":
+        raise ConfigError(place, "has no gate", "it is of `mrml models promote`")
+    if args.data and not args.gate:
+        raise ConfigError(place, "has rows and no gate", "say --gate EXPR")
+    args.gate = Gate(args.gate) if args.gate else None
     args.version = from_text(args.name, int, f"{place}, VERSION") if args.action == "show" and args.name else None
     args.back_to = None if args.to is None else from_text(args.to, int, "--to")
     return args
@@ -52,10 +66,36 @@ def run_models(args: argparse.Namespace) -> None:
 
     store = Store(args.store)
     if args.action in ("promote", "rollback"):
+        clauses = _judged(args, store) if args.gate else []
         switch = store.promote(args.name) if args.action == "promote" else store.rollback(args.back_to)
         told = {**switch._asdict(), "directory": store.directory(switch.version)}
+        told |= {"gate": [clause._asdict() for clause in clauses]} if clauses else {}
         return emit_json(told) if args.json else emit(f"version {switch.version} is in service: {told['directory']}")
     _list(args, store) if args.action == "list" else _show(args, store)
+
+
+def _judged(args: argparse.Namespace, store: Any) -> list[Clause]:
+    """Every clause of the gate, told; Refused where one does not hold."""
+    current = store.current()
+    there = None if current is None else store.directory(current.version)
+    clauses: list[Clause] = args.gate.judged(_metrics(args.name, args.data), there and _metrics(there, args.data))
+    for clause in clauses:
+        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[clause.holds]
+        values = ", ".join(f"{name} {logs.number(value)}" for name, value in clause.values.items())
+        logs.log.info("gate: %s %s%s", clause.text, word, f" ({values})" if values else "")
+    refused = [clause.text for clause in clauses if clause.holds is False]
+    if refused:
+        stays = f"version {current.version} stays in service" if current else "nothing is in service"
+        raise Refused(f"gate of {args.store}", f"{'; '.join(refused)}: does not hold for {args.name}; {stays}")
+    return clauses
+
+
+def _metrics(model: str, data: Sequence[str]) -> dict[str, Any]:
+    """Those of a model: what its training left, or on these rows."""
+    from mrml.runs import train as run
+    from mrml.runs.store import metrics_of
+
+    return run.evaluate(model, DataConfig(data=tuple(data)), EngineConfig()) if data else metrics_of(model)
 
 
 def _list(args: argparse.Namespace, store: Any) -> None:

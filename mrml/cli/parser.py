@@ -45,10 +45,13 @@ class Parser(argparse.ArgumentParser):
         #: other names of options -> theirs; and names of other libraries -> what to do without
         self.renamed: dict[str, str] = {}
         self.absent: dict[str, str] = {}
+        self.intermixed = False
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """The namespace of a command line; ConfigError for what it does not know."""
-        args, rest = self.parse_known_args(self.canonical(argv))
+        # a second word may stand behind options
+        parse = self.parse_known_intermixed_args if self.intermixed else self.parse_known_args
+        args, rest = parse(self.canonical(argv))
         if rest:
             self.refuse(rest[0])
         return args

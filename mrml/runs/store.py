@@ -120,7 +120,7 @@ class Store:
         facts = json.loads(files.get("run.json", b"{}"))
         about = {
             "number": number, "digest": digest, "source": source, "created": _now(),
-            "algorithm": facts.get("algorithm"), "metrics": facts.get("valid") or facts.get("metrics") or {},
+            "algorithm": facts.get("algorithm"), "metrics": _metrics(facts),
         }  # fmt: skip
         aside = self.versions_folder / f"_{_name(number)}.{uuid.uuid4().hex[:12]}"
         aside.make()
@@ -182,6 +182,17 @@ def resolved(path: str) -> str:
     if switch is None:
         raise InputError(path, "is a store of models of which none is in service", "promote one")
     return store.directory(switch.version)
+
+
+def metrics_of(model: str) -> dict[str, Any]:
+    """What the training of a model left: on validation rows where there were some, else on training rows."""
+    folder = Folder(model)
+    return _metrics(json.loads(folder.read("run.json"))) if folder.exists("run.json") else {}
+
+
+def _metrics(facts: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = facts.get("valid") or facts.get("metrics") or {}
+    return found
 
 
 def _name(number: int) -> str:
