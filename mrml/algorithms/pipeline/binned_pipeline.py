@@ -65,7 +65,7 @@ class BinnedPipeline(Pipeline):
     def _fit(self, values: Mapping[str, Any]) -> dict[str, Any]:
         summary: Summary = values["summary"] if "summary" in values else Summary()
         if summary.n_rows == 0:
-            raise InputError("data", "holds no row to train on", "look at the files with `mrml schema`")
+            raise self._no_rows()
         if len(summary.columns) > MAX_COLUMNS:
             finding = f"{len(summary.columns):,} columns, more than the {MAX_COLUMNS:,} that trees take"
             raise InputError("data", finding, "select columns, or train a linear model")

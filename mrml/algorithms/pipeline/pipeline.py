@@ -165,6 +165,13 @@ class Pipeline(Algorithm):
     def _schema(self, fitted: Fitted) -> Schema:
         return dataclasses.replace(self.schema, design=fitted.design)
 
+    def _no_rows(self) -> InputError:
+        """Of data without a row that counts."""
+        if self.schema.role("weight") is not None:
+            finding, remedy = "no row has a weight above 0", "check the data and its weight column"
+            return InputError("training data", finding, remedy)
+        return InputError("data", "holds no row to train on", "look at the files with `mrml schema`")
+
     def _check_finite(self, moments: Moments) -> None:
         """InputError naming the first column whose numbers have no mean or no variance."""
         bad = np.flatnonzero(~(np.isfinite(moments.mean) & np.isfinite(moments.m2)))
@@ -178,7 +185,7 @@ class Pipeline(Algorithm):
     def _fit(self, values: Mapping[str, Value]) -> dict[str, Any]:
         moments: Moments = values["moments"] if "moments" in values else Moments()
         if moments.n_rows == 0:
-            raise InputError("data", "holds no row to train on", "look at the files with `mrml schema`")
+            raise self._no_rows()
         self._check_finite(moments)
         params: dict[str, Any] = {"n_rows": moments.n_rows, "sum_weight": moments.sum_weight}
         params |= {"target": self.algorithm.target, "classes": [], "class_weight_sums": []}
