@@ -102,6 +102,16 @@ def revive(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Model:
     return cls.from_parts(header, arrays)
 
 
+def carried(model: Model) -> dict[str, Any]:
+    """A model as a message carries it: the inverse of :func:`received`."""
+    return {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+
+
+def received(message: Mapping[str, Any]) -> Model:
+    """The model of a message."""
+    return revive(json.loads(message["header"]), message["arrays"])
+
+
 def load(directory: str | Path) -> Model:
     """Read the model that ``save`` wrote into a directory, local or on HDFS."""
     folder, name = Folder(directory), "model.json"

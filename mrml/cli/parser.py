@@ -15,7 +15,6 @@ from mrml.algorithms import TABLE, locate
 from mrml.cli.out import emit
 from mrml.config import parse as values
 from mrml.config import sources as conf
-from mrml.config.sources import Option, options, run_options, see_current_directory
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
@@ -153,10 +152,10 @@ def _help(option: conf.Option) -> str:
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def every_option() -> list[Option]:
+def every_option() -> list[conf.Option]:
     """Every option of a training run with any algorithm of the table."""
-    hyper = [option for name in TABLE for option in options(load_algorithm(name), "algorithm")]
-    return run_options(None) + hyper
+    hyper = [option for name in TABLE for option in conf.options(load_algorithm(name), "algorithm")]
+    return conf.run_options(None) + hyper
 
 
 def load_algorithm(name: str, solver: str = "") -> type:
@@ -164,6 +163,6 @@ def load_algorithm(name: str, solver: str = "") -> type:
     from mrml.algorithm import Algorithm, load_class  # they load NumPy, which help and usage errors do without
 
     if name not in TABLE and ":" in name:
-        see_current_directory()
+        conf.see_current_directory()
     found: type = load_class(locate(name, solver), Algorithm)
     return found

@@ -108,6 +108,16 @@ class Folder:
                 log.warning("%s was not written (%s); it is tried again", self.join(name), error)
                 time.sleep(PAUSE_S)
 
+    def create(self, name: str, content: bytes, sync: bool = False) -> None:
+        """Put a new file in place; FileExistsError, to all but one of those who come at once, where there is one."""
+        aside = f".{name}.{uuid.uuid4().hex[:12]}{ASIDE}"
+        self.write(aside, content, sync)
+        try:
+            self.fs.mv(self.join(aside), self.join(name), replace=False)
+        except BaseException:
+            self.remove(aside)
+            raise
+
     def _write(self, name: str, content: bytes, sync: bool) -> None:
         with self.writing(name) as file:
             file.write(content)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from mrml import pin
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.data.files import compression, discover
+from mrml.data.files import File, discover
 from mrml.errors import InputError
 from mrml.logs import size
 
@@ -18,15 +19,18 @@ SMALL_BYTES = 20 << 20
 _DENSE = 4
 
 
-def chosen(config: EngineConfig, data: DataConfig) -> tuple[EngineConfig, str]:
-    """The configuration with an engine for ``auto``, and why that one; nothing to say of one that was named."""
+def chosen(config: EngineConfig, data: DataConfig, files: Sequence[File] = ()) -> tuple[EngineConfig, str]:
+    """The configuration with an engine for ``auto``, and why that one; nothing to say of one that was named.
+
+    ``files`` are those of the data where they are known already.
+    """
     if config.engine != "auto":
         return config, ""
-    name, why = _choose(config, data)
+    name, why = _choose(config, data, files)
     return dataclasses.replace(config, engine=name), why
 
 
-def _choose(config: EngineConfig, data: DataConfig) -> tuple[str, str]:
+def _choose(config: EngineConfig, data: DataConfig, files: Sequence[File]) -> tuple[str, str]:
     if config.runner == "hadoop":
         return "resident", "the runner is hadoop"
     if config.workers is not None:
@@ -37,10 +41,10 @@ def _choose(config: EngineConfig, data: DataConfig) -> tuple[str, str]:
     if any("://" in path and not path.startswith("file:") for path in paths):
         return "local", "the data are not on this machine"
     try:
-        files = [file for part in (data.data, data.valid) if part for file in discover(part)]
+        files = files or [file for part in (data.data, data.valid) if part for file in discover(part)]
     except InputError:  # told by who reads them
         return "inline", "there is nothing to share"
-    n_bytes = sum(f.size * (_DENSE if compression(f.path) or ".parquet" in f.path else 1) for f in files)
+    n_bytes = sum(f.size * (_DENSE if f.compression or ".parquet" in f.path else 1) for f in files)
     read = size(sum(f.size for f in files))
     if n_bytes * (1 - 1 / pin.cores()) < SMALL_BYTES:
         return "inline", f"{read} are quicker in one process"

@@ -19,13 +19,12 @@ import os
 import platform
 import threading
 import time
-import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mrml.errors import EngineError
-from mrml.fs.folder import ASIDE, Folder
+from mrml.fs.folder import Folder
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +129,9 @@ class RemoteLease:
         if newest and not self._is_free(newest):
             return False
         self.name = f"{LEASE}-{newest + 1}"
-        aside = f".{self.name}.{uuid.uuid4().hex[:12]}{ASIDE}"
-        self._folder.write(aside, self._told())
         try:
-            self._folder.fs.mv(self._folder.join(aside), self._folder.join(self.name), replace=False)
+            self._folder.create(self.name, self._told())
         except FileExistsError:
-            self._folder.remove(aside)
             return False
         if max(self._numbers()) != newest + 1:  # so late that this number was taken, passed and swept
             self._folder.remove(self.name)

@@ -56,7 +56,7 @@ class Watch:
         self.began = self.last = time.monotonic()
         self.fingerprints: dict[str, list[str]] = {}
         self.rounds = self.n_bad = self.n_bytes_up = 0
-        self.seconds = self.first = 0.0
+        self.first = 0.0
         self.reads = Reads()
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
@@ -77,7 +77,6 @@ class Watch:
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
-        self.seconds += seconds
         # one more may come of what no estimate knew
         expected = max(self.algorithm.rounds_in_all(state, None), state.round + (state.stop is None))
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
@@ -86,7 +85,7 @@ class Watch:
         if state.stop:
             facts["eta_s"] = 0.0
         elif self.rounds > 1:  # the first one also decodes: those after it are none of its like
-            facts["eta_s"] = (self.seconds - self.first) / (self.rounds - 1) * max(expected - state.round, 0)
+            facts["eta_s"] = (now - self.began - self.first) / (self.rounds - 1) * max(expected - state.round, 0)
         self.progress.round(facts)
 
     def where_it_went(self, seconds: float) -> dict[str, float]:

@@ -135,7 +135,7 @@ class Store:
             taken = [int(n.partition(".")[0]) for n in self.versions_folder.names() if n.partition(".")[0].isdigit()]
             number = max(taken, default=0) + 1
             with contextlib.suppress(FileExistsError):
-                self._create(self.versions_folder, f"{_name(number)}.claim", b"")
+                self.versions_folder.create(f"{_name(number)}.claim", b"", sync=True)
                 return number
 
     def _switched(self, before: Switch | None, version: int, action: str) -> Switch:
@@ -143,7 +143,7 @@ class Store:
         switch = Switch(number, version, action, _now(), f"{getpass.getuser()}@{platform.node()}")
         self.switches_folder.make()
         try:
-            self._create(self.switches_folder, _name(number), json.dumps(switch._asdict()).encode())
+            self.switches_folder.create(_name(number), json.dumps(switch._asdict()).encode(), sync=True)
         except FileExistsError as error:
             other = self.current()
             who = f"version {other.version} by {other.by}" if other else "another version"
@@ -151,16 +151,6 @@ class Store:
             raise OutputExists(str(self.folder), f"{who} went into service at the same moment", remedy) from error
         self._follow()
         return switch
-
-    def _create(self, folder: Folder, name: str, content: bytes) -> None:
-        """Write a file that is whole when it has its name; FileExistsError where that is taken."""
-        aside = f"_{name}.{uuid.uuid4().hex[:12]}"
-        folder.write(aside, content, sync=True)
-        try:
-            folder.fs.mv(folder.join(aside), folder.join(name), replace=False)
-        except BaseException:
-            folder.remove(aside)
-            raise
 
     def _follow(self) -> None:
         """Have CURRENT say what the last switch says, also where who switched was killed before he wrote it."""

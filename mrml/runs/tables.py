@@ -139,8 +139,7 @@ def _of_array(data: Any) -> pa.Table:
         raise InputError("table", "holds complex numbers", "give real and imaginary parts as columns")
     array = array.astype(np.float32) if array.dtype == np.float16 else array
     width = len(str(array.shape[1] - 1))
-    columns = {f"x{j:0{width}d}": pa.array(np.ascontiguousarray(array[:, j])) for j in range(array.shape[1])}
-    return pa.table(columns)
+    return with_names(array, (f"x{j:0{width}d}" for j in range(array.shape[1])))
 
 
 def _with_column(table: pa.Table, name: str, column: Any) -> pa.Table:

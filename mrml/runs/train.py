@@ -50,8 +50,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    chosen_engine, why = chosen(config.engine, config.data)
-    config = dataclasses.replace(config, engine=chosen_engine)
+    config, why = _with_engine(config)
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
@@ -89,6 +88,12 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
+
+
+def _with_engine(config: RunConfig) -> tuple[RunConfig, str]:
+    """The configuration with the engine that ``auto`` is for it, and why that one."""
+    engine, why = chosen(config.engine, config.data)
+    return dataclasses.replace(config, engine=engine), why
 
 
 def _collinear(model: Model) -> dict[str, Any]:
@@ -158,8 +163,7 @@ def _metrics(
 def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
-    chosen_engine, why = chosen(config.engine, config.data)
-    config = dataclasses.replace(config, engine=chosen_engine)
+    config, why = _with_engine(config)
     check_here(config, algorithm)
     dataset, pipeline = open_training(config, algorithm)
     return plan_of(config, dataset, pipeline, why=why)
@@ -214,7 +218,7 @@ def evaluate(
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
-    with engine_of(chosen(engine, data)[0], data.split_bytes) as running:
+    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
         return _metrics(model, dataset, running, data, progress)
 
 
@@ -234,7 +238,7 @@ def predict(
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    engine, _ = chosen(engine, data)
+    engine, _ = chosen(engine, data, dataset.files)
     with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
         scoring = _scoring(dataset, running, data, aside.path, format)
         with dataset.naming(), running.timed():

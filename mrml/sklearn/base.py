@@ -50,15 +50,13 @@ class Base(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def train(self, X: Any, y: Any, sample_weight: Any, algorithm: str, **decided: Any) -> None:
-        """Fit on what was checked; rows of no weight are none."""
+        """Fit on what was checked."""
         beside: dict[str, Any] = {}
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if (weight <= 0).all():
                 raise ValueError("sample_weight: all weights are zero")
-            kept = np.flatnonzero(weight > 0)
-            X, y = _rows(X, kept), None if y is None else y[kept]
-            beside["weight"] = weight[kept]
+            beside["weight"] = weight
         given = {f.name for f in dataclasses.fields(_class_of(algorithm))}
         params = {
             k: v
@@ -113,7 +111,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
 
 
 class Regressor(RegressorMixin, Base):  # type: ignore[misc]
-    objective_name: ClassVar[str] = ""
+    """Numbers for rows."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to numbers ``y`` (n_samples,)."""
@@ -236,9 +234,3 @@ def _there(estimator: Any, y: Any) -> Any:
         name = type(estimator).__name__
         raise ValueError(f"{name} requires y to be passed, but the target y is None")
     return y
-
-
-def _rows(X: Any, kept: Array) -> Any:
-    if hasattr(X, "iloc"):
-        return X.iloc[kept]
-    return X.take(kept) if hasattr(X, "take") and is_frame(X) else X[kept]

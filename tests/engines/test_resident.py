@@ -23,6 +23,7 @@ import pytest
 from mrml import wire
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
+from mrml.engines.local import start
 from mrml.engines.resident import engine as resident
 from mrml.engines.resident import hello, listener, starters, task
 from mrml.engines.resident.connection import Connection
@@ -32,7 +33,7 @@ from mrml.engines.resident.listener import Listener
 from mrml.engines.resident.starters import Processes
 from mrml.errors import ConfigError, EngineError
 from tests.contract.test_engines import by_hand, drive
-from tests.engines.test_local import gone
+from tests.engines.test_local import gone, survive_a_kill
 from tests.exercise import Exercise, make_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +62,6 @@ def processes(engine: ResidentEngine) -> Processes:
 
 def pids(engine: ResidentEngine) -> list[int]:
     return [p.facts["pid"] for p in engine.peers if isinstance(p, Connection)]
-
-
-def told(caplog: pytest.LogCaptureFixture) -> str:
-    return "\n".join(r.getMessage() for r in caplog.records)
 
 
 def port(engine: ResidentEngine) -> int:
@@ -113,14 +110,14 @@ def test_who_does_not_prove_to_be_a_task_of_the_run_harms_nobody(
         speak(sock)
         assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
         until = time.monotonic() + 10
-        while why not in told(caplog) and time.monotonic() < until:
+        while why not in caplog.text and time.monotonic() < until:
             time.sleep(0.02)
         sock.settimeout(5.0)
         with contextlib.suppress(ConnectionResetError):
             while sock.recv(4096):  # it is hung up on
                 pass
-    assert "a caller from 127.0.0.1 is no task of this run: " in told(caplog)
-    assert why in told(caplog) and all(p.facts["pid"] for p in engine.peers if isinstance(p, Connection))
+    assert "a caller from 127.0.0.1 is no task of this run: " in caplog.text
+    assert why in caplog.text and all(p.facts["pid"] for p in engine.peers if isinstance(p, Connection))
 
 
 def test_a_task_of_another_mrml_is_told_to_get_this_one(caplog: pytest.LogCaptureFixture) -> None:
@@ -210,11 +207,8 @@ def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(monkeypatc
 def test_a_task_killed_in_a_round_costs_its_splits_a_second_run_and_no_bit(
     engine: ResidentEngine, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    algorithm = Exercise(n_rounds=3, fail="kill", flag=str(tmp_path / "flag"))
-    with caplog.at_level(logging.WARNING):
-        found = drive(engine, algorithm, dataset)
-    (tmp_path / "flag").touch()
-    assert found == by_hand(algorithm, dataset) and "died (its connection)" in told(caplog)
+    survive_a_kill(engine, dataset, tmp_path, caplog)
+    assert "died (its connection)" in caplog.text
 
 
 def test_a_task_that_is_frozen_is_silent_and_lost_and_comes_back_when_it_thaws(
@@ -228,7 +222,7 @@ def test_a_task_that_is_frozen_is_silent_and_lost_and_comes_back_when_it_thaws(
         try:
             with caplog.at_level(logging.INFO):
                 assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
-            assert "died (silent for" in told(caplog) and frozen not in pids(engine)
+            assert "died (silent for" in caplog.text and frozen not in pids(engine)
         finally:
             os.kill(frozen, signal.SIGCONT)
         until = time.monotonic() + 20
@@ -242,9 +236,8 @@ def test_who_comes_late_takes_splits_over(dataset: Dataset, tmp_path: Path) -> N
     with make(workers=1) as engine:
         drive(engine, algorithm, dataset)
         assert set(engine._owners["map"].values()) == {0}
-        words = [os.getpid(), Path(engine._folder) / "letter", 1, tmp_path / "late"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen([sys.executable, "-c", starters._CODE, *map(str, words)], env=environment) as late:
+        words = (os.getpid(), Path(engine._folder) / "letter", 1, tmp_path / "late")
+        with start.interpreter(task.__name__, words, subprocess.DEVNULL, subprocess.DEVNULL) as late:
             try:
                 until = time.monotonic() + 30
                 while set(engine._owners["map"].values()) != {0, 1} and time.monotonic() < until:
@@ -274,7 +267,7 @@ def test_without_any_task_the_run_goes_on_by_jobs_or_says_what_to_do(
             else:
                 with caplog.at_level(logging.WARNING):
                     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
-                assert "the run goes on by jobs" in told(caplog)
+                assert "the run goes on by jobs" in caplog.text
 
 
 def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:

@@ -265,7 +265,7 @@ class HadoopEngine(StreamingEngine):
     @property
     def folder(self) -> Path:
         """Of this run on this machine."""
-        return Path(self._folder)
+        return self._folder
 
     def as_configured(self) -> None:
         """Go on with a job a round after one of tasks that stayed."""

@@ -25,6 +25,7 @@ from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError, MrmlError
+from mrml.fs.folder import Folder
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ POLL_S = 1.0
 END_S = 5.0
 #: how long tasks look for the next driver of their run
 GRACE_S = 120.0
+#: the file beside the letter in which the next driver leaves its address
+_NEXT = "next"
 
 
 class LeftBehind(NamedTuple):
@@ -60,7 +63,7 @@ class Containers:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._found: LeftBehind | None = None
-        self._jobconf, self._falls_back = self.jobs.jobconf, False
+        self._falls_back = False
 
     def attach(self, run_id: str) -> None:
         self.jobs.attach(run_id)
@@ -75,22 +78,17 @@ class Containers:
         lines.write_text("".join(f"{number}\n" for number in range(self.n_tasks)))
         if self._found is not None:
             log.info("tasks of an earlier driver of this run are there: they are taken over")
-        letter = Letter(self.host, port, secret, GRACE_S, self._next_address, beat_s)
+        letter = Letter(self.host, port, secret, GRACE_S, f"{self.jobs.staging.private}/{_NEXT}", beat_s)
         self._thread = threading.Thread(target=self._run, args=(letter, lines), daemon=True)
         self._thread.start()
 
     def _run(self, letter: Letter, lines: Path) -> None:
         try:
-            self.jobs.jobconf = {**JOBCONF, **self._jobconf}
+            self.jobs.jobconf = {**JOBCONF, **self.jobs.jobconf}
             self.jobs.round_timeout_s, self.jobs.poll_s = math.inf, POLL_S
             self._stay(letter, lines)
         except (MrmlError, JobFailed, OSError) as error:
             self._failure = error
-
-    @property
-    def _next_address(self) -> str:
-        """Where the next driver of this run leaves its address."""
-        return f"{self.jobs.staging.private}/next"
 
     def _left_behind(self) -> LeftBehind | None:
         """Tasks of a driver before this one that still look for the next."""
@@ -113,7 +111,7 @@ class Containers:
         jobs.label = "resident"
         if self._found is not None:
             jobs.end_others(self._found.tag)
-            staging.leave(self._next_address, wire.dumps({"host": letter.host, "port": letter.port}))
+            Folder(staging.private).write(_NEXT, wire.dumps({"host": letter.host, "port": letter.port}))
             jobs.watched(self._found.tag, self._found.attempt, None)
             return
         path = letter.write(jobs.folder / "letter")

@@ -28,8 +28,8 @@ class Staging:
         """The HDFS URI of a local file, uploaded once for each content; a private one is for its owner to read."""
         content = Path(local).read_bytes()
         name = f"{Path(local).name}-{hash_of(content)}"
+        folder = self.private if private else self.path
         if self._staged.get(local) != name:
-            folder = self.private if private else self.path
             self.fs.makedirs(folder)
             if private:  # YARN keeps a file private that others may not reach
                 self.fs.chmod(folder, 0o700)
@@ -40,19 +40,12 @@ class Staging:
                 self.fs.chmod(aside, 0o600)
             self.fs.mv(aside, f"{folder}/{name}")
             self._staged[local] = name
-        return f"{self.path}/{'private/' * private}{name}#{Path(local).name}"
+        return f"{folder}/{name}#{Path(local).name}"
 
     @property
     def private(self) -> str:
         """The folder of what is for its owner to read."""
         return f"{self.path}/private"
-
-    def leave(self, path: str, content: bytes) -> None:
-        """Write a small file so that whoever reads it finds all of it."""
-        aside = f"{path}.{uuid.uuid4().hex[:6]}"
-        with self.fs.open(aside, "wb") as file:
-            file.write(content)
-        self.fs.mv(aside, path)
 
     def output(self, attempt: str) -> str:
         """Where an attempt of a job writes."""

@@ -246,9 +246,7 @@ class Serving(Engine):
         selector.unregister(peer)
         peer.end()
         tasks.lost(peer)
-        at, instead = self.peers.index(peer), self.instead_of(peer)
-        self.peers[at : at + 1] = instead
-        for other in instead:
+        for other in self._replace(peer):
             selector.register(other, selectors.EVENT_READ, other)
 
     def _drain(self) -> None:
@@ -257,8 +255,13 @@ class Serving(Engine):
             peer.holds.clear()
             if peer.tasks:
                 peer.end()
-                at = self.peers.index(peer)
-                self.peers[at : at + 1] = self.instead_of(peer)
+                self._replace(peer)
+
+    def _replace(self, peer: Peer) -> Sequence[Peer]:
+        """Those who take the place of a worker that was let go of."""
+        at, instead = self.peers.index(peer), self.instead_of(peer)
+        self.peers[at : at + 1] = instead
+        return instead
 
 
 class Tasks:

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from mrml.engines import scratch
 from mrml.engines.local import worker
 
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first
-_CODE = "import sys; sys.path[:] = filter(None, sys.path); from mrml.engines.local.worker import main; main()"
+_CODE = "import sys; sys.path[:] = filter(None, sys.path); from {} import main; main()"
 _HARMLESS = {"jemalloc_bg_thd"}
 #: this process' ends of all workers' pipes
 _ends: set[BinaryIO] = set()
@@ -116,16 +117,21 @@ def _work(driver: int, number: int, source: int, sink: int, others: tuple[int, .
 
 def spawn(number: int) -> Started:
     """Worker ``number``, in an interpreter of its own."""
-    popen = subprocess.Popen(
-        [sys.executable, "-c", _CODE, str(os.getpid()), str(number)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=pin.environment() | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-    )
+    popen = interpreter(worker.__name__, (os.getpid(), number), subprocess.PIPE, subprocess.PIPE)
     assert popen.stdin is not None and popen.stdout is not None
     stdout = os.fdopen(os.dup(popen.stdout.fileno()), "rb", 0)
     popen.stdout.close()
     return _kept(Started(popen, popen.stdin, stdout))  # type: ignore[arg-type]
+
+
+def interpreter(module: str, arguments: Iterable[object], stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    """A new interpreter with pinned kernels and this one's path, in ``main`` of a module."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _CODE.format(module), *map(str, arguments)],
+        stdin=stdin,
+        stdout=stdout,
+        env=pin.environment() | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )
 
 
 def _kept(started: Started) -> Started:

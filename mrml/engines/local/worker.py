@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import sys
@@ -22,7 +21,7 @@ from mrml.data.without_pandas import keep_pandas_out
 from mrml.engines.local.delta import apply
 from mrml.engines.task import Report, Sink, blocks, in_task, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
-from mrml.model import Model, load, revive
+from mrml.model import Model, load, received
 from mrml.statistic import Node, Statistic
 
 #: a message larger than this goes through a file, so that the driver holds one key at a time
@@ -139,7 +138,7 @@ class Worker:
     def on_model(self, message: dict[str, Any]) -> None:
         names.allow(*message["allow"])
         told = message["model"]  # its directory, or what is in it
-        self.model = load(told) if isinstance(told, str) else revive(json.loads(told["header"]), told["arrays"])
+        self.model = load(told) if isinstance(told, str) else received(told)
         self.scoring = Scoring.from_wire(message["scoring"])
 
     def on_write(self, message: dict[str, Any]) -> dict[str, Any]:

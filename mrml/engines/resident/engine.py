@@ -14,10 +14,9 @@ import select
 import selectors
 import time
 import zlib
-from pathlib import Path
 from typing import Any
 
-from mrml import wire
+from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
@@ -30,7 +29,7 @@ from mrml.engines.resident.starters import NoTasks, Processes, Starter
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 from mrml.errors import ConfigError, EngineError
-from mrml.model import Model, describe
+from mrml.model import Model, carried
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +43,8 @@ class ResidentEngine(Serving):
         on_yarn = config.runner == "hadoop"
         if config.runner == "inline":
             raise ConfigError("engine, runner", "inline has no tasks that could stay", "say -r local, or -r hadoop")
-        super().__init__(useful_workers(None if on_yarn else config.workers), split_bytes)
-        if on_yarn and config.workers is not None:
-            self.n_workers = config.workers
+        n_workers = config.workers or pin.cores() if on_yarn else useful_workers(config.workers)
+        super().__init__(n_workers, split_bytes)
         if config.min_workers > self.n_workers:
             finding = f"{config.min_workers} are more than the {self.n_workers} that are asked for"
             raise ConfigError("engine, min_workers", finding, "raise --workers")
@@ -64,7 +62,7 @@ class ResidentEngine(Serving):
 
     def _starter(self, on_yarn: bool) -> Starter:
         if not on_yarn:
-            return Processes(self.n_workers, self.split_bytes, Path(self._folder))
+            return Processes(self.n_workers, self.split_bytes, self._folder)
         from mrml.engines.hadoop.resident import Containers
 
         return Containers(self.config, self.n_workers, self.split_bytes)
@@ -119,7 +117,7 @@ class ResidentEngine(Serving):
         return {"path": [], "store": self._stores[number], "spill": ""}
 
     def told_model(self, model: Model) -> Any:
-        return {"header": json.dumps(describe(model)), "arrays": model.arrays()}
+        return carried(model)
 
     def _run(self, op: str, n_tasks: int) -> list[dict[str, Any]]:
         self._have_started()

@@ -46,7 +46,6 @@ class Letter:
         if self.next:
             with contextlib.suppress(OSError, EngineError):
                 fs, name = filesystem(self.next)
-                if fs.exists(name):
-                    told = wire.loads(fs.cat_file(name))
-                    return told["host"], told["port"]
+                told = wire.loads(fs.cat_file(name))
+                return told["host"], told["port"]
         return self.host, self.port

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from mrml import pin
 from mrml.engines.base import Engine
+from mrml.engines.local import start
+from mrml.engines.resident import task
 from mrml.engines.resident.letter import Letter
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
@@ -20,7 +21,6 @@ from mrml.engines.write import Scoring
 MAX_ATTEMPTS = 4
 #: how long a process looks for the driver that took it for dead
 GRACE_S = 5.0
-_CODE = "import sys; sys.path[:] = filter(None, sys.path); from mrml.engines.resident.task import main; main()"
 
 
 class NoTasks(Exception):
@@ -62,7 +62,6 @@ class Processes:
         self.host, self.n_tasks, self.split_bytes, self.folder = "127.0.0.1", n_tasks, split_bytes, folder
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self._starts = [0] * n_tasks
-        self._fallback: Engine | None = None
         self._letter = Path()
 
     def attach(self, run_id: str) -> None:
@@ -78,13 +77,9 @@ class Processes:
 
     def _start(self, number: int) -> None:
         self._starts[number] += 1
-        words = [os.getpid(), self._letter, number, self.folder / f"task-{number}-{self._starts[number]}"]
-        self.running[number] = subprocess.Popen(
-            [sys.executable, "-c", _CODE, *map(str, words)],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if _is_file(sys.stderr) else subprocess.DEVNULL,
-            env=pin.environment() | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-        )
+        words = (os.getpid(), self._letter, number, self.folder / f"task-{number}-{self._starts[number]}")
+        prints_to = sys.stderr.fileno() if _is_file(sys.stderr) else subprocess.DEVNULL
+        self.running[number] = start.interpreter(task.__name__, words, subprocess.DEVNULL, prints_to)
 
     def check(self) -> None:
         for number, process in list(self.running.items()):

@@ -47,16 +47,16 @@ def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) 
     if reports is not None:
         threading.Thread(target=_report, args=(reports,), daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)
-    worker, grace_s = Worker(folder.absolute()), DIAL_S
+    worker, was_there = Worker(folder.absolute()), False
     try:
         while True:
-            sock = dial(letter, grace_s)
+            sock = dial(letter, letter.grace_s if was_there else DIAL_S)
             introduce(sock, letter.secret, facts)
             if _served(worker, sock, letter.beat_s):
                 return
-            grace_s = letter.grace_s
+            was_there = True
     except EngineError:
-        if grace_s is DIAL_S:
+        if not was_there:
             raise
         sys.stderr.write("the driver is gone, and no other came\n")
     finally:

@@ -26,7 +26,7 @@ from mrml.engines.streaming.protocol import ERROR, KEY, Fields, FieldsProtocol
 from mrml.engines.task import Report, told, value_of
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
-from mrml.model import Model, describe
+from mrml.model import Model, carried
 from mrml.version import IMPORTED_FROM
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,7 @@ class StreamingEngine(Engine):
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         path = self._folder / "scoring"
         # with its model: what a node needs comes by the distributed cache
-        told_model = {"header": json.dumps(describe(model)), "arrays": model.arrays()}
-        path.write_bytes(wire.dumps({"model": told_model, "scoring": scoring.to_wire()}))
+        path.write_bytes(wire.dumps({"model": carried(model), "scoring": scoring.to_wire()}))
         args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
         for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
             self._count(counted)

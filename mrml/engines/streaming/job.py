@@ -220,12 +220,12 @@ class RoundJob(MRJob):  # type: ignore[misc]
 
     def score(self, number: int) -> Iterator[tuple[str, Fields]]:
         from mrml.engines.write import Scoring, write_split
-        from mrml.model import revive
+        from mrml.model import received
 
         try:
             scoring = wire.loads(Path(self.options.scoring).read_bytes())
             source = blocks(self.dataset, self.dataset.splits(self.split_bytes)[number], self.store)
-            model = revive(json.loads(scoring["model"]["header"]), scoring["model"]["arrays"])
+            model = received(scoring["model"])
             report = write_split(model, source, Scoring.from_wire(scoring["scoring"]), number)
         except Exception as error:
             yield ERROR, error_fields(error, f"split {number}")
