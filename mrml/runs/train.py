@@ -175,11 +175,13 @@ def plan(config: RunConfig) -> dict[str, Any]:
     return plan_of(config, dataset, pipeline, why=why)
 
 
-def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
-    """Other data, read as the model's columns."""
+def scoring_config(
+    model: PipelineModel, data: DataConfig, roles: tuple[str, ...], schema: Schema | None = None
+) -> Dataset:
+    """Other data, read as the model's columns, or as those of a schema that has them."""
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    schema = model.schema
+    schema = schema or model.schema
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})

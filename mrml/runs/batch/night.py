@@ -16,6 +16,7 @@ from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ValidateStep
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
+from mrml.runs.batch.compare import joined, uncertainty
 from mrml.runs.batch.file import Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -92,8 +93,12 @@ def evaluate(night: Night) -> dict[str, Any]:
     assert isinstance(step, EvaluateStep)
     data = data_of(config.data, step.data or config.data.valid or config.data.data)
     data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
-    models = {"metrics": night.model} | ({"champion": night.in_service} if night.in_service else {})
-    return {name: _rows(runs.evaluate(model, data, config.engine, night.progress)) for name, model in models.items()}
+    own = _rows(runs.evaluate(night.model, data, config.engine, night.progress))
+    if not night.in_service:
+        return {"metrics": own}
+    other = _rows(runs.evaluate(night.in_service, data, config.engine, night.progress))
+    intervals = uncertainty((night.in_service, night.model), data, config.engine, night.progress)
+    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals)}
 
 
 def gate(night: Night) -> dict[str, Any]:
