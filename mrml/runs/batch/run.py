@@ -62,7 +62,9 @@ def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlErr
     error: MrmlError | None = None
     for name in chosen:
         if name == _REPORT:
-            if not all(step.get("kept") for step in steps.values()):  # it tells of what has changed
+            if any(
+                not step.get("kept") and step["outcome"] != "skipped" for step in steps.values()
+            ):  # it tells of them
                 night.records.forget([name])
         elif error is not None and not isinstance(error, Refused):
             continue
