@@ -28,7 +28,7 @@ FLOORS = (
     "algorithm",
     "algorithms engines",
     "runs extend",
-    "api doctor tools cluster",
+    "api tools cluster",
     "cli sklearn",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
