@@ -29,7 +29,7 @@ FLOORS = (
     "algorithms engines",
     "runs extend",
     "api tools cluster",
-    "cli sklearn",
+    "cli sklearn airflow",
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
 #: entry points, which any room may come before
