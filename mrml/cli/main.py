@@ -60,6 +60,7 @@ COMMANDS = {
     "train": Command("mrml.cli.train", "train a model", True),
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
+    "run": Command("mrml.cli.batch.run", "a batch run: train, evaluate, gate, promote, predict, each step once", True),
     "export": Command(
         "mrml.cli.export",
         "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",
@@ -97,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        remedy = "--resume goes on from the last checkpoint" if "train" in argv else ""
-        error = Interrupted("", "interrupted", remedy)
+        remedy = {"train": "--resume goes on from the last checkpoint", "run": "the same command goes on"}
+        error = Interrupted("", "interrupted", remedy.get(_split(argv)[1], ""))
     except MrmlError as found:
         error = found
     except Exception as found:
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.close()
     _report(error, verbose)
     if as_json:
-        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}})
+        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}, **error.facts})
     return error.exit_code
 
 

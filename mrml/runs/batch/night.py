@@ -1,0 +1,150 @@
+"""One run of steps: what each of them does.
+
+A step leaves what it made in the run's directory, or replaces it whole where it goes, so that it may be done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mrml import logs
+from mrml.config.gate import Clause, Gate
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep
+from mrml.errors import ConfigError, Refused
+from mrml.fs.folder import Folder
+from mrml.runs import train as runs
+from mrml.runs.batch.file import Batch, data_of
+from mrml.runs.batch.records import Records
+from mrml.runs.progress import Progress
+from mrml.runs.store import Store, Switch, metrics_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Night:
+    """A run that goes on.
+
+    ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
+    """
+
+    batch: Batch
+    id: str
+    folder: Folder
+    records: Records
+    champion: Switch | None
+    progress: Progress
+
+    @property
+    def model(self) -> str:
+        """The directory of the new model."""
+        return self.folder.join("model")
+
+    @property
+    def store(self) -> Store | None:
+        return Store(self.batch.store) if self.batch.store else None
+
+    @property
+    def in_service(self) -> str | None:
+        """The directory of the champion."""
+        return self.store.directory(self.champion.version) if self.store and self.champion else None
+
+    def done(self, step: str) -> dict[str, Any]:
+        """What an earlier step left; ConfigError where it was not done."""
+        found = self.records.get(step)
+        if found is None or found["outcome"] == "failed":
+            raise ConfigError(f"step {step}", "is not done", f"it comes first: --only {step}, or the whole run")
+        return found
+
+
+def train(night: Night) -> dict[str, Any]:
+    """The model; a training that was stopped goes on, one that is finished is kept."""
+    output, engine = night.model, night.batch.run.engine
+    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"))
+    summary = runs.train(dataclasses.replace(config, engine=engine), night.progress)
+    runs.check_converged(config, summary)
+    told = ("algorithm", "n_rows", "valid_rows", "bad_rows", "rounds", "stop", "converged", "notes", "seconds_in")
+    facts = {name: summary[name] for name in told if name in summary}
+    return {**facts, "model": output, "metrics": summary["valid"] or summary["metrics"]}
+
+
+def evaluate(night: Night) -> dict[str, Any]:
+    """Metrics of the new model, and of the champion, on the same rows."""
+    night.done("train")
+    step, config = night.batch.steps["evaluate"], night.batch.run
+    assert isinstance(step, EvaluateStep)
+    data = data_of(config.data, step.data or config.data.valid or config.data.data)
+    data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
+    models = {"metrics": night.model} | ({"champion": night.in_service} if night.in_service else {})
+    return {name: _rows(runs.evaluate(model, data, config.engine, night.progress)) for name, model in models.items()}
+
+
+def gate(night: Night) -> dict[str, Any]:
+    """Refused where a clause does not hold, each of which is told."""
+    step = night.batch.steps["gate"]
+    assert isinstance(step, GateStep)
+    if "evaluate" in night.batch.steps:
+        found = night.done("evaluate")
+        own, other = found["metrics"], found.get("champion")
+    else:
+        own, other = _rows(night.done("train")["metrics"]), night.in_service and _rows(metrics_of(night.in_service))
+    clauses = Gate(step.expression).judged(own, other)
+    tell(clauses)
+    facts = {"clauses": [clause._asdict() for clause in clauses]}
+    if failed := [clause.text for clause in clauses if clause.holds is False]:
+        stays = f"version {night.champion.version} stays in service" if night.champion else "nothing is in service"
+        error = Refused(f"gate of {night.batch.file}", f"{'; '.join(failed)}: does not hold; {stays}")
+        error.facts = facts
+        raise error
+    return facts
+
+
+def promote(night: Night) -> dict[str, Any]:
+    """Put the new model into service in the champion's place; OutputExists where another one took it meanwhile."""
+    if "gate" in night.batch.steps:
+        night.done("gate")
+    night.done("train")
+    store = night.store
+    assert store is not None
+    lineage = {
+        "run": night.id, "directory": night.folder.path, "file": night.batch.file,
+        "parent": night.champion.version if night.champion else None, "inputs": night.batch.listing(),
+    }  # fmt: skip
+    switch = store.promote(night.model, lineage, night.champion.number if night.champion else 0)
+    return {"version": switch.version, "directory": store.directory(switch.version)}
+
+
+def predict(night: Night) -> dict[str, Any]:
+    """Score with what is in service now, which after a refusal is the champion."""
+    step, config, store = night.batch.steps["predict"], night.batch.run, night.store
+    assert isinstance(step, PredictStep)
+    switch = store.current() if store else None
+    model = store.directory(switch.version) if store and switch else night.model
+    if model == night.model:
+        night.done("train")
+    data = dataclasses.replace(data_of(config.data, step.data or config.data.data), target=None, weight=None)
+    output = step.output or night.folder.join("predictions")
+    facts = runs.predict(model, data, config.engine, output, step.format, True, night.progress)
+    return {**facts, "model": model, "version": switch.version if switch else None}
+
+
+DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "gate": gate,
+    "promote": promote,
+    "predict": predict,
+}
+
+
+def tell(clauses: list[Clause]) -> None:
+    """A line for each clause of a gate."""
+    for clause in clauses:
+        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[clause.holds]
+        values = ", ".join(f"{name} {logs.number(value)}" for name, value in clause.values.items())
+        logs.log.info("gate: %s %s%s", clause.text, word, f" ({values})" if values else "")
+
+
+def _rows(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics with ``rows``, as gates may call their number."""
+    return {**metrics, **({"rows": metrics["n_rows"]} if "n_rows" in metrics else {})}

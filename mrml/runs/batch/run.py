@@ -1,0 +1,138 @@
+"""``mrml run``: the steps of a file, each done once.
+
+The directory of a run lies in ``work``, and is named by its day and its id::
+
+    2026-11-20-1f0c9a2b7d3e/model/         the new model with its run
+                            steps/*.json   what each step did
+                            predictions/   where the file names no other place
+
+Whatever kills it, the same command goes on: a step that is recorded is kept, one that is not is done again, and what
+it leaves takes the place of what was there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mrml import logs
+from mrml.config.steps import STEPS
+from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_json
+from mrml.fs.folder import Folder
+from mrml.runs.batch.file import Batch
+from mrml.runs.batch.night import DO, Night
+from mrml.runs.batch.records import Records
+from mrml.runs.lease import lease_on
+from mrml.runs.progress import Progress, Silent
+from mrml.runs.store import Store, Switch
+
+_BEGUN = "begun"
+
+
+def run(batch: Batch, begin: str = "", only: Sequence[str] = (), progress: Progress | None = None) -> dict[str, Any]:
+    """Do the steps that are not done; what became of each.
+
+    Parameters
+    ----------
+    begin : the step from which on they are done again.
+    only : do no others.
+
+    Raises
+    ------
+    MrmlError
+        What ended a step; ``facts`` is what would have been returned.  After Refused, of the gate, the steps that
+        come then are done first.
+    """
+    chosen = _chosen(batch, begin, only)
+    with _opened(batch, begin, progress or Silent()) as night:
+        steps, error = {}, None
+        for name in chosen:
+            steps[name] = record = _step(night, name)
+            if "error" in record:
+                error = from_json(record["error"])
+                if not isinstance(error, Refused):
+                    break
+        facts = _summary(night, steps)
+    if error is not None:
+        error.facts = facts
+        raise error
+    return facts
+
+
+def plan(batch: Batch) -> dict[str, Any]:
+    """What a run would do, and what of it is done already: nothing is written."""
+    id = batch.run_id()
+    folder = Folder(batch.work) / f"{batch.label}-{id}"
+    records = Records(folder / "steps")
+    kept = {name: (records.get(name) or {}).get("outcome", "to do") for name in batch.steps}
+    return {"run": id, "directory": folder.path, "steps": kept, "inputs": batch.listing(), "file": dict(batch.tree)}
+
+
+def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
+    for option, name in [("--from", begin)] * bool(begin) + [("--only", name) for name in only]:
+        if name not in batch.steps:
+            known = nearest(name, batch.steps)
+            finding = f"{batch.file} has no step {name}" if name in STEPS else f"{name!r} is no step"
+            raise ConfigError(option, finding, known)
+    return [name for name in batch.steps if not only or name in only]
+
+
+@contextlib.contextmanager
+def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
+    """The run's directory, which is nobody else's while this lasts."""
+    id = batch.run_id()
+    folder = Folder(batch.work) / f"{batch.label}-{id}"
+    records = Records(folder / "steps")
+    records.folder.make()
+    with contextlib.closing(lease_on(records.folder)):
+        again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
+        records.forget(again)
+        if "train" in again:
+            (folder / "model").remove()
+        if {"evaluate", "gate"} & set(again):  # compared with what is in service now
+            records.forget([_BEGUN])
+        begun = records.get(_BEGUN) or records.put(_BEGUN, _beginning(batch, id))
+        champion = Switch(**begun["champion"]) if begun["champion"] else None
+        logs.log.info("run %s in %s", id, folder)
+        yield Night(batch, id, folder, records, champion, progress)
+
+
+def _beginning(batch: Batch, id: str) -> dict[str, Any]:
+    champion = Store(batch.store).current() if batch.store else None
+    return {"run": id, "at": time.time(), "file": batch.file, "champion": champion._asdict() if champion else None}
+
+
+def _step(night: Night, name: str) -> dict[str, Any]:
+    """What became of a step; ``kept`` where it was done before."""
+    before = night.records.get(name)
+    if before is not None and before["outcome"] != "failed":
+        logs.log.info("step %s: kept, %s", name, before["outcome"])
+        return {**before, "kept": True}
+    if name == "promote" and (night.records.get("gate") or {}).get("outcome") == "refused":
+        return {"outcome": "skipped", "seconds": 0.0, "why": "the gate refused"}
+    logs.log.info("step %s", name)
+    began = time.time()
+    try:
+        facts = {"outcome": "done", **DO[name](night)}
+    except MrmlError as error:
+        outcome = "refused" if isinstance(error, Refused) else "failed"
+        told = {**to_json(error), "exit_code": error.exit_code}
+        facts = {"outcome": outcome, "error": told, **error.facts}
+    return night.records.put(name, {**facts, "began": began, "seconds": time.time() - began})
+
+
+def _summary(night: Night, steps: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the command prints: of the steps that were asked for, and of the whole run as far as it is recorded."""
+    found = {name: night.records.get(name) or {} for name in night.batch.steps}
+    verdict = "refused" if found.get("gate", {}).get("outcome") == "refused" else None
+    if found.get("promote", {}).get("outcome") == "done":
+        verdict = "promoted"
+    metrics = found.get("evaluate", {}).get("metrics") or found.get("train", {}).get("metrics") or {}
+    return {
+        "run": night.id, "directory": night.folder.path, "verdict": verdict,
+        "version": found.get("promote", {}).get("version"),
+        "champion": night.champion.version if night.champion else None,
+        "metrics": metrics, "report": None, "steps": dict(steps),
+    }  # fmt: skip
