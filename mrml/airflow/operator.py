@@ -93,20 +93,24 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
             deadline = begun + limit.total_seconds() if limit else None
             trigger = MrmlTrigger(str(folder), self.poll_s, self.grace_s, deadline)
             self.defer(trigger=trigger, method_name="resume")
-        return self._wait(context, folder, 0)
+        self._follow(folder, 0)
+        return self._end(context, folder)
 
     def resume(self, context: Mapping[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         """What the trigger found: the end of the run, its time over, or no such folder where the triggerer is."""
         folder = self._runs_in = Path(event["folder"])
         if event["state"] == LATE:
             process.stop(folder, self.grace_s)
-            raise AirflowException(f"{self.file}: ended after execution_timeout, {self.execution_timeout}")
         if event["state"] == process.UNSEEN:
             self.log.warning(
                 "the triggerer does not see %s: this worker waits instead; name a folder= on a disk that both share",
                 folder,
             )
-        return self._wait(context, folder, event["told"])
+        self._follow(folder, event["told"])
+        if event["state"] == LATE:
+            process.remove(folder)
+            raise AirflowException(f"{self.file}: ended after execution_timeout, {self.execution_timeout}")
+        return self._end(context, folder)
 
     def on_kill(self) -> None:
         """SIGTERM to the run, which ends its applications on YARN, and SIGKILL to what is left after ``grace_s``.
@@ -119,9 +123,8 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
     def argv(self) -> list[str]:
         """The command line."""
         words = shlex.split(self.mrml) if isinstance(self.mrml, str) else list(self.mrml)
-        settings = [word for name, value in (self.set or {}).items() for word in ("--set", f"{name}={value}")]
-        steps = [word for step in self.steps or () for word in ("--only", step)]
-        return [*words, "run", self.file, *settings, *steps, "--json"]
+        settings = [f"--set={name}={_word(value)}" for name, value in (self.set or {}).items()]
+        return [*words, "run", self.file, *settings, *(f"--only={step}" for step in self.steps or ()), "--json"]
 
     def _folder(self, context: Mapping[str, Any]) -> Path:
         """One folder for all tries of one task of one DAG run."""
@@ -131,15 +134,15 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         home = self.folder or Path(pin.environment().get("AIRFLOW_HOME") or "~/airflow").expanduser() / "mrml"
         return Path(home) / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', task.task_id)[:80]}-{digest}"
 
-    def _wait(self, context: Mapping[str, Any], folder: Path, told: int) -> dict[str, Any]:
-        while True:
+    def _follow(self, folder: Path, told: int) -> None:
+        """The lines of a run from byte ``told`` on in the task's log, until it has ended."""
+        state = process.RUNNING
+        while state == process.RUNNING:
             state = process.look(folder)
             lines, told = process.lines(folder, told)
             for line in lines:
                 process.tell(self.log, line)
-            if state != process.RUNNING:
-                return self._end(context, folder)
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if state == process.RUNNING else 0)
 
     def _end(self, context: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """XComs of what the run told, also of one that failed; then its result or its error."""
@@ -156,6 +159,11 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         if found.code:
             _raise(found.code, found.error)
         return told
+
+
+def _word(value: Any) -> str:
+    """A value as run files spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _raise(code: int, message: str) -> NoReturn:

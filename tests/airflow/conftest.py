@@ -15,21 +15,19 @@ import pytest
 
 HERE = Path(__file__).parent
 #: the command under test lies in another environment, as it does where Airflow is at work
-MRML = os.environ.get("MRML_COMMAND") or str(HERE.parents[1] / ".venv" / "bin" / "mrml")
+MRML = str(HERE.parents[1] / ".venv" / "bin" / "mrml")
 #: one a process, before Airflow is imported, which reads its configuration once
-HOME = Path(tempfile.mkdtemp(prefix="mrml-airflow-"))
+HOME = Path(tempfile.gettempdir()) / f"mrml-airflow-{os.getpid()}"
 
 if importlib.util.find_spec("airflow") is None:
     collect_ignore_glob = ["test_*.py"]
-
-os.environ.pop("MRML_COMMAND", None)
-os.environ.update({
-    "AIRFLOW_HOME": str(HOME),
-    "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
-})  # fmt: skip
+else:
+    os.environ.update({
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
+    })  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """AIRFLOW_HOME with a database and an empty folder of DAGs."""
-    (HOME / "dags").mkdir()
+    (HOME / "dags").mkdir(parents=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
     yield HOME
     shutil.rmtree(HOME, ignore_errors=True)
