@@ -6,6 +6,7 @@ import hashlib
 import re
 import shlex
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -76,14 +77,16 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         default = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = default if deferrable is None else deferrable
         self._runs_in: Path | None = None
+        self._owner = ""
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Start the run, or find the one that an earlier try started, and wait for it."""
         begun = time.time()
+        self._owner = uuid.uuid4().hex
         folder = self._runs_in = self._folder(context)
         command = process.Command(self.argv(), self.cwd, self.grace_s)
         try:
-            new = process.start(folder, command, {**pin.environment(), **(self.env or {})})
+            new = process.start(folder, command, {**pin.environment(), **(self.env or {})}, self._owner)
         except EngineError as error:
             raise AirflowException(str(error)) from error
         how = "runs" if new else "goes on: an earlier try started it"
@@ -91,7 +94,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         if self.deferrable:
             limit = self.execution_timeout
             deadline = begun + limit.total_seconds() if limit else None
-            trigger = MrmlTrigger(str(folder), self.poll_s, self.grace_s, deadline)
+            trigger = MrmlTrigger(str(folder), self.poll_s, self.grace_s, self._owner, deadline)
             self.defer(trigger=trigger, method_name="resume")
         self._follow(folder, 0)
         return self._end(context, folder)
@@ -99,8 +102,9 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
     def resume(self, context: Mapping[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         """What the trigger found: the end of the run, its time over, or no such folder where the triggerer is."""
         folder = self._runs_in = Path(event["folder"])
+        self._owner = event["owner"]
         if event["state"] == LATE:
-            process.stop(folder, self.grace_s)
+            process.stop(folder, self.grace_s, self._owner)
         if event["state"] == process.UNSEEN:
             self.log.warning(
                 "the triggerer does not see %s: this worker waits instead; name a folder= on a disk that both share",
@@ -118,7 +122,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         Its keeper sees to that, also where Airflow gives this process less time (version 3: 5 s).
         """
         if self._runs_in is not None:
-            process.stop(self._runs_in, self.grace_s)
+            process.stop(self._runs_in, self.grace_s, self._owner)
 
     def argv(self) -> list[str]:
         """The command line."""

@@ -8,6 +8,8 @@
 ``out``           what it writes to stdout: with ``--json`` one object
 ``exit``          how it ended; not there where it was killed together with its keeper
 ``stop``          somebody asked for its end: the keeper sees to it, also where who asked is gone
+``owner``         the try that waits for it: where a task is cleared, the end of the try before must
+                  not end the run that the next one has taken over by then (seen with Airflow 3.3)
 ==============  =====================================================================================
 
 The keeper (:mod:`mrml.airflow.keeper`) and the command have sessions of their own.  No Airflow here.
@@ -15,6 +17,7 @@ The keeper (:mod:`mrml.airflow.keeper`) and the command have sessions of their o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -57,15 +60,17 @@ class Outcome(NamedTuple):
     error: str
 
 
-def start(folder: Path, command: Command, environment: Mapping[str, str]) -> bool:
-    """Start a command, or False: the same one runs in this folder already.
+def start(folder: Path, command: Command, environment: Mapping[str, str], owner: str = "") -> bool:
+    """Start a command, or False: the same one runs in this folder already, and is ``owner``'s from now on.
 
     Another one that runs here, or one that is to end, is ended first.  EngineError where it does not end.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _locked(lock, fcntl.LOCK_EX, LOOK_S):
+        free = _locked(lock, fcntl.LOCK_EX, LOOK_S)
+        (folder / "owner").write_text(owner, encoding="utf-8")
+        if not free:
             if _asked(folder) == command and not (folder / "stop").exists():
                 return False
             if not stop(folder, command.grace_s) or not _locked(lock, fcntl.LOCK_EX, LOOK_S):
@@ -101,9 +106,12 @@ def look(folder: Path) -> str:
     return ENDED if (folder / "exit").exists() else LOST  # it may have ended since the first look
 
 
-def stop(folder: Path, grace_s: float) -> bool:
-    """End a command and wait until it is gone: False where it is not, some seconds after its grace."""
-    if look(folder) != RUNNING:
+def stop(folder: Path, grace_s: float, owner: str | None = None) -> bool:
+    """End a command and wait until it is gone: False where it is not, some seconds after its grace.
+
+    One that is not this owner's any more is let alone; None ends anybody's.
+    """
+    if look(folder) != RUNNING or (owner is not None and _owner(folder) != owner):
         return True
     (folder / "stop").touch()
     until = time.monotonic() + grace_s + KILL_S
@@ -171,6 +179,12 @@ def _error(code: int, result: Mapping[str, Any], folder: Path) -> str:
 def _asked(folder: Path) -> Command:
     found = _read(folder / "command.json")
     return Command(found.get("argv", []), found.get("cwd"), found.get("grace_s", 0.0))
+
+
+def _owner(folder: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "owner").read_text(encoding="utf-8")
+    return ""
 
 
 def _clear(folder: Path) -> None:

@@ -26,16 +26,20 @@ class MrmlTrigger(BaseTrigger):  # type: ignore[misc]
     folder : of the run, see :mod:`mrml.airflow.process`.
     poll_s : seconds between two looks.
     grace_s : how long the run may take to end when the task is killed.
+    owner : the try that waits; the run of another one is not ended.
     deadline : when the task's ``execution_timeout`` is over, in seconds since 1970.
     """
 
-    def __init__(self, folder: str, poll_s: float, grace_s: float, deadline: float | None = None) -> None:
+    def __init__(
+        self, folder: str, poll_s: float, grace_s: float, owner: str = "", deadline: float | None = None
+    ) -> None:
         super().__init__()
-        self.folder, self.poll_s, self.grace_s, self.deadline = folder, poll_s, grace_s, deadline
+        self.folder, self.poll_s, self.grace_s = folder, poll_s, grace_s
+        self.owner, self.deadline = owner, deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        given = {"folder": self.folder, "poll_s": self.poll_s, "grace_s": self.grace_s, "deadline": self.deadline}
-        return "mrml.airflow.MrmlTrigger", given
+        given = ("folder", "poll_s", "grace_s", "owner", "deadline")
+        return "mrml.airflow.MrmlTrigger", {name: getattr(self, name) for name in given}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         told, state = 0, process.RUNNING
@@ -48,8 +52,8 @@ class MrmlTrigger(BaseTrigger):  # type: ignore[misc]
                 state = LATE
             if state == process.RUNNING:
                 await asyncio.sleep(self.poll_s)
-        yield TriggerEvent({"folder": self.folder, "state": state, "told": told})
+        yield TriggerEvent({"folder": self.folder, "state": state, "told": told, "owner": self.owner})
 
     async def on_kill(self) -> None:
         """Somebody ended or cleared the task (Airflow 3.3; the triggers of earlier versions are not told)."""
-        await asyncio.to_thread(process.stop, Path(self.folder), self.grace_s)
+        await asyncio.to_thread(process.stop, Path(self.folder), self.grace_s, self.owner)

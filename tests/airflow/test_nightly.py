@@ -191,8 +191,8 @@ def test_the_trigger_is_made_again_from_what_airflow_keeps_of_it_and_ends_its_ru
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
-    process.start(folder, process.Command(["/bin/sleep", "600"], None, 5.0), os.environ)
-    path, given = MrmlTrigger(str(folder), 0.1, 5.0, None).serialize()
+    process.start(folder, process.Command(["/bin/sleep", "600"], None, 5.0), os.environ, "me")
+    path, given = MrmlTrigger(str(folder), 0.1, 5.0, "me").serialize()
     trigger = import_string(path)(**json.loads(json.dumps(given)))
     assert isinstance(trigger, MrmlTrigger) and trigger.serialize() == (path, given)
     asyncio.run(trigger.on_kill())

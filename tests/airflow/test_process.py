@@ -118,6 +118,13 @@ def test_stop_ends_a_command_and_what_it_started_and_waits_for_it(folder: Path, 
     assert process.stop(folder, 20.0), "once more is no error"
 
 
+def test_a_try_that_is_over_does_not_end_the_run_that_the_next_one_has_taken_over(folder: Path) -> None:
+    process.start(folder, shell("exec sleep 600"), os.environ, "first")
+    assert not process.start(folder, shell("exec sleep 600"), os.environ, "second")
+    assert process.stop(folder, 5.0, "first") and process.look(folder) == process.RUNNING
+    assert process.stop(folder, 5.0, "second") and process.look(folder) == process.ENDED
+
+
 def test_what_does_not_end_in_time_is_killed(folder: Path, tmp_path: Path) -> None:
     script = f"trap '' TERM; sleep 600 & echo $! > {tmp_path}/pid; wait"
     process.start(folder, shell(script, grace_s=0.3), os.environ)
