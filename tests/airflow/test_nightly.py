@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,16 @@ def test_a_night_of_the_example_is_of_the_day_that_is_over(home: Path) -> None:
     assert f"{found.logical_date:%Y-%m-%d %H}" == "2026-11-20 01"
     assert f"{found.run_after:%Y-%m-%d %H}" == "2026-11-21 01"
     assert dag.catchup is False and dag.max_active_runs == 1
+
+
+def test_the_dag_of_the_docs_is_one(home: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    (body,) = re.findall(r"^```python\n(.*?)^```", (dags.ROOT / "docs" / "airflow.md").read_text("utf-8"), re.M | re.S)
+    (home / "dags" / "docs.py").write_text(body, encoding="utf-8")
+    bag = DagBag(str(home / "dags" / "docs.py"))
+    assert bag.import_errors == {} and bag.dags["churn"].task_ids == ["rows", "train", "judge"]
+    assert bag.dags["churn"].get_task("judge").argv()[-4:-1] == ["--only=evaluate", "--only=gate", "--only=promote"]
 
 
 def test_single_steps_are_tasks_of_their_own(home: Path, root: Path) -> None:
