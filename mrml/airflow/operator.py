@@ -18,7 +18,7 @@ from mrml.airflow.versions import AirflowException, AirflowFailException, Airflo
 from mrml.errors import ConfigError, EngineError, InputError, MrmlError, NotConverged, OutputExists, Refused
 
 #: what a run tells, each an XCom by this name; the task's return value has them all
-TOLD = ("run", "directory", "verdict", "version", "metrics", "report", "steps")
+TOLD = ("run", "directory", "verdict", "version", "champion", "metrics", "report", "steps")
 #: exit codes that would be the same again: another try of the same run is refused as this one was
 FINAL = tuple(error.exit_code for error in (ConfigError, InputError, OutputExists, NotConverged, Refused))
 POLL_S = 0.5
@@ -155,7 +155,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         except MrmlError as error:
             _raise(error.exit_code, str(error))
         process.remove(folder)
-        told = {name: found.result[name] for name in TOLD if name in found.result}
+        told = _told(found.result)
         for name, value in told.items():
             context["ti"].xcom_push(key=name, value=value)
         if found.code == Refused.exit_code and self.refused == "skip":
@@ -163,6 +163,16 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
         if found.code:
             _raise(found.code, found.error)
         return told
+
+
+def _told(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to XComs; of steps what became of them: the rest grows with columns, and lies in the directory."""
+    told = {name: result[name] for name in TOLD if name in result}
+    steps = {
+        name: {key: step.get(key) for key in ("outcome", "kept", "seconds")}
+        for name, step in told.get("steps", {}).items()
+    }
+    return {**told, "steps": steps} if "steps" in told else told
 
 
 def _word(value: Any) -> str:
