@@ -37,13 +37,13 @@ bag.dags[{name!r}].test(logical_date={day!r}, run_after={after!r})
 """
 
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 #: trained for some seconds, which is long enough to be met by a kill
 SLOW = """
 variables: {root: , ds: }
 algorithm: {name: boosting, objective: logistic, rounds: 2000}
 data: {data: "{{ root }}/rows/ds={{ ds }}", target: churned, id: id}
-engine: {engine: local, workers: 2}
+engine: {ENGINE}
 work: "{{ root }}/runs"
 steps: {train: }
 """
@@ -70,7 +70,7 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def write(home: Path, name: str, root: Path, **given: Any) -> None:
+def write(home: Path, name: str, root: Path | str, **given: Any) -> None:
     """A DAG of one task; what is given are the operator's arguments, such as have a repr."""
     given = {"file": str(FILE), "mrml": MRML, "set": {"ds": "{{ ds }}", "root": str(root)}, **given}
     (home / "dags" / f"{name}.py").write_text(_HEAD.format(name=name, given=given), encoding="utf-8")
@@ -93,9 +93,9 @@ def start(home: Path, name: str, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code], stdout=out, stderr=out, env=dict(os.environ))
 
 
-def slow(root: Path) -> str:
+def slow(root: Path, engine: str = "engine: local, workers: 2") -> str:
     """The file of a run that takes some seconds."""
-    (root / "slow.yaml").write_text(SLOW, encoding="utf-8")
+    (root / "slow.yaml").write_text(SLOW.replace("ENGINE", engine), encoding="utf-8")
     return str(root / "slow.yaml")
 
 
@@ -112,7 +112,7 @@ def folder_of(home: Path, name: str) -> Path:
     return found[0]
 
 
-def processes_of(root: Path) -> list[int]:
+def processes_of(root: Path | str) -> list[int]:
     """Processes that live and have a folder in their command line."""
     return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if str(root).encode() in _bytes(p)]
 
