@@ -89,7 +89,8 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
     target = schema.role("target")
     if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
         finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
-        remedy = "use logistic for two classes, softmax for more, or name another --target"
+        say = "say --objective" if hasattr(algorithm, "objective") else "use"
+        remedy = f"{say} logistic for two classes, softmax for more, or name another --target"
         raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it
     return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())

@@ -32,7 +32,7 @@ from mrml.runs.choose import chosen
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
-from mrml.runs.progress import Progress, Silent, Watch, rounded
+from mrml.runs.progress import Progress, Remembered, Silent, Watch, rounded
 from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
@@ -42,9 +42,8 @@ from mrml.version import __version__
 
 def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run."""
-    progress = progress or Silent()
-    if config.log_dir:
-        progress = Events(config.log_dir, progress)
+    progress = Remembered(progress or Silent())
+    told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
     _check_output(config)
@@ -61,8 +60,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
         engine.attach(directory.id)
-        progress.start(plan_of(config, dataset, pipeline, engine, why))
-        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
+        told.start(plan_of(config, dataset, pipeline, engine, why))
+        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, told)
         with directory.undone_early():
             model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
@@ -85,8 +84,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-        _record(directory, model, facts, config, engine, watch, began)
-    progress.done(facts)
+        _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
+    told.done(facts)
     return facts
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from mrml.algorithms.evaluation.compare import Compare
+from mrml.algorithms.evaluation.curves import Curves
 from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import ConfigError
@@ -51,6 +52,16 @@ def uncertainty(
     algorithm = Compare(scorers=tuple(loaded), columns=() if shared.sparse else columns)
     with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
         return found_by(algorithm, dataset, running, data, progress)[0]
+
+
+def curves_of(model: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """What a report draws of a model's predictions: see :mod:`mrml.algorithms.evaluation.curves`."""
+    allow(*engine.allow_import)
+    loaded = load_model(directory_of(model))
+    roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded))
+    dataset = scoring_config(loaded, data, roles)
+    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
+        return found_by(Curves(scorer=loaded), dataset, running, data, progress)[0]
 
 
 def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, Any]) -> dict[str, Any]:

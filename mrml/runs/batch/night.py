@@ -12,11 +12,11 @@ from typing import Any
 
 from mrml import logs
 from mrml.config.gate import Clause, Gate
-from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ValidateStep
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, ValidateStep
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.compare import joined, uncertainty
+from mrml.runs.batch.compare import curves_of, joined, uncertainty
 from mrml.runs.batch.file import Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -94,11 +94,14 @@ def evaluate(night: Night) -> dict[str, Any]:
     data = data_of(config.data, step.data or config.data.valid or config.data.data)
     data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
     own = _rows(runs.evaluate(night.model, data, config.engine, night.progress))
+    told = (
+        {"curves": curves_of(night.model, data, config.engine, night.progress)} if "report" in night.batch.steps else {}
+    )
     if not night.in_service:
-        return {"metrics": own}
+        return {"metrics": own, **told}
     other = _rows(runs.evaluate(night.in_service, data, config.engine, night.progress))
     intervals = uncertainty((night.in_service, night.model), data, config.engine, night.progress)
-    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals)}
+    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
 
 
 def gate(night: Night) -> dict[str, Any]:
@@ -150,6 +153,15 @@ def predict(night: Night) -> dict[str, Any]:
     return {**facts, "model": model, "version": switch.version if switch else None}
 
 
+def report(night: Night) -> dict[str, Any]:
+    """The page, of whatever is done."""
+    from mrml.runs.report import page
+
+    step = night.batch.steps["report"]
+    assert isinstance(step, ReportStep)
+    return {"report": page.write(night.folder.path, step.output or night.folder.join("report.html"))}
+
+
 DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
     "validate": validate,
     "train": train,
@@ -157,6 +169,7 @@ DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
     "gate": gate,
     "promote": promote,
     "predict": predict,
+    "report": report,
 }
 
 
