@@ -59,8 +59,14 @@ demo: $(STAMP)
 	$(MRML) predict .demo/made.model --data .demo/made --output .demo/made.predictions --overwrite
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
-.PHONY: old-models help browser install demo test test-fast test-torch test-airflow lint identity benchmarks \
-    benchmarks-hadoop docs
+# the pages of reports are looked at in a browser, where one is there or can be installed
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	    { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 \
+	    || echo 'no chromium: the tests of pages are skipped' >&2
+
+test: lint browser
+	@$(PYTEST) -m 'not hadoop and not torch and not airflow'
 # one cluster, and one job at a time: two cores are not enough for more
 	@$(PY) -m pytest -q -m hadoop
 	@$(MAKE) --no-print-directory test-torch
