@@ -101,7 +101,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
 
     def resume(self, context: Mapping[str, Any], event: dict[str, Any]) -> dict[str, Any]:
         """What the trigger found: the end of the run, its time over, or no such folder where the triggerer is."""
-        folder = self._runs_in = Path(event["folder"])
+        folder = self._runs_in = self._folder(context)
         self._owner = event["owner"]
         if event["state"] == LATE:
             process.stop(folder, self.grace_s, self._owner)

@@ -52,7 +52,7 @@ class MrmlTrigger(BaseTrigger):  # type: ignore[misc]
                 state = LATE
             if state == process.RUNNING:
                 await asyncio.sleep(self.poll_s)
-        yield TriggerEvent({"folder": self.folder, "state": state, "told": told, "owner": self.owner})
+        yield TriggerEvent({"state": state, "told": told, "owner": self.owner})
 
     async def on_kill(self) -> None:
         """Somebody ended or cleared the task (Airflow 3.3; the triggers of earlier versions are not told)."""

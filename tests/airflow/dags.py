@@ -25,9 +25,13 @@ AFTER = datetime.datetime(2026, 11, 21, 1, tzinfo=datetime.timezone.utc)
 _HEAD = """
 import datetime
 from airflow.sdk import DAG
-from mrml.airflow import MrmlOperator
+from mrml.airflow import MrmlOperator, MrmlTrigger
+class Blind(MrmlOperator):
+    "Its triggerer does not see where runs lie."
+    def defer(self, *, trigger, **more):
+        super().defer(trigger=MrmlTrigger("/nowhere", 0.1, 5.0, trigger.owner), **more)
 with DAG({name!r}, schedule=None, start_date=datetime.datetime(2026, 1, 1)) as dag:
-    MrmlOperator(**{{"task_id": {name!r}, "retry_delay": datetime.timedelta(0), **{given}}})
+    {kind}(**{{"task_id": {name!r}, "retry_delay": datetime.timedelta(0), **{given}}})
 """
 _RUN = """
 import datetime
@@ -70,10 +74,10 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def write(home: Path, name: str, root: Path | str, **given: Any) -> None:
-    """A DAG of one task; what is given are the operator's arguments, such as have a repr."""
+def write(home: Path, name: str, root: Path | str, kind: str = "MrmlOperator", **given: Any) -> None:
+    """A DAG of one task of a kind; what is given are the operator's arguments, such as have a repr."""
     given = {"file": str(FILE), "mrml": MRML, "set": {"ds": "{{ ds }}", "root": str(root)}, **given}
-    (home / "dags" / f"{name}.py").write_text(_HEAD.format(name=name, given=given), encoding="utf-8")
+    (home / "dags" / f"{name}.py").write_text(_HEAD.format(name=name, kind=kind, given=given), encoding="utf-8")
 
 
 def run(home: Path, name: str) -> Ran:

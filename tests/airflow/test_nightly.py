@@ -144,7 +144,7 @@ def test_a_refused_gate_fails_or_skips_as_asked_and_tells_what_it_found(
     assert "auc > 2: does not hold" in capfd.readouterr()[0]
 
 
-def test_a_retry_goes_on_where_the_killed_run_was(home: Path, root: Path, capfd: Any) -> None:
+def test_a_retry_goes_on_where_the_killed_run_was(home: Path, root: Path) -> None:
     """The first try's command is killed, keeper and all; the second one trains only what is left."""
     dags.write(home, "retried", root, file=dags.slow(root), retries=1, deferrable=True, poll_s=0.2)
     first = dags.start(home, "retried", root / "airflow.log")
@@ -209,6 +209,14 @@ def test_the_trigger_is_made_again_from_what_airflow_keeps_of_it_and_ends_its_ru
     asyncio.run(trigger.on_kill())
     assert process.look(folder) == process.ENDED
     assert [event.payload["state"] for event in asyncio.run(_events(trigger))] == [process.ENDED]
+
+
+def test_where_the_triggerer_does_not_see_the_run_its_worker_waits(home: Path, root: Path, capfd: Any) -> None:
+    dags.write(home, "blind", root, kind="Blind", deferrable=True)
+    ran = dags.run(home, "blind")
+    told = capfd.readouterr()[0]
+    assert "the triggerer does not see" in told and told.count("step train") == 1
+    assert ran.state == "success" and ran.told("verdict", "blind") == "promoted"
 
 
 def test_a_triggerer_that_does_not_see_the_run_says_so_at_once(tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 from mrml.algorithms.evaluation.compare import Compare
 from mrml.algorithms.evaluation.curves import Curves
 from mrml.algorithms.pipeline.model import PipelineModel
-from mrml.config.sections import DataConfig, EngineConfig
+from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.names import allow
-from mrml.runs.choose import chosen
 from mrml.runs.progress import Progress
-from mrml.runs.setup import engine_of
+from mrml.runs.setup import On, running
 from mrml.runs.train import evaluate, found_by, load_model, ranking_roles, scoring_config
 from mrml.schema import Schema
 
@@ -22,9 +21,7 @@ from mrml.schema import Schema
 LESS = ("log_loss", "rmse", "mae", "deviance")
 
 
-def compare(
-    models: tuple[str, str], data: DataConfig, engine: EngineConfig, progress: Progress | None = None
-) -> dict[str, Any]:
+def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
     """Metrics of both, the second one's less the first one's, and intervals (95 %) of that difference.
 
     Raises
@@ -39,10 +36,10 @@ def compare(
 
 
 def uncertainty(
-    models: tuple[str, str], data: DataConfig, engine: EngineConfig, progress: Progress | None = None
+    models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None
 ) -> dict[str, Any]:
     """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`."""
-    allow(*engine.allow_import)
+    allow(*getattr(engine, "allow_import", ()))
     loaded = [load_model(model) for model in models]
     shared = _union(loaded)
     roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded[0]))
@@ -50,18 +47,18 @@ def uncertainty(
     numeric = [c.name for c in dataset.schema.features("numeric")]
     columns = tuple(tuple(numeric.index(c.name) for c in m.schema.features("numeric")) for m in loaded)
     algorithm = Compare(scorers=tuple(loaded), columns=() if shared.sparse else columns)
-    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
-        return found_by(algorithm, dataset, running, data, progress)[0]
+    with running(engine, data, dataset.files) as started:
+        return found_by(algorithm, dataset, started, data, progress)[0]
 
 
-def curves_of(model: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None) -> dict[str, Any]:
+def curves_of(model: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
     """What a report draws of a model's predictions: see :mod:`mrml.algorithms.evaluation.curves`."""
-    allow(*engine.allow_import)
+    allow(*getattr(engine, "allow_import", ()))
     loaded = load_model(directory_of(model))
     roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded))
     dataset = scoring_config(loaded, data, roles)
-    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
-        return found_by(Curves(scorer=loaded), dataset, running, data, progress)[0]
+    with running(engine, data, dataset.files) as started:
+        return found_by(Curves(scorer=loaded), dataset, started, data, progress)[0]
 
 
 def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,15 @@ it leaves takes the place of what was there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mrml import logs
 from mrml.config.steps import STEPS
+from mrml.engines.base import Engine
 from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_json
 from mrml.fs.folder import Folder
 from mrml.runs.batch.file import Batch
@@ -27,6 +29,7 @@ from mrml.runs.batch.night import DO, Night
 from mrml.runs.batch.records import Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
+from mrml.runs.setup import running
 from mrml.runs.store import Store, Switch
 
 _BEGUN, _REPORT = "begun", "report"
@@ -99,7 +102,7 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     folder = Folder(batch.work) / f"{batch.label}-{id}"
     records = Records(folder / "steps")
     records.folder.make()
-    with contextlib.closing(lease_on(records.folder)):
+    with contextlib.closing(lease_on(records.folder)), contextlib.ExitStack() as held:
         again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
         records.forget(again)
         if "train" in again:
@@ -109,7 +112,19 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
         begun = records.get(_BEGUN) or records.put(_BEGUN, _beginning(batch, id))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
-        yield Night(batch, id, folder, records, champion, progress)
+        yield Night(batch, id, folder, records, champion, progress, _shared(batch, id, held))
+
+
+def _shared(batch: Batch, id: str, held: contextlib.ExitStack) -> Callable[[], Engine]:
+    """The engine of all steps, from the first that asks for it to the end of the run."""
+
+    @functools.cache
+    def engine() -> Engine:
+        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data))
+        found.attach(id)
+        return found
+
+    return engine
 
 
 def _beginning(batch: Batch, id: str) -> dict[str, Any]:
