@@ -36,7 +36,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
     file : the run file, templated.
     set : variables of the run file, as ``--set NAME=VALUE``; templated: ``{"ds": "{{ ds }}"}``.
     steps : the steps to run, as ``--only``; None is all of them.  Templated.
-    mrml : the command: a name, a path, or words such as ``"conda run -n ml mrml"``; templated.
+    mrml : the command: a name, a path, or words such as ``"nice mrml"``; templated.
     env : variables beside those of the worker, templated.
     cwd : the folder that relative paths begin in, templated; by default that of the worker, which Airflow chooses.
     refused : ``"fail"`` or ``"skip"`` the task where a gate refuses the model.
@@ -89,6 +89,8 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
             new = process.start(folder, command, {**pin.environment(), **(self.env or {})}, self._owner)
         except EngineError as error:
             raise AirflowException(str(error)) from error
+        except OSError as error:
+            raise AirflowException(f"{folder}: {error}; name a folder= that tasks may write to") from error
         how = "runs" if new else "goes on: an earlier try started it"
         self.log.info("%s %s (%s)", shlex.join(command.argv), how, folder)
         if self.deferrable:

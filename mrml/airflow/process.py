@@ -1,6 +1,6 @@
 """A command that outlives the task which started it: a folder tells of it, to whoever sees the folder.
 
-==============  =====================================================================================
+================  =====================================================================================
 ``command.json``  what runs: argv, cwd, how long it may take to end
 ``lock``          locked as long as the command or its keeper lives: a process id would say nothing
                   to another container or machine, and may be somebody else's by then
@@ -10,7 +10,7 @@
 ``stop``          somebody asked for its end: the keeper sees to it, also where who asked is gone
 ``owner``         the try that waits for it: where a task is cleared, the end of the try before must
                   not end the run that the next one has taken over by then (seen with Airflow 3.3)
-==============  =====================================================================================
+================  =====================================================================================
 
 The keeper (:mod:`mrml.airflow.keeper`) and the command have sessions of their own.  No Airflow here.
 """

@@ -55,5 +55,5 @@ class MrmlTrigger(BaseTrigger):  # type: ignore[misc]
         yield TriggerEvent({"state": state, "told": told, "owner": self.owner})
 
     async def on_kill(self) -> None:
-        """Somebody ended or cleared the task (Airflow 3.3; the triggers of earlier versions are not told)."""
+        """Somebody ended or cleared the task: Airflow 3.3 tells it, 2.11 does not."""
         await asyncio.to_thread(process.stop, Path(self.folder), self.grace_s, self.owner)

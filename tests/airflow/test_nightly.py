@@ -62,11 +62,10 @@ def test_the_example_is_a_night_that_succeeds(
 
 def test_a_night_of_the_example_is_of_the_day_that_is_over(home: Path) -> None:
     from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.serialized_objects import DagSerialization
     from airflow.timetables.base import TimeRestriction
 
     shutil.copy(dags.EXAMPLE, home / "dags")
-    from airflow.serialization.serialized_objects import DagSerialization
-
     bag = DagBag(str(home / "dags" / dags.EXAMPLE.name))
     dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(bag.dags["mrml_nightly"]))
     since = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
@@ -129,6 +128,12 @@ def test_a_command_that_is_not_there_is_told_with_what_to_do(home: Path, root: P
     dags.write(home, "no_command", root, mrml=f"{root}/bin/mrml", retries=2)
     assert dags.run(home, "no_command").state == "failed"
     assert "AirflowFailException" in (told := capfd.readouterr()[0]) and "give mrml= the path of the command" in told
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(home: Path, root: Path, capfd: Any) -> None:
+    dags.write(home, "no_folder", root, folder=str(dags.FILE))
+    assert dags.run(home, "no_folder").state == "failed"
+    assert "name a folder= that tasks may write to" in capfd.readouterr()[0]
 
 
 @pytest.mark.parametrize(("refused", "state", "dag"), [("fail", "failed", "failed"), ("skip", "skipped", "success")])
