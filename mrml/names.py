@@ -23,6 +23,7 @@ NAMES: dict[str, str] = {
     "mrml.bin/1": "mrml.algorithms.pipeline.transforms:Bin",
     "mrml.boosting/1": "mrml.algorithms.trees.boosting:Boosting",
     "mrml.count-records/1": "mrml.algorithms.evaluation.counting:CountRecords",
+    "mrml.describe/1": "mrml.algorithms.evaluation.describe:Describe",
     "mrml.evaluate/1": "mrml.algorithms.evaluation.evaluate:Evaluate",
     "mrml.factorization-machine/1": "mrml.algorithms.sgd.mlp:FactorizationMachine",
     "mrml.forest/1": "mrml.algorithms.trees.forest:Forest",

@@ -60,7 +60,8 @@ COMMANDS = {
     "train": Command("mrml.cli.train", "train a model", True),
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
-    "run": Command("mrml.cli.batch.run", "a batch run: train, evaluate, gate, promote, predict, each step once", True),
+    "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),
+    "validate": Command("mrml.cli.batch.validate", "compare rows with those that a model was trained on", True),
     "export": Command(
         "mrml.cli.export",
         "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",

@@ -18,8 +18,14 @@ from mrml.config import sources as conf
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
-_TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters",
-           "oozie": "render: the application of Oozie"}  # fmt: skip
+_TITLES = {
+    "run": "the run",
+    "data": "the data",
+    "engine": "where it runs",
+    "algorithm": "hyperparameters",
+    "limits": "limits",
+    "oozie": "render: the application of Oozie",
+}
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),

@@ -17,6 +17,27 @@ from mrml.params import param
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How far rows may differ from those of before, each a share of the rows but ``psi``."""
+
+    psi: float = param(0.25, "population stability index of a column; one above 0.1 is told", low=0.0)
+    unseen: float = param(0.01, "rows of a category that was not there", low=0.0, high=1.0)
+    missing: float = param(0.05, "rows without a value, more than there were", low=0.0, high=1.0)
+    out_of_range: float = param(0.01, "rows whose number lies outside of what there was", low=0.0, high=1.0)
+    bad_rows: float = param(0.0, "rows that are malformed, such as a text where there were numbers", low=0.0, high=1.0)
+    min_rows: int = param(1, "fewer rows than this fail (a number)", low=0)
+    unjudged: tuple[str, ...] = param((), "columns that are told and not judged")
+
+
+@dataclass(frozen=True)
+class ValidateStep(Limits):
+    """Compare rows with those that the model in service was trained on, before anything is learned from them."""
+
+    data: tuple[str, ...] = param((), "rows to look at; default those to train on")
+    against: str = param("", "a model, a schema file or rows to compare with; default the model in service")
+
+
+@dataclass(frozen=True)
 class TrainStep:
     """Train the section ``algorithm`` on the section ``data``."""
 
@@ -52,9 +73,10 @@ class PredictStep:
     format: str = param("parquet", "of the predictions", choices=("parquet", "csv", "jsonl"))
 
 
-Step = TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep
+Step = ValidateStep | TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep
 #: the steps in their order
 STEPS: dict[str, type[Step]] = {
+    "validate": ValidateStep,
     "train": TrainStep,
     "evaluate": EvaluateStep,
     "gate": GateStep,

@@ -2,7 +2,8 @@
 
 A directory on any file system::
 
-    versions/000003/     model.json, model.npz, run.json, version.json: whole from the moment that it has its name
+    versions/000003/     model.json, model.npz, run.json, profile.json where there is one, and version.json: whole from
+                         the moment that it has its name
     switches/000004      which version went into service then, from where, when and by whom
     CURRENT              the name of the version in service, for other programs
 
@@ -28,7 +29,7 @@ from mrml.fs.folder import Folder
 from mrml.model import load
 
 CURRENT, _VERSIONS, _SWITCHES, _ABOUT = "CURRENT", "versions", "switches", "version.json"
-_FILES = ("model.json", "model.npz", "run.json")
+_FILES = ("model.json", "model.npz", "run.json", "profile.json")
 
 
 class Switch(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithm import State
+from mrml.algorithm import Algorithm, State
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
@@ -152,12 +152,18 @@ def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    algorithm = Evaluate(scorer=model)
+    return found_by(Evaluate(scorer=model), dataset, engine, data, progress)[0]
+
+
+def found_by(
+    algorithm: Algorithm, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an algorithm whose model is Metrics finds in a Dataset, and what its rounds counted."""
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
         watch = Watch(engine, algorithm, data, False, progress or Silent())
         metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
-    return found
+    return found, watch.counts
 
 
 def plan(config: RunConfig) -> dict[str, Any]:

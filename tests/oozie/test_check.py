@@ -12,10 +12,12 @@ from tests.oozie.workflows import RIGHT, WRONG, action, workflow
 
 COORDINATOR = """<coordinator-app xmlns="uri:oozie:coordinator:0.5" name="c" frequency="1440" start="{start}"
  end="2026-01-03T00:00Z" timezone="UTC"><datasets><dataset name="d" frequency="1440"
- initial-instance="2026-01-01T00:00Z" timezone="UTC"><uri-template>${{nameNode}}/${{YEAR}}</uri-template></dataset></datasets>
+ initial-instance="2026-01-01T00:00Z" timezone="UTC"><uri-template>${{nameNode}}/${{YEAR}}</uri-template>
+</dataset></datasets>
 <input-events><data-in name="i" dataset="{dataset}"><instance>${{coord:current(0)}}</instance></data-in></input-events>
-<action><workflow><app-path>{path}</app-path><configuration><property><name>ds</name><value>x</value></property>
-</configuration></workflow></action></coordinator-app>"""
+<action><workflow><app-path>{path}</app-path>
+<configuration><property><name>ds</name><value>x</value></property></configuration></workflow></action>
+</coordinator-app>"""
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -73,7 +75,7 @@ def test_a_coordinator_needs_its_times_its_workflow_and_its_datasets(client_jar:
         'coordinator.xml, line 1: has no start; write start="..." into <coordinator-app>',
         "coordinator.xml, line 1: starts no workflow; "
         "write <action><workflow><app-path>: the folder of workflow.xml on HDFS",
-        "coordinator.xml, line 4: <data-in> takes the dataset 'e', which is none; datasets are d",
+        "coordinator.xml, line 5: <data-in> takes the dataset 'e', which is none; datasets are d",
     ]
 
 

@@ -6,17 +6,20 @@ A step leaves what it made in the run's directory, or replaces it whole where it
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mrml import logs
 from mrml.config.gate import Clause, Gate
-from mrml.config.steps import EvaluateStep, GateStep, PredictStep
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ValidateStep
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
 from mrml.runs.batch.file import Batch, data_of
 from mrml.runs.batch.records import Records
+from mrml.runs.batch.validate import PROFILE, before_of
+from mrml.runs.batch.validate import validate as judged
 from mrml.runs.progress import Progress
 from mrml.runs.store import Store, Switch, metrics_of
 
@@ -57,12 +60,26 @@ class Night:
         return found
 
 
+def validate(night: Night) -> dict[str, Any]:
+    """Compare the rows with those of the champion, and keep what they hold for the next night."""
+    step, config = night.batch.steps["validate"], night.batch.run
+    assert isinstance(step, ValidateStep)
+    data = data_of(config.data, step.data or config.data.data)
+    against = step.against or night.in_service
+    before = before_of(against, data, config.engine) if against else None
+    facts = judged(data, config.engine, before, step, night.progress)
+    night.folder.write(PROFILE, json.dumps(facts.pop("profile")).encode())
+    return facts
+
+
 def train(night: Night) -> dict[str, Any]:
     """The model; a training that was stopped goes on, one that is finished is kept."""
     output, engine = night.model, night.batch.run.engine
     config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"))
     summary = runs.train(dataclasses.replace(config, engine=engine), night.progress)
     runs.check_converged(config, summary)
+    if night.folder.exists(PROFILE):
+        Folder(output).write(PROFILE, night.folder.read(PROFILE))
     told = ("algorithm", "n_rows", "valid_rows", "bad_rows", "rounds", "stop", "converged", "notes", "seconds_in")
     facts = {name: summary[name] for name in told if name in summary}
     return {**facts, "model": output, "metrics": summary["valid"] or summary["metrics"]}
@@ -129,6 +146,7 @@ def predict(night: Night) -> dict[str, Any]:
 
 
 DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
+    "validate": validate,
     "train": train,
     "evaluate": evaluate,
     "gate": gate,
