@@ -91,10 +91,8 @@ class Cluster:
                 cluster = before._complete(nodes, port_base)
             else:
                 cluster = cls._new(home, before, nodes, jars, java_home, port_base, more)
-            if oozie and not cluster.has_oozie:
-                cluster.masters.append(Daemon("oozie", 0, home, cluster.ports))
-            if cluster.has_oozie and not cluster.masters[-1].alive:
-                oozie_server.write_home(home, cluster.ports, fetch_jars(jars, OOZIE))
+            if oozie or cluster.has_oozie:
+                _give_oozie(cluster, jars)
             cluster._start([d for d in cluster.daemons if not d.alive], limit_s)
             return cluster
 
@@ -161,6 +159,12 @@ class Cluster:
     def heal(self, limit_s: float = READY_LIMIT_S) -> None:
         """Start again what has died, and wait until everything works."""
         with _locked(self.folder):
+            self._start([d for d in self.daemons if not d.alive], limit_s)
+
+    def add_oozie(self, cache: str | Path, limit_s: float = READY_LIMIT_S) -> None:
+        """Start a server of Oozie beside what runs."""
+        with _locked(self.folder):
+            _give_oozie(self, Path(cache))
             self._start([d for d in self.daemons if not d.alive], limit_s)
 
     def down(self, patience_s: float = PATIENCE_S) -> int:
@@ -254,10 +258,10 @@ class Cluster:
             self._begin([d for d in daemons if d not in late])
             if any(d.role == "oozie" for d in late):
                 oozie_server.make_schema(self.folder, self.ports)
-            self._wait([d for d in self.daemons if d.role in ("namenode", "datanode")], until)
+            _wait(self, [d for d in self.daemons if d.role in ("namenode", "datanode")], until)
             _make_folders(self)
             self._begin(late)
-            self._wait(self.daemons, until)
+            _wait(self, self.daemons, until)
         except BaseException:
             processes.end([d.process for d in daemons if d.process], PATIENCE_S)
             self._record()
@@ -267,19 +271,6 @@ class Cluster:
         for daemon in daemons:
             daemon.start()
             self._record()
-
-    def _wait(self, waiting: Sequence[Daemon], until: float) -> None:
-        """Until these daemons work; EngineError when any that was started dies, or one is not ready in time."""
-        while waiting:
-            for daemon in self.daemons:
-                if daemon.process is not None and not daemon.alive:
-                    finding = f"died as it started: {daemon.last_words()}"
-                    raise EngineError(daemon.name, finding, f"see {daemon.log}")
-            waiting = [d for d in waiting if not d.is_ready()]
-            if waiting and time.monotonic() > until:
-                finding = f"not ready in time: {waiting[0].last_words()}"
-                raise EngineError(", ".join(d.name for d in waiting), finding, f"see {waiting[0].log}")
-            time.sleep(0.1 if waiting else 0)
 
     def _record(self) -> None:
         """Write ``cluster.json`` in one step."""
@@ -293,6 +284,28 @@ class Cluster:
         aside = self.folder / ".cluster.json"
         aside.write_text(json.dumps(state, indent=1))
         aside.replace(self.folder / "cluster.json")
+
+
+def _give_oozie(cluster: Cluster, jars: Path) -> None:
+    """Everything that a server of Oozie needs; one that runs is left alone."""
+    if not cluster.has_oozie:
+        cluster.masters.append(Daemon("oozie", 0, cluster.folder, cluster.ports))
+    if not cluster.masters[-1].alive:
+        oozie_server.write_home(cluster.folder, cluster.ports, fetch_jars(jars, OOZIE))
+
+
+def _wait(cluster: Cluster, waiting: Sequence[Daemon], until: float) -> None:
+    """Until these daemons work; EngineError when any that was started dies, or one is not ready in time."""
+    while waiting:
+        for daemon in cluster.daemons:
+            if daemon.process is not None and not daemon.alive:
+                finding = f"died as it started: {daemon.last_words()}"
+                raise EngineError(daemon.name, finding, f"see {daemon.log}")
+        waiting = [d for d in waiting if not d.is_ready()]
+        if waiting and time.monotonic() > until:
+            finding = f"not ready in time: {waiting[0].last_words()}"
+            raise EngineError(", ".join(d.name for d in waiting), finding, f"see {waiting[0].log}")
+        time.sleep(0.1 if waiting else 0)
 
 
 def _end(cluster: Cluster, patience_s: float) -> int:

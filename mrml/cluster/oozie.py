@@ -135,6 +135,8 @@ def _site(home: Path, ports: Ports) -> settings.Values:
         f"{service}ActionCheckerService.action.check.delay": 3,
         f"{service}RecoveryService.interval": 5,
         f"{service}RecoveryService.wf.actions.older.than": 5,
+        # what a server that was killed had to look for is looked for again after so long
+        f"{service}RecoveryService.coord.older.than": 5,
         # a coordinator of every minute is for trying things out
         f"{service}coord.check.maximum.frequency": False,
     }

@@ -3,7 +3,10 @@ it takes it), and what the graph check says."""
 
 from __future__ import annotations
 
-_SHELL = '<shell xmlns="uri:oozie:shell-action:1.0"><exec>true</exec></shell>'
+_SHELL = (
+    '<shell xmlns="uri:oozie:shell-action:1.0"><resource-manager>r:1</resource-manager>'
+    "<name-node>hdfs://n:1</name-node><exec>true</exec></shell>"
+)
 
 
 def action(name: str, ok: str, error: str = "fail") -> str:
@@ -32,7 +35,7 @@ def workflow(body: str, start: str) -> str:
 WRONG: dict[str, tuple[str, str, str]] = {
     "unknown": (workflow(action("a", "b"), "a"), "E0708", "action 'a' goes to 'b', which is no node"),
     "loop": (workflow(action("a", "b") + action("b", "a"), "a"), "E0707", "there is a way round: a -> b -> a"),
-    "itself": (workflow(action("a", "a"), "a"), "E0707", "there is a way round: a -> a"),
+    "itself": (workflow(action("a", "a"), "a"), "E0706", "there is a way round: a -> a"),
     "no join": (
         workflow(fork("f", "a", "b") + action("a", "fail") + action("b", "fail"), "f"),
         "E0730",
