@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 MRML := $(VENV)/bin/mrml
 # a changed setup.cfg is installed again
 STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
-EXTRAS := fast,progress,dev,hdfs,hdfs-native,xgboost,lightgbm
+EXTRAS := fast,progress,report,dev,hdfs,hdfs-native,xgboost,lightgbm
 # two processes: more only wait for each other on the machines this was measured on
 # torch from the package index is the CUDA build: 5.4 GB, so it has an environment of its own
 TORCH := .venv-torch
@@ -19,7 +19,7 @@ export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: old-models help install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
+.PHONY: old-models help browser install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
@@ -53,7 +53,13 @@ demo: $(STAMP)
 	$(MRML) predict .demo/made.model --data .demo/made --output .demo/made.predictions --overwrite
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
-test: lint
+# the pages of reports are looked at in a browser, where one is there or can be installed
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	    { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 \
+	    || echo 'no chromium: the tests of pages are skipped' >&2
+
+test: lint browser
 	@$(PYTEST) -m 'not hadoop and not torch'
 # one cluster, and one job at a time: two cores are not enough for more
 	@$(PY) -m pytest -q -m hadoop

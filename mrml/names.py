@@ -22,7 +22,9 @@ NAMES: dict[str, str] = {
     # algorithms
     "mrml.bin/1": "mrml.algorithms.pipeline.transforms:Bin",
     "mrml.boosting/1": "mrml.algorithms.trees.boosting:Boosting",
+    "mrml.compare/1": "mrml.algorithms.evaluation.compare:Compare",
     "mrml.count-records/1": "mrml.algorithms.evaluation.counting:CountRecords",
+    "mrml.curves/1": "mrml.algorithms.evaluation.curves:Curves",
     "mrml.describe/1": "mrml.algorithms.evaluation.describe:Describe",
     "mrml.evaluate/1": "mrml.algorithms.evaluation.evaluate:Evaluate",
     "mrml.factorization-machine/1": "mrml.algorithms.sgd.mlp:FactorizationMachine",

@@ -61,6 +61,8 @@ COMMANDS = {
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
     "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),
+    "compare": Command("mrml.cli.batch.compare", "two models on the same rows, and how sure the difference is", True),
+    "report": Command("mrml.cli.batch.report", "a run as one page of HTML", True),
     "validate": Command("mrml.cli.batch.validate", "compare rows with those that a model was trained on", True),
     "export": Command(
         "mrml.cli.export",

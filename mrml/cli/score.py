@@ -36,7 +36,7 @@ def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_predict(args: argparse.Namespace) -> None:
-    data, engine = _sections(args)
+    data, engine = scoring_sections(args)
     from mrml.engines.hadoop.kerberos import ticket
     from mrml.runs import train as run
 
@@ -50,7 +50,7 @@ def run_predict(args: argparse.Namespace) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    data, engine = _sections(args)
+    data, engine = scoring_sections(args)
     from mrml.engines.hadoop.kerberos import ticket
     from mrml.runs import train as run
 
@@ -67,19 +67,21 @@ def run_evaluate(args: argparse.Namespace) -> None:
 def _parser(command: str, about: str, example: str) -> Parser:
     parser = Parser(command, example, description=about)
     parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
-    parser.add_options(_options(), {"format": "--input-format"})
+    parser.add_options(scoring_options(), {"format": "--input-format"})
     parser.usage = f"mrml {command} MODEL --data DATA{' --output DIR' * (command == 'predict')} [options]"
     return parser
 
 
-def _options() -> list[conf.Option]:
+def scoring_options() -> list[conf.Option]:
+    """The options of what scores data."""
     return [*conf.options(DataConfig, "data", without=_IN_THE_MODEL), *conf.options(EngineConfig, "engine")]
 
 
-def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
+def scoring_sections(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Data and engine, as the options and the environment say."""
     if conf.variables():  # what train knows may be set for the train beside it; its algorithms take 0.1 s to import
         conf.refuse_unknown_variables(every_option())
-    settings = conf.resolve(_options(), flags(args))
+    settings = conf.resolve(scoring_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:
         raise ConfigError(f"model {args.model}", "no data to score", "give --data")

@@ -73,7 +73,14 @@ class PredictStep:
     format: str = param("parquet", "of the predictions", choices=("parquet", "csv", "jsonl"))
 
 
-Step = ValidateStep | TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep
+@dataclass(frozen=True)
+class ReportStep:
+    """A page about the run, made last, also where a step failed."""
+
+    output: str = param("", "the file; default report.html in the run's directory")
+
+
+Step = ValidateStep | TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep | ReportStep
 #: the steps in their order
 STEPS: dict[str, type[Step]] = {
     "validate": ValidateStep,
@@ -82,6 +89,7 @@ STEPS: dict[str, type[Step]] = {
     "gate": GateStep,
     "promote": PromoteStep,
     "predict": PredictStep,
+    "report": ReportStep,
 }
 
 

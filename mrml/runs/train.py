@@ -32,26 +32,25 @@ from mrml.runs.choose import chosen
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
-from mrml.runs.progress import Progress, Silent, Watch, rounded
-from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
+from mrml.runs.progress import Progress, Remembered, Silent, Watch, rounded
+from mrml.runs.setup import On, algorithm_of, check_here, identity_of, open_training, running
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
 from mrml.version import __version__
 
 
-def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Train, evaluate and put the model in place; the summary of the run."""
-    progress = progress or Silent()
-    if config.log_dir:
-        progress = Events(config.log_dir, progress)
+def train(config: RunConfig, progress: Progress | None = None, on: Engine | None = None) -> dict[str, Any]:
+    """Train, evaluate and put the model in place; the summary of the run.  ``on`` is an engine that runs already."""
+    progress = Remembered(progress or Silent())
+    told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
     _check_output(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    config, why = _with_engine(config)
-    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
+    config, why = _with_engine(config) if on is None else (config, "")
+    with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
         refuse_inputs(config.output, [f.path for f in dataset.files])
@@ -60,9 +59,10 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         held.enter_context(directory)
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
-        engine.attach(directory.id)
-        progress.start(plan_of(config, dataset, pipeline, engine, why))
-        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
+        if on is None:
+            engine.attach(directory.id)
+        told.start(plan_of(config, dataset, pipeline, engine, why))
+        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, told)
         with directory.undone_early():
             model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
         trained = time.time()
@@ -85,8 +85,8 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-        _record(directory, model, facts, config, engine, watch, began)
-    progress.done(facts)
+        _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
+    told.done(facts)
     return facts
 
 
@@ -175,11 +175,13 @@ def plan(config: RunConfig) -> dict[str, Any]:
     return plan_of(config, dataset, pipeline, why=why)
 
 
-def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
-    """Other data, read as the model's columns."""
+def scoring_config(
+    model: PipelineModel, data: DataConfig, roles: tuple[str, ...], schema: Schema | None = None
+) -> Dataset:
+    """Other data, read as the model's columns, or as those of a schema that has them."""
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    schema = model.schema
+    schema = schema or model.schema
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
@@ -215,23 +217,21 @@ def load_model(path: str) -> PipelineModel:
     return model
 
 
-def evaluate(
-    model_dir: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None
-) -> dict[str, Any]:
+def evaluate(model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
     """Exact metrics of a model on data with a target."""
-    allow(*engine.allow_import)
+    allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
     if model.output == "cluster":
         raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
-    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
-        return _metrics(model, dataset, running, data, progress)
+    with running(engine, data, dataset.files) as started:
+        return _metrics(model, dataset, started, data, progress)
 
 
 def predict(
     model_dir: str,
     data: DataConfig,
-    engine: EngineConfig,
+    engine: On,
     output: str,
     format: str = "parquet",
     overwrite: bool = False,
@@ -239,17 +239,17 @@ def predict(
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
     refuse_taken(output, overwrite)
-    allow(*engine.allow_import)
+    allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    engine, _ = chosen(engine, data, dataset.files)
-    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
-        scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming(), running.timed():
-            report = running.write(model, dataset, scoring)
-        Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
+    strict = isinstance(engine, EngineConfig) and engine.strict_identity
+    with written_aside(output) as aside, running(engine, data, dataset.files) as started:
+        scoring = _scoring(dataset, started, data, aside.path, format)
+        with dataset.naming(), started.timed():
+            report = started.write(model, dataset, scoring)
+        Watch(started, CountRecords(), data, strict, Silent())(State({}))
         sweep(aside.path)
         if not aside.names():
             write_nothing(model, dataset, scoring)

@@ -168,10 +168,13 @@ def test_a_run_that_fails_is_killed_with_its_exit_code_and_its_message_and_a_ref
     assert failed in site.mrml("oozie", "status", failed, "--wait", code=5)
 
 
-def test_a_killed_workflow_leaves_no_yarn_application(site: Site, daily: Daily, tmp_path: Path) -> None:
+def test_a_killed_workflow_leaves_no_application_and_goes_on_when_submitted_again(
+    site: Site, daily: Daily, tmp_path: Path
+) -> None:
     before = {app.id for app in site.applications()}
     engine = {"engine": "streaming", "runner": "hadoop", "workers": 2}
-    job = submitted(site, tmp_path, "killed", "--set", f"ds={DAYS[0]}", engine=engine, work="{{ root }}/killed")
+    day, work = ("--set", f"ds={DAYS[0]}"), "{{ root }}/killed"
+    job = submitted(site, tmp_path, "killed", *day, engine=engine, work=work)
     until = time.monotonic() + JOB_LIMIT_S
 
     def children() -> list[Application]:
@@ -185,8 +188,10 @@ def test_a_killed_workflow_leaves_no_yarn_application(site: Site, daily: Daily, 
     own = facts_of(site.oozie, job)["actions"][1]["job"]
     while not all(app.ended for app in site.applications() if app.id == own or app in children()):
         time.sleep(0.3)
-    time.sleep(2)
-    assert all(app.ended for app in children()) and site.ended(job)["outcome"] == {}
+    assert any(app.final == "KILLED" for app in children()) and site.ended(job)["outcome"] == {}
+    again = site.ended(submitted(site, tmp_path, "killed", *day, "--overwrite", work=work))  # on another engine
+    assert again["status"] == "SUCCEEDED" and all(app.ended for app in children())
+    assert len(Folder(f"{site.root}/killed").names()) == 1
 
 
 def test_a_server_that_is_killed_in_the_middle_goes_on_with_the_same_action(

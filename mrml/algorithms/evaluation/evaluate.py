@@ -36,6 +36,7 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     join,
     no_segments,
     pointwise,
+    score_of,
 )
 from mrml.algorithms.moments import Moments
 from mrml.algorithms.objectives.lambdarank import group_starts
@@ -144,10 +145,11 @@ class Evaluate(Algorithm):
         if state["phase"] == "points":
             self._points(state, block, into)
         else:
-            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self._scored(state, block)))
+            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self.scored(state, block)))
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
-    def _scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
+    def scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
+        """What the model says of a block, and the truth; InputError for a row without a target that it knows."""
         scorer = _revived(state["scorer"])
         y_true, found = scorer.targets(block), scorer.predict(block)
         n_classes = len(state["classes"]) if state["output"] == "classes" else None
@@ -162,15 +164,10 @@ class Evaluate(Algorithm):
 
     def _ranked(self, state: State, found: Prediction, y_true: Array) -> dict[str, Array]:
         """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
-        score, raw = found.y_pred, found.raw_prediction
-        if found.probability is not None:
-            score = found.probability[:, 1]
-        elif raw is not None:
-            score = raw if raw.ndim == 1 else raw[:, 1] - raw[:, 0]
-        return {"code": ranking.ordered(score), "positive": y_true == 1}
+        return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
 
     def _points(self, state: State, block: Block, into: Into) -> None:
-        found, y_true = self._scored(state, block)
+        found, y_true = self.scored(state, block)
         sums, counts, target = into["sums"], into["counts"], into["target"]
         assert isinstance(sums, Sums) and isinstance(counts, Counts)
         weight = block.weight
@@ -351,16 +348,18 @@ def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at
     return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
 
 
-_LAST: list[Any] = [None, None]
+#: the models of the last States: two are compared at a time
+_LAST: list[tuple[Mapping[str, Any], Scorer]] = []
 
 
 def _revived(tree: Mapping[str, Any]) -> Scorer:
     """The model of a State, rebuilt once for every State a process receives."""
-    kept, scorer = _LAST
-    if kept is not tree:
-        scorer = revive(tree["header"], tree["arrays"])
-        _LAST[:] = [tree, scorer]
-    return cast(Scorer, scorer)
+    for kept, scorer in _LAST:
+        if kept is tree:
+            return scorer
+    scorer = cast(Scorer, revive(tree["header"], tree["arrays"]))
+    _LAST[:] = [*_LAST[-1:], (tree, scorer)]
+    return scorer
 
 
 def _with(state: State, **params: Any) -> State:

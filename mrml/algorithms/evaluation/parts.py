@@ -35,6 +35,16 @@ def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> t
     return rows, np.empty(0, bool)
 
 
+def score_of(found: Prediction) -> Array:
+    """(n_rows,) what rows of two classes are ranked by: the probability of the second, or its raw prediction."""
+    raw = found.raw_prediction
+    if found.probability is not None:
+        return found.probability[:, 1]
+    if raw is None:
+        return found.y_pred
+    return raw if raw.ndim == 1 else raw[:, 1] - raw[:, 0]
+
+
 def unit_deviance(name: str, y_true: Array, y_pred: Array) -> Array:
     """Twice the loss above its least value; infinite or NaN out of range; that of a normal for other names.
 

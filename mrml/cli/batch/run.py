@@ -74,6 +74,8 @@ def _pair(text: str) -> tuple[str, str]:
 def _text(facts: Any) -> str:
     rows = [(name, _outcome(s), logs.seconds(s["seconds"]), _told(name, s)) for name, s in facts["steps"].items()]
     lines = [f"run {facts['run']} in {facts['directory']}", table(rows)]
+    if facts["report"]:
+        lines.append(f"report  {facts['report']}")
     if facts["verdict"] == "promoted":
         lines.append(f"version {facts['version']} is in service")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from mrml.config.template import filled, variables
 from mrml.data.files import discover
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
+from mrml.runs.report import plots
 
 _OWN = ("variables", "work", "store", "steps")
 #: what a training run has and a run of steps decides itself
@@ -32,6 +33,7 @@ class Batch:
     Attributes
     ----------
     file : the path of the file.
+    given : the variables that are set for the run.
     values : every variable.
     run : the training, without an output.
     work : the folder in which each run gets a directory.
@@ -41,6 +43,7 @@ class Batch:
     """
 
     file: str
+    given: Mapping[str, str]
     values: Mapping[str, str]
     run: RunConfig
     work: str
@@ -88,8 +91,10 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     if "promote" in steps and not store:
         raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
     run = _training({k: v for k, v in body.items() if k not in _OWN}, path)
-    batch = Batch(path, values, run, work, store, steps, body)
+    batch = Batch(path, dict(given), values, run, work, store, steps, body)
     _refuse_overlap(batch)
+    if "report" in steps:  # known before the night's work is done
+        plots.require()
     return batch
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from mrml import logs
 from mrml.config.gate import Clause, Gate
-from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ValidateStep
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, ValidateStep
+from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
+from mrml.runs.batch.compare import curves_of, joined, uncertainty
 from mrml.runs.batch.file import Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -29,6 +31,7 @@ class Night:
     """A run that goes on.
 
     ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
+    ``engine`` gives the one that all steps share, begun by the first that needs it: of resident tasks, one job.
     """
 
     batch: Batch
@@ -37,6 +40,7 @@ class Night:
     records: Records
     champion: Switch | None
     progress: Progress
+    engine: Callable[[], Engine]
 
     @property
     def model(self) -> str:
@@ -66,17 +70,17 @@ def validate(night: Night) -> dict[str, Any]:
     assert isinstance(step, ValidateStep)
     data = data_of(config.data, step.data or config.data.data)
     against = step.against or night.in_service
-    before = before_of(against, data, config.engine) if against else None
-    facts = judged(data, config.engine, before, step, night.progress)
+    before = before_of(against, data, night.engine()) if against else None
+    facts = judged(data, night.engine(), before, step, night.progress)
     night.folder.write(PROFILE, json.dumps(facts.pop("profile")).encode())
     return facts
 
 
 def train(night: Night) -> dict[str, Any]:
     """The model; a training that was stopped goes on, one that is finished is kept."""
-    output, engine = night.model, night.batch.run.engine
+    output = night.model
     config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"))
-    summary = runs.train(dataclasses.replace(config, engine=engine), night.progress)
+    summary = runs.train(config, night.progress, night.engine())
     runs.check_converged(config, summary)
     if night.folder.exists(PROFILE):
         Folder(output).write(PROFILE, night.folder.read(PROFILE))
@@ -92,8 +96,14 @@ def evaluate(night: Night) -> dict[str, Any]:
     assert isinstance(step, EvaluateStep)
     data = data_of(config.data, step.data or config.data.valid or config.data.data)
     data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
-    models = {"metrics": night.model} | ({"champion": night.in_service} if night.in_service else {})
-    return {name: _rows(runs.evaluate(model, data, config.engine, night.progress)) for name, model in models.items()}
+    own = _rows(runs.evaluate(night.model, data, night.engine(), night.progress))
+    drawn = "report" in night.batch.steps
+    told = {"curves": curves_of(night.model, data, night.engine(), night.progress)} if drawn else {}
+    if not night.in_service:
+        return {"metrics": own, **told}
+    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress))
+    intervals = uncertainty((night.in_service, night.model), data, night.engine(), night.progress)
+    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
 
 
 def gate(night: Night) -> dict[str, Any]:
@@ -141,8 +151,17 @@ def predict(night: Night) -> dict[str, Any]:
         night.done("train")
     data = dataclasses.replace(data_of(config.data, step.data or config.data.data), target=None, weight=None)
     output = step.output or night.folder.join("predictions")
-    facts = runs.predict(model, data, config.engine, output, step.format, True, night.progress)
+    facts = runs.predict(model, data, night.engine(), output, step.format, True, night.progress)
     return {**facts, "model": model, "version": switch.version if switch else None}
+
+
+def report(night: Night) -> dict[str, Any]:
+    """The page, of whatever is done."""
+    from mrml.runs.report import page
+
+    step = night.batch.steps["report"]
+    assert isinstance(step, ReportStep)
+    return {"report": page.write(night.folder.path, step.output or night.folder.join("report.html"))}
 
 
 DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
@@ -152,6 +171,7 @@ DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
     "gate": gate,
     "promote": promote,
     "predict": predict,
+    "report": report,
 }
 
 

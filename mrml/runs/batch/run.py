@@ -13,12 +13,15 @@ it leaves takes the place of what was there.
 from __future__ import annotations
 
 import contextlib
+import functools
+import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mrml import logs
 from mrml.config.steps import STEPS
+from mrml.engines.base import Engine
 from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_json
 from mrml.fs.folder import Folder
 from mrml.runs.batch.file import Batch
@@ -26,9 +29,10 @@ from mrml.runs.batch.night import DO, Night
 from mrml.runs.batch.records import Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
+from mrml.runs.setup import running
 from mrml.runs.store import Store, Switch
 
-_BEGUN = "begun"
+_BEGUN, _REPORT = "begun", "report"
 
 
 def run(batch: Batch, begin: str = "", only: Sequence[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -47,18 +51,30 @@ def run(batch: Batch, begin: str = "", only: Sequence[str] = (), progress: Progr
     """
     chosen = _chosen(batch, begin, only)
     with _opened(batch, begin, progress or Silent()) as night:
-        steps, error = {}, None
-        for name in chosen:
-            steps[name] = record = _step(night, name)
-            if "error" in record:
-                error = from_json(record["error"])
-                if not isinstance(error, Refused):
-                    break
+        steps, error = _steps(night, chosen)
         facts = _summary(night, steps)
     if error is not None:
         error.facts = facts
         raise error
     return facts
+
+
+def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlError | None]:
+    """Each step in turn up to one that fails, and a report in any case; the error, or what the gate refused."""
+    steps: dict[str, Any] = {}
+    error: MrmlError | None = None
+    for name in chosen:
+        if name == _REPORT:
+            if any(
+                not step.get("kept") and step["outcome"] != "skipped" for step in steps.values()
+            ):  # it tells of them
+                night.records.forget([name])
+        elif error is not None and not isinstance(error, Refused):
+            continue
+        steps[name] = record = _step(night, name)
+        if "error" in record and not (error is not None and name == _REPORT):
+            error = from_json(record["error"])
+    return steps, error
 
 
 def plan(batch: Batch) -> dict[str, Any]:
@@ -86,7 +102,7 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     folder = Folder(batch.work) / f"{batch.label}-{id}"
     records = Records(folder / "steps")
     records.folder.make()
-    with contextlib.closing(lease_on(records.folder)):
+    with contextlib.closing(lease_on(records.folder)), contextlib.ExitStack() as held:
         again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
         records.forget(again)
         if "train" in again:
@@ -96,12 +112,29 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
         begun = records.get(_BEGUN) or records.put(_BEGUN, _beginning(batch, id))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
-        yield Night(batch, id, folder, records, champion, progress)
+        yield Night(batch, id, folder, records, champion, progress, _shared(batch, id, held))
+
+
+def _shared(batch: Batch, id: str, held: contextlib.ExitStack) -> Callable[[], Engine]:
+    """The engine of all steps, from the first that asks for it to the end of the run."""
+
+    @functools.cache
+    def engine() -> Engine:
+        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data))
+        found.attach(id)
+        return found
+
+    return engine
 
 
 def _beginning(batch: Batch, id: str) -> dict[str, Any]:
     champion = Store(batch.store).current() if batch.store else None
-    return {"run": id, "at": time.time(), "file": batch.file, "champion": champion._asdict() if champion else None}
+    values = [f"--set={name}={value}" for name, value in batch.given.items()]
+    return {
+        "run": id, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "file": batch.file,
+        "command": shlex.join(["mrml", "run", batch.file, *values]), "inputs": batch.listing(),
+        "champion": champion._asdict() if champion else None,
+    }  # fmt: skip
 
 
 def _step(night: Night, name: str) -> dict[str, Any]:
@@ -134,5 +167,5 @@ def _summary(night: Night, steps: Mapping[str, dict[str, Any]]) -> dict[str, Any
         "run": night.id, "directory": night.folder.path, "verdict": verdict,
         "version": found.get("promote", {}).get("version"),
         "champion": night.champion.version if night.champion else None,
-        "metrics": metrics, "report": None, "steps": dict(steps),
+        "metrics": metrics, "report": found.get(_REPORT, {}).get("report"), "steps": dict(steps),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mrml.algorithms.evaluation.describe import Describe
-from mrml.config.sections import DataConfig, EngineConfig
+from mrml.config.sections import DataConfig
 from mrml.config.steps import Limits
 from mrml.data.files import discover
 from mrml.data.inference.infer import load_yaml
@@ -17,9 +17,8 @@ from mrml.data.open import names_of, open_dataset
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.runs.batch.drift import drifts, edges_of
-from mrml.runs.choose import chosen
 from mrml.runs.progress import Progress
-from mrml.runs.setup import engine_of
+from mrml.runs.setup import On, running
 from mrml.runs.store import resolved
 from mrml.runs.train import found_by, load_model
 from mrml.schema import Column, Schema
@@ -40,7 +39,11 @@ class Before:
 
 
 def validate(
-    data: DataConfig, engine: EngineConfig, before: Before | None, limits: Limits, progress: Progress | None = None
+    data: DataConfig,
+    engine: On,
+    before: Before | None,
+    limits: Limits,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """How the rows differ from those before; the profile of them too, so that the next can be compared with it.
 
@@ -72,7 +75,7 @@ def validate(
 
 
 def describe(
-    data: DataConfig, engine: EngineConfig, before: Before | None, progress: Progress | None = None
+    data: DataConfig, engine: On, before: Before | None, progress: Progress | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The profile of rows, and what was counted on the way; malformed rows are left out."""
     data = dataclasses.replace(data, bad_rows="skip", max_bad_rows=_ANY_NUMBER, valid=(), schema=None)
@@ -82,8 +85,8 @@ def describe(
     known = before.profile["columns"] if before else {}
     against = tuple(tuple(edges_of(known.get(c.name, {}))) for c in numeric) if before else ()
     algorithm = Describe(schema=dataset.schema, against=against)
-    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
-        return found_by(algorithm, dataset, running, data, progress)
+    with running(engine, data, dataset.files) as started:
+        return found_by(algorithm, dataset, started, data, progress)
 
 
 def _all_features(schema: Schema, data: DataConfig) -> Schema:
@@ -103,7 +106,7 @@ def _all_features(schema: Schema, data: DataConfig) -> Schema:
 # ---- what they are compared with
 
 
-def before_of(against: str, data: DataConfig, engine: EngineConfig) -> Before:
+def before_of(against: str, data: DataConfig, engine: On) -> Before:
     """A schema file, a model or a store of them, or rows.
 
     Raises
@@ -122,7 +125,7 @@ def before_of(against: str, data: DataConfig, engine: EngineConfig) -> Before:
     return Before(against, schema, profile)
 
 
-def _of_model(name: str, folder: Folder, engine: EngineConfig) -> Before:
+def _of_model(name: str, folder: Folder, engine: On) -> Before:
     schema = load_model(folder.path).schema
     if folder.exists(PROFILE):
         return Before(name, schema, json.loads(folder.read(PROFILE)))
