@@ -76,7 +76,7 @@ COMMANDS = {
     "models": Command("mrml.cli.models", "versions and which is in service: list, show, promote, rollback", True),
     "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
     "pack": Command("mrml.cli.tools.pack", "the environment that runs, as an archive for the nodes of a cluster"),
-    "oozie": Command("mrml.cli.tools.oozie", "a run under Oozie: render, validate, submit, status, kill"),
+    "oozie": Command("mrml.cli.tools.oozie", "a run under Oozie: render, validate, submit, status, kill, rerun"),
     "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from mrml.cluster import Cluster
+from mrml.engines.hadoop.environment import upload
 from mrml.engines.hadoop.yarn import Application, ResourceManager
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
@@ -129,10 +130,21 @@ def test_mistakes_of_a_graph_are_those_that_the_server_refuses(site: Site, daily
             site.oozie.dryrun({"oozie.wf.application.path": app.path})
 
 
-def test_a_run_comes_to_its_end_and_whoever_asked_is_told(site: Site, daily: Daily, tmp_path: Path) -> None:
+def test_a_run_comes_to_its_end_by_a_packed_environment_and_whoever_asked_is_told(
+    site: Site, daily: Daily, archive: str, tmp_path: Path
+) -> None:
     with listening() as (url, calls):
-        notify = f"{url}/?job=$jobId&status=$status"
-        job = submitted(site, tmp_path, "works", "--set", f"ds={DAYS[0]}", "--notify", notify)
+        notify = ("--notify", f"{url}/?job=$jobId&status=$status")
+        job = submitted(
+            site,
+            tmp_path,
+            "works",
+            "--set",
+            f"ds={DAYS[0]}",
+            *notify,
+            "--environment",
+            upload(archive, f"{site.root}/mrml"),
+        )
         told = json.loads(site.mrml("oozie", "status", job, "--wait", "--json"))
     assert told["status"] == "SUCCEEDED" and told["outcome"]["exit_code"] == "0"
     assert told["outcome"]["verdict"] == "promoted" and told["outcome"]["version"] == "1"
@@ -166,6 +178,11 @@ def test_a_run_that_fails_is_killed_with_its_exit_code_and_its_message_and_a_ref
     assert third["status"] == "KILLED" and third["outcome"] == {}
     assert third["message"].startswith("mrml run was not run to its end: ") and "nowhere" in third["message"]
     assert failed in site.mrml("oozie", "status", failed, "--wait", code=5)
+    mended = yaml.safe_load((tmp_path / "column" / "run.yaml").read_text()) | {"data": {**data, "target": "churned"}}
+    (tmp_path / "column" / "app" / "run.yaml").write_text(yaml.safe_dump(mended))
+    site.mrml("oozie", "submit", str(tmp_path / "column" / "app"), "--dry-run")
+    assert "is RUNNING" in site.mrml("oozie", "rerun", failed)
+    assert site.ended(failed)["outcome"]["verdict"] == "promoted"
 
 
 def test_a_killed_workflow_leaves_no_application_and_goes_on_when_submitted_again(
@@ -192,6 +209,24 @@ def test_a_killed_workflow_leaves_no_application_and_goes_on_when_submitted_agai
     again = site.ended(submitted(site, tmp_path, "killed", *day, "--overwrite", work=work))  # on another engine
     assert again["status"] == "SUCCEEDED" and all(app.ended for app in children())
     assert len(Folder(f"{site.root}/killed").names()) == 1
+
+
+def test_a_container_that_is_killed_is_started_again_and_the_run_goes_on(
+    site: Site, daily: Daily, tmp_path: Path
+) -> None:
+    work = "{{ root }}/container"
+    job = submitted(site, tmp_path, "container", "--set", f"ds={DAYS[0]}", work=work)
+    until = time.monotonic() + JOB_LIMIT_S
+    while not any("mrml run " in c.command.replace("-m mrml", "mrml") for c in site.cluster.containers()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for node in site.cluster.nodes:
+        node.kill_containers()
+    facts = site.ended(job)
+    assert facts["status"] == "SUCCEEDED" and facts["outcome"]["verdict"] == "promoted"
+    assert len(Folder(f"{site.root}/container").names()) == 1
+    attempts = f"/ws/v1/cluster/apps/{facts['actions'][1]['job']}/appattempts"
+    assert len(ResourceManager(site.cluster.resourcemanager_url)._get(attempts)["appAttempts"]["appAttempt"]) == 2
 
 
 def test_a_server_that_is_killed_in_the_middle_goes_on_with_the_same_action(
@@ -237,6 +272,14 @@ def test_a_day_runs_when_its_input_is_whole_and_one_that_does_not_come_times_out
     assert (first["status"], second["status"], second["job"]) == ("SUCCEEDED", "TIMEDOUT", "")
     assert second["waits_for"].endswith(f"rows/ds={DAYS[1]}/_SUCCESS")
     assert f"{DAYS[0]}-" in site.ended(first["job"])["outcome"]["directory"]
+    late = Folder(f"{site.root}/rows/ds={DAYS[1]}")
+    late.make()
+    late.write("part-00000.csv", (ROWS / "part-00001.csv").read_bytes())
+    late.write("_SUCCESS", b"")
+    site.mrml("oozie", "rerun", daily.job, "--number", "2")
+    facts = site.ended(daily.job)
+    assert facts["status"] == "SUCCEEDED" and [a["status"] for a in facts["actions"]] == ["SUCCEEDED"] * 2
+    assert facts["actions"][0]["job"] == first["job"]
 
 
 @contextlib.contextmanager

@@ -31,7 +31,8 @@ _ABOUT = """\
                  Oozie's client its schemas; exit code 2 where something is wrong
   submit DIR     check it, put it on HDFS where job.properties says, and start it; prints the id
   status JOB     what became of a workflow or a coordinator, with mrml's own exit code and message
-  kill JOB       end it, and what it runs on YARN"""
+  kill JOB       end it, and what it runs on YARN
+  rerun JOB      do a workflow again, or of a coordinator the day that --number names; mrml goes on where it was"""
 
 
 def parse_oozie(argv: Sequence[str]) -> argparse.Namespace:
@@ -45,6 +46,7 @@ def parse_oozie(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jar", metavar="FILE", help="oozie-client-*.jar with the schemas (default one at hand)")
     parser.add_argument("--no-upload", action="store_true", help="submit: the application is on HDFS already")
     parser.add_argument("--dry-run", action="store_true", help="submit: let the server check it, start nothing")
+    parser.add_argument("--number", metavar="N", default="", help="rerun: of a coordinator's action, or N-M")
     parser.add_argument("--wait", action="store_true", help="status: until it ended; exit code 5 unless it succeeded")
     parser.add_options(_options())
     args = common(parser, "print one JSON object instead of text").read(argv)
@@ -135,7 +137,27 @@ def _kill(args: argparse.Namespace) -> None:
     emit_json(facts) if args.json else emit(f"{args.name}: was {before}, is {facts['status']}")
 
 
-_ACTIONS = {"render": _render, "validate": _validate, "submit": _submit, "status": _status, "kill": _kill}
+def _rerun(args: argparse.Namespace) -> None:
+    from mrml.tools.oozie.rest import facts_of
+
+    oozie = _oozie(args)
+    facts = facts_of(oozie, args.name)
+    if (facts["kind"] == "coordinator") != bool(args.number):
+        remedy = "say --number N, as `mrml oozie status` counts them" if not args.number else "leave --number out"
+        raise ConfigError(f"mrml oozie rerun {args.name}", f"is a {facts['kind']}", remedy)
+    oozie.rerun(args.name, args.number)
+    facts = facts_of(oozie, args.name)
+    emit_json(facts) if args.json else emit(f"{args.name}: is {facts['status']}")
+
+
+_ACTIONS = {
+    "render": _render,
+    "validate": _validate,
+    "submit": _submit,
+    "status": _status,
+    "kill": _kill,
+    "rerun": _rerun,
+}
 
 
 def _options() -> list[conf.Option]:

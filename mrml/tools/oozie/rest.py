@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from mrml.engines.hadoop.yarn import fetch
 from mrml.errors import ConfigError, EngineError, InputError, MrmlError
-from mrml.tools.oozie.document import read_properties
+from mrml.tools.oozie.document import parse, read_properties
 
 TIMEOUT_S = 60.0
 #: actions of a coordinator that are asked for
@@ -59,6 +59,19 @@ class Oozie:
     def kill(self, job: str) -> None:
         """End a workflow with the YARN applications of its actions, or a coordinator with its workflows."""
         self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", None, action="kill")
+
+    def rerun(self, job: str, action: str = "") -> None:
+        """Do a workflow again from its start, or of a coordinator the action of a number, or those of ``2-4``."""
+        if action:
+            asked = {"action": "coord-rerun", "type": "action", "scope": action, "refresh": "true", "nocleanup": "true"}
+            self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", None, **asked)
+            return
+        document = parse(str(self.job(job).get("conf") or "<configuration/>").encode(), job)
+        texts = [[e.text for e in found.children] for found in document.all("property")]
+        # its action did succeed, whatever mrml said: nothing is skipped
+        properties = {text[0]: text[1] for text in texts} | {"oozie.wf.rerun.skip.nodes": ","}
+        body = self._configuration(properties)
+        self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", body, action="rerun")
 
     def _configuration(self, properties: Mapping[str, str]) -> bytes:
         values = {"user.name": self.user or getpass.getuser(), **properties}
