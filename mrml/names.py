@@ -24,6 +24,7 @@ NAMES: dict[str, str] = {
     "mrml.boosting/1": "mrml.algorithms.trees.boosting:Boosting",
     "mrml.count-records/1": "mrml.algorithms.evaluation.counting:CountRecords",
     "mrml.evaluate/1": "mrml.algorithms.evaluation.evaluate:Evaluate",
+    "mrml.evaluate-clusters/1": "mrml.algorithms.evaluation.clusters:EvaluateClusters",
     "mrml.factorization-machine/1": "mrml.algorithms.sgd.mlp:FactorizationMachine",
     "mrml.forest/1": "mrml.algorithms.trees.forest:Forest",
     "mrml.hash/1": "mrml.algorithms.pipeline.transforms:Hash",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
@@ -83,7 +84,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "metrics": {},
             "valid": {},
         }
-        if algorithm.target != "none":
+        if algorithm.target != "none" or measures_clusters(model):
             _measure(facts, model, dataset, engine, config)
         _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
@@ -152,7 +153,7 @@ def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    algorithm = Evaluate(scorer=model)
+    algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
         watch = Watch(engine, algorithm, data, False, progress or Silent())
         metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
@@ -212,11 +213,9 @@ def load_model(path: str) -> PipelineModel:
 def evaluate(
     model_dir: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Exact metrics of a model on data with a target."""
+    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
     allow(*engine.allow_import)
     model = load_model(model_dir)
-    if model.output == "cluster":
-        raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
     with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
         return _metrics(model, dataset, running, data, progress)

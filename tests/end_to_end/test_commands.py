@@ -622,6 +622,23 @@ def test_clusters_are_found_and_predicted(place: Place) -> None:
     assert told(place, "inspect", "m")["class"] == "mrml.kmeans-model/1"
 
 
+def test_clusters_are_measured_in_the_summary_and_by_evaluate(place: Place) -> None:
+    place.put({"d/a.csv": "a,b\n0,0\n2,0\n10,5\n10,9\n13,7\n", "e/a.csv": "a,b\n1,3\n11,6\n"})
+    done = place("train", "kmeans", "--k", "2", "--n-init", "3", "--data", "d", "--output", "m", *INLINE)
+    assert done.code == 0 and "restart 1 of 3 has the least inertia" in done.out
+    inertia = 2 * 1.0 + (1 + 4) * 2 + 4  # about (1, 0) and (11, 7)
+    assert ["inertia", str(int(inertia))] in [line.split() for line in done.out.splitlines()]
+    assert told(place, "inspect", "m")["inertia"] == pytest.approx(inertia)
+    found = told(place, "evaluate", "m", "--data", "e", *INLINE)
+    assert found["n_rows"] == 2 and found["inertia"] == pytest.approx(9 + 1)
+    assert sorted((c["rows"], c["inertia"]) for c in found["clusters"]) == [
+        (1, pytest.approx(1)),
+        (1, pytest.approx(9)),
+    ]
+    text = place("evaluate", "m", "--data", "e", *INLINE).out
+    assert ["cluster", "rows", "weight", "inertia"] in [line.split() for line in text.splitlines()]
+
+
 def test_a_sample_is_made_trained_on_and_evaluated_by_the_installed_command(place: Place) -> None:
     assert place.run("sample", "made", "--rows", "500", "--columns", "3", "--seed", "4").code == 0
     done = place.run(

@@ -35,7 +35,9 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     grouped,
     join,
     no_segments,
+    packed,
     pointwise,
+    revived,
 )
 from mrml.algorithms.moments import Moments
 from mrml.algorithms.objectives.lambdarank import group_starts
@@ -43,7 +45,7 @@ from mrml.arrays import Array
 from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups, ranking
-from mrml.model import Model, Prediction, describe, revive
+from mrml.model import Model, Prediction
 from mrml.names import name_of
 from mrml.params import param
 from mrml.schema import Schema
@@ -101,7 +103,7 @@ class Evaluate(Algorithm):
         if model.output not in ("numeric", "classes"):
             finding = f"a model whose output is {model.output!r} has no target to compare with"
             raise ConfigError("evaluate", finding, "evaluate a model of numbers or classes")
-        scorer = {"header": describe(self.scorer), "arrays": dict(self.scorer.arrays())}
+        scorer = packed(self.scorer)
         whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), np.array([2**48], np.uint64)
         return State(
             {
@@ -148,7 +150,7 @@ class Evaluate(Algorithm):
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
     def _scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
-        scorer = _revived(state["scorer"])
+        scorer = cast(Scorer, revived(state["scorer"]))
         y_true, found = scorer.targets(block), scorer.predict(block)
         n_classes = len(state["classes"]) if state["output"] == "classes" else None
         known = np.isfinite(y_true) if n_classes is None else (y_true >= 0) & (y_true < n_classes)
@@ -349,18 +351,6 @@ def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at
     starts = group_starts(block)
     of_group = np.add.reduceat(weight, starts) / groups.sizes_of(starts, block.n_rows)
     return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
-
-
-_LAST: list[Any] = [None, None]
-
-
-def _revived(tree: Mapping[str, Any]) -> Scorer:
-    """The model of a State, rebuilt once for every State a process receives."""
-    kept, scorer = _LAST
-    if kept is not tree:
-        scorer = revive(tree["header"], tree["arrays"])
-        _LAST[:] = [tree, scorer]
-    return cast(Scorer, scorer)
 
 
 def _with(state: State, **params: Any) -> State:

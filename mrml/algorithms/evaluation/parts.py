@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -11,10 +11,27 @@ from mrml.arrays import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
 from mrml.losses import AbsoluteError, Huber, Loss, Quantile
-from mrml.model import Model, Prediction
+from mrml.model import Model, Prediction, describe, revive
 from mrml.statistic import Statistic, Sums
 
 EPSILON = float(np.finfo(np.float64).eps)
+
+
+_LAST: list[Any] = [None, None]
+
+
+def packed(model: Model) -> dict[str, Any]:
+    """A model as a parameter of a State."""
+    return {"header": describe(model), "arrays": dict(model.arrays())}
+
+
+def revived(tree: Mapping[str, Any]) -> Model:
+    """The model of a State, rebuilt once for every State a process receives."""
+    kept, model = _LAST
+    if kept is not tree:
+        model = revive(tree["header"], tree["arrays"])
+        _LAST[:] = [tree, model]
+    return cast(Model, model)
 
 
 def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> tuple[dict[str, Array], Array]:
