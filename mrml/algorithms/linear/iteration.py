@@ -14,7 +14,7 @@ from mrml import losses
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.linear import descent
 from mrml.algorithms.linear.descent import Trials
-from mrml.algorithms.linear.lbfgs import first_metric, lbfgs_direction, remember, through_metric
+from mrml.algorithms.linear.lbfgs import Pairs, first_metric, lbfgs_direction, remember, through_metric
 from mrml.algorithms.linear.newton import free_gauge, pseudo_inverse
 from mrml.algorithms.linear.units import Units
 from mrml.arrays import Array
@@ -31,9 +31,6 @@ NEWTON_TRIALS, LBFGS_TRIALS = 8, 4
 #: of that share's order, and a round without a Hessian takes half the time (2,000,000 x 28: 0.07 s for 0.14)
 CONTRACTION = 0.1
 
-#: the memory of L-BFGS: steps and changes of the gradient
-Pairs = tuple[Array, Array]
-
 
 class Iteration(Algorithm):
     """The steps of Newton and L-BFGS; :class:`mrml.algorithms.linear.solver.GLM` gathers the sums."""
@@ -44,7 +41,7 @@ class Iteration(Algorithm):
     tol: float
     max_iterations: int
     fit_intercept: bool
-    standardise: bool  # type: ignore[misc]
+    standardise: bool | None  # type: ignore[misc]
     memory: int
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
@@ -102,7 +99,7 @@ class Iteration(Algorithm):
         pairs = state["memory_steps"], state["memory_changes"]
         if state["solver"] == "lbfgs" and state["objective"] is not None:
             step, change = new["theta"] - state["theta"], new["gradient"] - state["gradient"]
-            pairs = remember(pairs[0], pairs[1], step.ravel(), change.ravel(), self.memory)
+            pairs = remember(pairs, step.ravel(), change.ravel(), self.memory)
         new.update(self._direction(state, new["gradient"], trials.hessian, pairs))
         if stop is None and not new["slope"] < 0:
             stop = descent.exhausted(largest, self.tol)
@@ -122,7 +119,7 @@ class Iteration(Algorithm):
         """Where to go from a point: ``direction``, its ``slope``, and what the solver keeps."""
         k, q = gradient.shape
         flat = gradient.ravel()
-        found: dict[str, Any] = {"memory_steps": pairs[0], "memory_changes": pairs[1]}
+        found: dict[str, Any] = {"memory_steps": list(pairs[0]), "memory_changes": list(pairs[1])}
         if state["solver"] == "lbfgs":
             if hessian is not None:
                 metric = first_metric(self._between_classes(state), hessian[0, :, 0], state["penalty"])
@@ -150,8 +147,7 @@ class Iteration(Algorithm):
         if steps is not None:
             return self._next(state, {"phase": "search", "steps": steps})
         if not newton and len(state["memory_steps"]):
-            none = np.zeros((0, state["theta"].size))
-            again = self._direction(state, state["gradient"], None, (none, none))
+            again = self._direction(state, state["gradient"], None, ([], []))
             return self._next(state, {"phase": "point", "steps": np.ones(1), **again})
         return self._next(state, {}, descent.exhausted(state["gradient_max"], self.tol))
 
@@ -172,13 +168,13 @@ class Iteration(Algorithm):
         return np.diag(p) - np.outer(p, p)
 
     def _units(self, state: State) -> Units:
-        free = self.standardise or self.fit_intercept
+        free = self.standardise is not False or self.fit_intercept
         shift = np.zeros_like(state["scale"]) if free else state["center"] / state["scale"]
         return Units(state["center"], state["scale"], shift, self.fit_intercept)
 
     def _penalty(self, scale: Array) -> Array:
         """(n_free,) l2 of each coefficient in solver units, 0 for the intercept."""
-        coef = np.full(len(scale), self.l2) if self.standardise else self.l2 / scale**2
+        coef = np.full(len(scale), self.l2) if self.standardise is not False else self.l2 / scale**2
         return np.append(coef, 0.0) if self.fit_intercept else coef
 
     def _solver(self, parameters: int) -> str:
