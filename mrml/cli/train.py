@@ -52,6 +52,8 @@ def run_train(args: argparse.Namespace) -> None:
     else:
         emit(summary_text(config, summary))
     run.check_converged(config, summary)
+    if not summary["converged"]:
+        logs.log.warning("%s: has not converged: %s", config.output, summary["stop"], extra={"event": "unconverged"})
 
 
 def run_config(args: argparse.Namespace) -> None:

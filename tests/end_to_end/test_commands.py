@@ -7,6 +7,8 @@ import gzip
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -612,6 +614,31 @@ def test_the_model_is_the_same_bytes_whatever_the_caller_s_blas_threads(place: P
     done = place.run(*LINEAR[:7], "n", *INLINE, "--max-rounds", "2", **environment)
     assert done.code == 0, done.err
     assert place.model("n") == place.model("m")
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",), ("--json",)])
+def test_what_has_not_converged_says_so_in_the_last_line(place: Place, quiet: tuple[str, ...]) -> None:
+    place.put({"d/a.csv": "a,b\n" + "".join(f"{i % 7},{i * i % 11}\n" for i in range(60))})
+    command = ("train", "kmeans", "--k", "5", "--seeding", "random", "--data", "d", *INLINE, *quiet)
+    done = place(*command, "--max-iterations", "1", "--output", "m")
+    assert done.code == 0
+    last = "warning: m: has not converged: max_iterations (1) reached before the centres stood still"
+    assert done.err.splitlines()[-1] == last
+    done = place(*command, "--output", "n")
+    assert done.code == 0 and "converged" not in done.err
+
+
+def test_what_has_not_converged_is_in_colour_on_a_terminal(place: Place) -> None:
+    place.put({"d/a.csv": "a,b\n" + "".join(f"{i % 7},{i * i % 11}\n" for i in range(60))})
+    ours, theirs = os.openpty()
+    command = ["train", "kmeans", "--k", "5", "--seeding", "random", "--max-iterations", "1", "--data", "d",
+               "--output", "m", *INLINE, "-q"]  # fmt: skip
+    with open(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run([sys.executable, "-m", "mrml", *command], stdout=subprocess.DEVNULL, stderr=theirs,
+                              cwd=place.here, env={**place.environment, "TERM": "xterm"}, timeout=60)  # fmt: skip
+        told = terminal.read(4096).decode()
+        os.close(theirs)
+    assert done.returncode == 0 and "\033[33mwarning:\033[0m m: has not converged" in told
 
 
 def test_clusters_are_found_and_predicted(place: Place) -> None:

@@ -12,7 +12,8 @@ penalised.  A class weight multiplies its rows' weights.
 Newton's method (IRLS; McCullagh and Nelder 1989, section 2.5) takes one round a step: loss, gradient and Hessian in
 one pass; near the minimum the last Hessian serves again (the chord method) and the pass leaves it out.  L-BFGS (Nocedal
 and Wright 2006, algorithm 7.4) takes one round a step too; its metric is the inverse of the Hessian at the first point
-where that is small enough to be sent, else a bound of its diagonal.  Steps are tried as
+where that is small enough to be sent, else a bound of its diagonal.  ``auto`` begins with the one that should cost less
+and goes over to Newton where L-BFGS has spent what Newton would.  Steps are tried as
 :mod:`mrml.algorithms.linear.descent` says.  Converged means: the largest entry of the gradient of the objective, in
 solver units, is at most ``tol``.
 """
@@ -46,7 +47,8 @@ class GLM(Iteration):
     l2: float = param(0.0, "strength of the penalty l2/2 * |coef|^2", low=0.0)
     solver: str = param(
         "auto",
-        "auto: newton up to 300 parameters, else lbfgs; sgd has hyperparameters of its own (--solver sgd --help)",
+        "auto: newton up to 300 parameters, else lbfgs, and up to 1,600 newton where that is slow; "
+        "sgd has hyperparameters of its own (--solver sgd --help)",
         choices=("auto", "newton", "lbfgs", "sgd"),
     )
     tol: float = param(1e-6, "largest entry of the gradient at which it has converged", low=0.0)
