@@ -127,7 +127,8 @@ class Histogram(Statistic):
 class _Scores(Statistic):
     """A range's distinct scores; what is added waits until it outweighs what is sorted."""
 
-    dtype: ClassVar[Any] = np.int64
+    #: the narrowest of the amounts
+    dtype: ClassVar[Any] = np.uint8
 
     def __init__(self) -> None:
         self._parts: list[Tally] = []
@@ -157,7 +158,7 @@ class _Scores(Statistic):
         return new
 
     def n_bytes(self) -> int:
-        return sum(24 * len(part.code) for part in self._parts)
+        return sum(column.nbytes for part in self._parts for column in part)
 
 
 class ScoreCounts(_Scores):
