@@ -27,6 +27,7 @@ NAMES: dict[str, str] = {
     "mrml.curves/1": "mrml.algorithms.evaluation.curves:Curves",
     "mrml.describe/1": "mrml.algorithms.evaluation.describe:Describe",
     "mrml.evaluate/1": "mrml.algorithms.evaluation.evaluate:Evaluate",
+    "mrml.evaluate-clusters/1": "mrml.algorithms.evaluation.clusters:EvaluateClusters",
     "mrml.factorization-machine/1": "mrml.algorithms.sgd.mlp:FactorizationMachine",
     "mrml.forest/1": "mrml.algorithms.trees.forest:Forest",
     "mrml.hash/1": "mrml.algorithms.pipeline.transforms:Hash",

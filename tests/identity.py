@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
@@ -94,9 +95,11 @@ CASES = (
                                                             "factors": 3}, SPARSE, 6),
     Case("kmeans", "kmeans", {"k": 4, "seed": 3, "seeding_rounds": 1}, POINTS, 5),
     Case("kmeans-random", "kmeans", {"k": 3, "seeding": "random", "standardise": True}, POINTS, 5),
+    Case("kmeans-restarts", "kmeans", {"k": 4, "restarts": 3, "seeding_rounds": 1, "max_iterations": 3}, POINTS, 4),
     Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),
     Case("evaluation-binary", "logistic", {}, MIXED, 4, evaluate=True),
     Case("evaluation-numeric", "linear", {}, NUMBERS, 4, evaluate=True),
+    Case("evaluation-clusters", "kmeans", {"k": 3, "max_iterations": 2}, POINTS, 4, evaluate=True),
 )  # fmt: skip
 ENGINES = ("inline", "local-1", "local-2", "local-3", "resident-2", "streaming-inline", "streaming-local")
 KILLS = ("none", "kill", "resume")
@@ -200,7 +203,8 @@ class Run:
         model, _ = fit(pipeline, dataset, self.engine, Checkpoint(self.checkpoint), self.on_round, rounds)
         if not self.case.evaluate:
             return model
-        return fit(Evaluate(scorer=model), dataset, self.engine, Checkpoint(self.checkpoint / "evaluation"))[0]
+        measure = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+        return fit(measure, dataset, self.engine, Checkpoint(self.checkpoint / "evaluation"))[0]
 
 
 def model_bytes(model: Model, folder: Path) -> bytes:

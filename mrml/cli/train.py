@@ -52,6 +52,8 @@ def run_train(args: argparse.Namespace) -> None:
     else:
         emit(summary_text(config, summary))
     run.check_converged(config, summary)
+    if not summary["converged"]:
+        logs.log.warning("%s: has not converged: %s", config.output, summary["stop"], extra={"event": "unconverged"})
 
 
 def run_config(args: argparse.Namespace) -> None:
@@ -68,7 +70,7 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     sides = [(name, side) for name, side in (("train", train), ("valid", valid)) if side]
     names = list(dict.fromkeys(k for _, side in sides for k in side))
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
-    rows = [row for row in columns if row[0] != "reasons" and any(v is not None for v in row[1:])]
+    rows = [row for row in columns if row[0] not in ("reasons", "clusters") and any(v is not None for v in row[1:])]
     output = summary["output"]
     rows_of = [logs.count(summary["n_rows"], "row")]
     if summary.get("valid_rows"):

@@ -89,7 +89,7 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
     elif algorithm.design == "columns":
         from mrml.algorithms.pipeline.coded_pipeline import FactsPipeline as cls
     return cls(
-        algorithm=algorithm,
+        algorithm=algorithm.decided(schema),
         schema=schema,
         max_levels=data.max_levels,
         hash_columns=data.hash,

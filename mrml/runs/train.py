@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
@@ -86,7 +87,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
             "metrics": {},
             "valid": {},
         }
-        if algorithm.target != "none":
+        if algorithm.target != "none" or measures_clusters(model):
             _measure(facts, model, dataset, engine, config)
         record = _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
     if config.mlflow:
@@ -159,7 +160,8 @@ def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    return found_by(Evaluate(scorer=model), dataset, engine, data, progress)[0]
+    algorithm: Algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+    return found_by(algorithm, dataset, engine, data, progress)[0]
 
 
 def found_by(
@@ -225,11 +227,9 @@ def load_model(path: str) -> PipelineModel:
 
 
 def evaluate(model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
-    """Exact metrics of a model on data with a target."""
+    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
     allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
-    if model.output == "cluster":
-        raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
     with running(engine, data, dataset.files) as started:
         return _metrics(model, dataset, started, data, progress)

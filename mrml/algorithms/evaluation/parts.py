@@ -11,10 +11,29 @@ from mrml.arrays import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
 from mrml.losses import AbsoluteError, Huber, Loss, Quantile
-from mrml.model import Model, Prediction
+from mrml.model import Model, Prediction, describe, revive
 from mrml.statistic import Statistic, Sums
 
 EPSILON = float(np.finfo(np.float64).eps)
+
+
+#: the models of the last States: two are compared at a time
+_LAST: list[tuple[Mapping[str, Any], Model]] = []
+
+
+def packed(model: Model) -> dict[str, Any]:
+    """A model as a parameter of a State."""
+    return {"header": describe(model), "arrays": dict(model.arrays())}
+
+
+def revived(tree: Mapping[str, Any]) -> Model:
+    """The model of a State, rebuilt once for every State a process receives."""
+    for kept, model in _LAST:
+        if kept is tree:
+            return model
+    model = revive(tree["header"], tree["arrays"])
+    _LAST[:] = [*_LAST[-1:], (tree, model)]
+    return model
 
 
 def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> tuple[dict[str, Array], Array]:
@@ -120,7 +139,8 @@ class Histogram(Statistic):
 class _Scores(Statistic):
     """A range's distinct scores; what is added waits until it outweighs what is sorted."""
 
-    dtype: ClassVar[Any] = np.int64
+    #: the narrowest of the amounts
+    dtype: ClassVar[Any] = np.uint8
 
     def __init__(self) -> None:
         self._parts: list[Tally] = []
@@ -150,7 +170,7 @@ class _Scores(Statistic):
         return new
 
     def n_bytes(self) -> int:
-        return sum(24 * len(part.code) for part in self._parts)
+        return sum(column.nbytes for part in self._parts for column in part)
 
 
 class ScoreCounts(_Scores):

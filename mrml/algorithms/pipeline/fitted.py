@@ -65,8 +65,7 @@ class Fitted:
 
     @cached_property
     def sparse(self) -> bool:
-        missing = self.schema.format.absent == "missing"
-        if self.schema.sparse and not missing:
+        if self.schema.absent_is_zero:
             return True
         if self.schema.sparse and self.n_features > DENSE_COLUMNS:
             finding = f"{self.n_features:,} LibSVM columns cannot be missing where they are absent"
