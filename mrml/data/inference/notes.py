@@ -45,6 +45,9 @@ def _note(column: Column, seen: Observed | None, is_index: bool) -> str:
         return ""
     if column.role == "ignore" and seen.notes:
         return f"{place} is left out: {seen.notes[0]}"
+    spelt = [note for note in seen.notes if "which are kept" in note]
+    if spelt and column.role in ("feature", "target", "group"):
+        return f"{place}: {spelt[0]}"
     if column.role != "feature":
         return ""
     if column.kind == "categorical" and seen.distinct >= max(MANY_LEVELS, MANY_OF_ROWS * seen.rows):

@@ -72,6 +72,7 @@ class Profile:
         self.high: Any = None
         self.full = self.loose = False  # loose: texts may be numbers
         self.bytes = False  # some are no texts of UTF-8
+        self.blanks = self.escapes = 0  # texts with blanks around them, with backslashes before quotes
 
     def take(self, values: Any, among: Sequence[Any] = ()) -> None:
         """Count in an Arrow array or chunked array; texts are tried as the types ``among``."""
@@ -170,6 +171,10 @@ class Profile:
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:
             notes.append("every value differs: an id?")
+        if kind != "numeric" and self.escapes:
+            notes.append("backslashes before quotes, which are kept: --escape '\\' takes them for no part of the text")
+        if kind != "numeric" and self.blanks:
+            notes.append("texts with blanks around them, which are kept: --trim takes them away")
         if len(self.markers) > 1:
             notes.append(f"{len(self.markers)} different null markers")
         return notes
@@ -195,6 +200,9 @@ class Profile:
             self._bounds(values)
             self._count(texts.slice(0, _COUNT_NUMBERS), _MOST_NUMBERS)
             return
+        if self.loose:
+            self.blanks += pc.sum(pc.not_equal(texts, trimmed)).as_py() or 0
+            self.escapes += pc.sum(pc.match_substring(texts, '\\"')).as_py() or 0
         self._count(texts.slice(0, _COUNT_TEXTS), _MOST_TEXTS)
         if self.loose:
             self._numbers(trimmed)
