@@ -30,7 +30,7 @@ NA = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "\\N", "?")
 WINDOW_BYTES = 4 << 20
 #: fields of Format that models written before them do not have: left out where they are as usual, so that models and
 #: identities of runs stay as they were
-_YOUNGER = ("encoding", "escape", "skip_lines", "columns", "trim")
+_YOUNGER = ("encoding", "escape", "skip_lines", "columns", "trim", "decimal", "thousands", "units", "date_format")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Format:
     ``delimiter`` : one character or several.  ``encoding`` : of the bytes, by Python's name.  ``escape`` : a character
     that makes a quote, a delimiter or itself after it plain, or "".  ``skip_lines`` : lines above the header or the
     first row.  ``columns`` : names in place of the header's, or where there is none.  ``trim`` : blanks around fields
-    are none of theirs.
+    are none of theirs.  ``decimal``, ``thousands``, ``units``, ``date_format`` : how CSV spells numbers and times, see
+    :mod:`mrml.data.formats.spelling`.
     """
 
     name: str = "csv"
@@ -86,6 +87,10 @@ class Format:
     skip_lines: int = 0
     columns: tuple[str, ...] = ()
     trim: bool = False
+    decimal: str = "."
+    thousands: str = ""
+    units: tuple[str, ...] = ()
+    date_format: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in FORMATS:

@@ -37,6 +37,14 @@ class DataConfig:
     quote: str | None = param(None, 'one character around quoted fields; default "; none: quotes are plain characters')
     escape: str | None = param(None, "character before quotes and delimiters that are part of a text, such as \\")
     trim: bool = param(False, "take blanks around the fields of text files away")
+    decimal: str | None = param(None, "decimal mark of numbers in CSV, such as a comma; default a point")
+    thousands: str | None = param(None, "mark between thousands in numbers of CSV; default none")
+    units: tuple[str, ...] = param(
+        (), "text before or after numbers of CSV that is no part of them, such as %; may be repeated", whole=True
+    )
+    date_format: tuple[str, ...] = param(
+        (), "how dates or times of CSV are written, such as %d/%m/%Y (Python's strptime); may be repeated", whole=True
+    )
     encoding: str | None = param(None, "of text files, such as cp1252 or latin-1; default utf-8")
     skip_lines: int | None = param(None, "lines above the header, or above the first row, of every CSV file", low=0)
     columns: tuple[str, ...] = param((), "names of all fields of CSV files, without a header or in place of it")

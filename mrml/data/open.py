@@ -93,6 +93,10 @@ def _overridden(format: Format, config: DataConfig) -> Format:
         "skip_lines": config.skip_lines,
         "columns": config.columns or None,
         "trim": config.trim or None,
+        "decimal": new.decimal if config.decimal else None,
+        "thousands": new.thousands or None,
+        "units": config.units or None,
+        "date_format": config.date_format or None,
         "header": config.header,
         "na": null_words(config.na, format.na) if config.na else None,
         "index_base": config.index_base,
@@ -117,6 +121,10 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
             skip_lines=old.skip_lines if config.skip_lines is None else config.skip_lines,
             columns=config.columns or old.columns,
             trim=config.trim or old.trim,
+            decimal=config.decimal or old.decimal,
+            thousands=config.thousands or old.thousands or None,
+            units=config.units or old.units,
+            date_format=config.date_format or old.date_format,
             delimiter=config.delimiter or (old.delimiter if len(old.delimiter) > 1 else None),
         )
     if old.name != "parquet":

@@ -36,6 +36,7 @@ from mrml.data.formats.lines import (
     quoted_fields,
 )
 from mrml.data.formats.records import MAX_PROBLEMS, Problem, Records
+from mrml.data.formats.spelling import Spelling
 from mrml.data.formats.texts import FALSE, TRUE, decode, finding, parse_texts, read_type
 from mrml.errors import InputError, nearest
 from mrml.schema import Column, Format
@@ -76,7 +77,10 @@ def _parsed(data: bytes, names: Sequence[str], wanted: Sequence[Column], format:
     table = _fast(data, names, wanted, format)
     if table is None:
         return _slow(data, names, wanted, format, said)
-    columns = {c.name: _convert(v, c, format) for c, v in zip(wanted, table.columns, strict=False)}
+    arrays = [_read_spelled(v, c, format) for c, v in zip(wanted, table.columns, strict=False)]
+    if any(values is None for values in arrays):
+        return _slow(data, names, wanted, format, said)
+    columns = {c.name: _convert(v, c, format) for c, v in zip(wanted, arrays, strict=False)}
     return Records(table.num_rows, np.arange(table.num_rows), columns, None, 0, ())
 
 
@@ -106,6 +110,14 @@ def _convert(values: Any, column: Column, format: Format) -> Array | Coded:
     return to_id(values, column) if column.role == "id" else to_column(values, column, format.na)
 
 
+def _read_spelled(values: Any, column: Column, format: Format) -> Any:
+    """What Arrow did not read as the column's type as that; None where a text is none."""
+    if values.type == _type(column):
+        return values
+    typed, bad = parse_texts(values.combine_chunks(), _type(column), format.na, Spelling.of(format))
+    return None if bad.any() else typed
+
+
 def _parse_options(format: Format) -> Any:
     return pa_csv.ParseOptions(
         delimiter=format.delimiter,
@@ -130,10 +142,12 @@ def _read(data: bytes, n_fields: int, types: dict[int, Any], format: Format) -> 
     return pa_csv.read_csv(pa.py_buffer(data), options, _parse_options(format), convert)
 
 
-def _types(names: Sequence[str], wanted: Sequence[Column]) -> dict[int, Any]:
+def _types(names: Sequence[str], wanted: Sequence[Column], format: Format) -> dict[int, Any]:
     """Field number -> Arrow type, in the order of ``wanted``; the first field as raw bytes when nothing is."""
     index = {name: i for i, name in reversed(list(enumerate(names)))}
-    return {index[c.name]: _type(c) for c in wanted} or {0: pa.binary()}
+    spelling = Spelling.of(format)
+    types = [(index[c.name], _type(c)) for c in wanted]
+    return {i: pa.string() if spelling.concerns(t) else t for i, t in types} or {0: pa.binary()}
 
 
 def _type(column: Column) -> Any:
@@ -146,7 +160,7 @@ def _fast(data: bytes, names: Sequence[str], wanted: Sequence[Column], format: F
     if not names or not data:
         return None
     try:
-        table = _read(data, len(names), _types(names, wanted), format)
+        table = _read(data, len(names), _types(names, wanted, format), format)
     except pa.ArrowInvalid:
         return None
     return None if _may_swallow(data, table.num_rows, format) else table
@@ -186,7 +200,7 @@ def _slow(data: bytes, names: Sequence[str], wanted: Sequence[Column], format: F
     whole = np.flatnonzero(~spans.is_open & (n_fields == len(names)))
     text = keep_records(data, spans, whole)
     if len(whole) and names:
-        table = _read(text, len(names), dict.fromkeys(_types(names, wanted), pa.binary()), format)
+        table = _read(text, len(names), dict.fromkeys(_types(names, wanted, format), pa.binary()), format)
         fields = [_Field(c, raw, format) for c, raw in zip(wanted, table.columns, strict=False)]
     else:
         fields = [_Field(c, pa.chunked_array([], pa.binary()), format) for c in wanted]
@@ -208,7 +222,7 @@ class _Field:
     def __init__(self, column: Column, raw: Any, format: Format) -> None:
         self.column, self.type = column, _type(column)
         self.texts, self.not_utf8 = decode(raw.combine_chunks())
-        self.values, bad = parse_texts(self.texts, self.type, format.na)
+        self.values, bad = parse_texts(self.texts, self.type, format.na, Spelling.of(format))
         self.bad = bad | self.not_utf8
 
     def problem(self, row: int, offset: int, said: Format) -> Problem:

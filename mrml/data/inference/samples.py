@@ -21,6 +21,7 @@ from mrml.data.files import File, head
 from mrml.data.formats import parquet
 from mrml.data.formats.dialect import plain
 from mrml.data.formats.lines import BOM, Rule, find_records, keep_records, strip_bom
+from mrml.data.formats.spelling import Spelling
 from mrml.data.formats.textfiles import blank_header, preamble
 from mrml.data.inference.odd import above_header
 from mrml.data.inference.profile import ALL, TIMES, Profile
@@ -93,7 +94,7 @@ def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sam
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[0]
         raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
-    profiles = {name: Profile(name, format.na) for name in names}
+    profiles = {name: Profile(name, format.na, Spelling.of(format)) for name in names}
     later: dict[str, str] = {}
     n_bytes = bad = 0
     for file, data in zip(files, _heads(files, SAMPLE_BYTES, format), strict=True):

@@ -6,11 +6,13 @@ Floor 2, the driver's side only.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mrml.config.sections import DataConfig
 from mrml.data.files import PARQUET_ENDINGS, File, compression, head
@@ -108,7 +110,23 @@ def said_format(config: DataConfig) -> Format:
         skip_lines=config.skip_lines or 0,
         columns=config.columns,
         trim=config.trim,
+        **_said_spelling(config),
     )
+
+
+def _said_spelling(config: DataConfig) -> dict[str, Any]:
+    """Decimal and thousands marks, units and date formats; ConfigError for what reads no number or time."""
+    decimal, thousands = spelt("decimal", config.decimal) or ".", spelt("thousands", config.thousands) or ""
+    if decimal == thousands or any(c.isalnum() or c in "+-" for c in decimal + thousands):
+        finding = f"{decimal!r} and thousands {thousands!r} tell no number"
+        raise ConfigError("data, decimal", finding, "give two marks, such as --decimal , --thousands .")
+    for format_ in config.date_format:
+        try:
+            datetime.datetime.strptime("", format_)
+        except (ValueError, re.error) as error:
+            if not str(error).startswith("time data"):
+                raise ConfigError("data, date_format", f"{format_!r}: {error}", "give one such as %d/%m/%Y") from None
+    return {"decimal": decimal, "thousands": thousands, "units": config.units, "date_format": config.date_format}
 
 
 def named(config: DataConfig) -> set[str]:
@@ -254,7 +272,8 @@ def _delimiter(name: str, data: bytes, said: Format) -> str:
     first, which may be a title, or a header of fewer names."""
     if name == "tsv":
         return "\t"
-    rows = {d: _records(data, replace(said, delimiter=d), 10) for d in DELIMITERS}
+    marks = (said.decimal, said.thousands)
+    rows = {d: _records(data, replace(said, delimiter=d), 10) for d in DELIMITERS if d not in marks}
     return _most_equal(rows) or _most_equal({d: below[1:] for d, below in rows.items()}) or ","
 
 
