@@ -33,8 +33,21 @@ class DataConfig:
     categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
     schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
     format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
-    delimiter: str | None = param(None, "one character between fields; otherwise inferred")
-    quote: str | None = param(None, 'one character around quoted fields; default "')
+    delimiter: str | None = param(None, "one character or several between fields; otherwise inferred")
+    quote: str | None = param(None, 'one character around quoted fields; default "; none: quotes are plain characters')
+    escape: str | None = param(None, "character before quotes and delimiters that are part of a text, such as \\")
+    trim: bool = param(False, "take blanks around the fields of text files away")
+    decimal: str | None = param(None, "decimal mark of numbers in CSV, such as a comma; default a point")
+    thousands: str | None = param(None, "mark between thousands in numbers of CSV; default none")
+    units: tuple[str, ...] = param(
+        (), "text before or after numbers of CSV that is no part of them, such as %; may be repeated", whole=True
+    )
+    date_format: tuple[str, ...] = param(
+        (), "how dates or times of CSV are written, such as %d/%m/%Y (Python's strptime); may be repeated", whole=True
+    )
+    encoding: str | None = param(None, "of text files, such as cp1252 or latin-1; default utf-8")
+    skip_lines: int | None = param(None, "lines above the header, or above the first row, of every CSV file", low=0)
+    columns: tuple[str, ...] = param((), "names of all fields of CSV files, without a header or in place of it")
     header: bool | None = param(None, "text files begin with column names; otherwise inferred")
     multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
     na: tuple[str, ...] = param(

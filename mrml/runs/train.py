@@ -294,12 +294,12 @@ def _id_type(dataset: Dataset) -> str:
     return "uint64" if source == "uint64" else "int64" if source.startswith(("int", "uint")) else ""
 
 
-def schema(data: DataConfig) -> tuple[Schema, str]:
-    """The inferred schema and its YAML text with what was observed."""
+def schema(data: DataConfig) -> tuple[Schema, str, tuple[str, ...]]:
+    """The inferred schema, its YAML text with what was observed, and what of that is worth a line."""
     if not data.data:
         raise ConfigError("data", "no input is named", "give files, directories or globs")
     found, report = infer(data.data, data)
-    return found, to_yaml(found, report)
+    return found, to_yaml(found, report), report.matter
 
 
 def inspect(model_dir: str) -> dict[str, Any]:

@@ -687,9 +687,15 @@ def test_a_missing_feature_is_named_with_its_round_and_block(sparse: bool) -> No
 
 
 def test_an_infinite_loss_at_the_start_says_what_to_try() -> None:
+    rows = make("linear")
+    error = refused(Linear(), replace(rows, offset=np.full(len(rows.y), 1e200)))
+    assert error.place == "round 1" and "scale the target or the offset" in error.remedy
+
+
+def test_a_target_without_a_square_is_named_with_its_row() -> None:
     rows = make("linear", offset=None)
     error = refused(Linear(), replace(rows, y=rows.y * 1e200))
-    assert error.place == "round 1" and "scale the target" in error.remedy
+    assert error.place.startswith("file 0, block 0, row ") and "scale the target" in error.remedy
 
 
 @pytest.mark.parametrize(

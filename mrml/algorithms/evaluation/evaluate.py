@@ -334,7 +334,8 @@ class Evaluate(Algorithm):
 
 def _numeric(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
     """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
-    noise = target.weight * (1e-14 * float(target.mean[0])) ** 2  # scatter of a constant, from its rounded mean
+    rounding = 1e-14 * float(target.mean[0])
+    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
     weight, squared = sums["weight"], sums["squared"]
     metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
     if metrics["n_rows"] < 2:

@@ -84,7 +84,7 @@ class GLM(Iteration):
 
     def check_targets(self, block: Block, y: Array, n_classes: int) -> None:
         """InputError for a target outside the loss's domain."""
-        glm_rows.refuse(block, ~np.isfinite(y), "its target is not a finite number", "drop or repair these rows")
+        glm_rows.check_numbers(block, y)
 
     # ---- the contract
 
