@@ -51,8 +51,8 @@ class Estimator:
         return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def fit(self, data: Data, y: Any = None, *, output: str | Path | None = None, max_rounds: int | None = None,
-            overwrite: bool = False, resume: bool = False, log_dir: str | None = None,
-            **options: Any) -> FittedModel:  # fmt: skip
+            overwrite: bool = False, resume: bool = False, log_dir: str | None = None, folds: int = 0,
+            fold_by: str = "auto", oof: str | None = None, **options: Any) -> FittedModel:  # fmt: skip
         """Train on files, directories or globs, or on a table in memory.
 
         A table is a frame of pandas or polars, what Arrow takes over, an array of NumPy (its columns are named x0,
@@ -62,20 +62,20 @@ class Estimator:
 
         ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
         ``workers``, ...).  Without ``output`` the model lives in a temporary folder until it is saved.
+
+        With ``folds`` models without each fold of the rows are trained in the same scans; ``facts["folds"]`` has their
+        metrics, and the directory ``oof`` the prediction of every row by the one that did not see it.
         """
         with ExitStack() as held:
             given = _as_paths(held, data, y, options)
-            return self._fit(given, output, max_rounds, overwrite, resume, log_dir)
+            run = {"max_rounds": max_rounds, "overwrite": overwrite, "resume": resume, "log_dir": log_dir}
+            return self._fit(given, output, {**run, "folds": folds, "fold_by": fold_by, "oof": oof})
 
-    def _fit(self, options: Mapping[str, Any], output: str | Path | None, max_rounds: int | None, overwrite: bool,
-             resume: bool, log_dir: str | None) -> FittedModel:  # fmt: skip
+    def _fit(self, options: Mapping[str, Any], output: str | Path | None, run: Mapping[str, Any]) -> FittedModel:
         keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None
         where = str(Path(keep.name) / "model") if keep else str(output)
         data_config, engine_config = _sections(options)
-        config = RunConfig(
-            self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
-            log_dir=log_dir,
-        )  # fmt: skip
+        config = RunConfig(self.algorithm, self.params, data_config, engine_config, where, **run)
         names.allow(*engine_config.allow_import)
         names.allow(*([self.algorithm] if ":" in self.algorithm else []))
         child.train(config)

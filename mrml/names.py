@@ -55,6 +55,7 @@ NAMES: dict[str, str] = {
     "mrml.kmeans-model/1": "mrml.algorithms.clustering.model:KMeansModel",
     "mrml.metrics/1": "mrml.algorithms.evaluation.parts:Metrics",
     "mrml.net/1": "mrml.algorithms.sgd.model:NetModel",
+    "mrml.out-of-fold/1": "mrml.algorithms.search.out_of_fold:OutOfFold",
     "mrml.pipeline-model/1": "mrml.algorithms.pipeline.model:PipelineModel",
     "mrml.torch-model/1": "mrml.algorithms.sgd.torch_module:ModuleModel",
     "mrml.transform/1": "mrml.algorithms.pipeline.transforms:FittedTransform",

@@ -22,7 +22,7 @@ _TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "alg
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
-    **dict.fromkeys(("output", "cache_dir", "log_dir"), "DIR"),
+    **dict.fromkeys(("output", "cache_dir", "log_dir", "oof"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
     **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
 }

@@ -147,6 +147,17 @@ class RunConfig:
     overwrite: bool = param(False, "replace an output that exists")
     strict: bool = param(False, "exit 6 when the run does not converge")
     log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
+    folds: int = param(
+        0, "beside the model of all rows train one without each of so many folds, in the same scans, to judge by", low=0
+    )
+    fold_by: str = param(
+        "auto",
+        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; "
+        "auto: group where a column is one, else class where there are classes",
+        choices=("auto", "row", "class", "group"),
+    )
+    fold_seed: int = param(0, "of the draws of folds")
+    oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

@@ -22,6 +22,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.inference.infer import infer, to_yaml
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
+from mrml.engines.task import Report
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, NotConverged, OutputExists
 from mrml.fs.folder import Folder
@@ -33,6 +34,7 @@ from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_tak
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch, rounded
+from mrml.runs.search import folds
 from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
@@ -48,23 +50,28 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
     _check_output(config)
+    _check_oof(config)
     algorithm = algorithm_of(config)
     began = time.time()
     config, why = _with_engine(config)
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        refuse_inputs(config.output, [f.path for f in dataset.files])
-        identity = identity_of(pipeline, dataset)
+        parting = folds.parting_of(config, algorithm, dataset)
+        learner = folds.with_folds(pipeline, parting) if parting else pipeline
+        for place in filter(None, (config.output, config.oof)):
+            refuse_inputs(place, [f.path for f in dataset.files])
+        identity = identity_of(pipeline, dataset, parting)
         directory = RunDirectory(config.output, identity, config.resume, config.overwrite, runs.abandon)
         held.enter_context(directory)
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
         engine.attach(directory.id)
         progress.start(plan_of(config, dataset, pipeline, engine, why))
-        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
+        watch = Watch(engine, learner, config.data, config.engine.strict_identity, progress)
         with directory.undone_early():
-            model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+            model, state = fit(learner, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+        model, state, out_of_fold = folds.apart(learner, model, state, parting)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
@@ -85,6 +92,11 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
+        if out_of_fold is not None:
+            facts["folds"] = folds.judged(out_of_fold, dataset, engine)
+            if config.oof:
+                rows = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+                _score(out_of_fold, folds.to_train(rows), engine, config.data, config.oof)
         _record(directory, model, facts, config, engine, watch, began)
     progress.done(facts)
     return facts
@@ -116,6 +128,15 @@ def _check_output(config: RunConfig) -> None:
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
     if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
+
+
+def _check_oof(config: RunConfig) -> None:
+    """The same of the predictions out of fold, which a run that is taken up may have left."""
+    if config.oof:
+        if not config.folds:
+            raise ConfigError("run, oof", "without folds every row is trained on", "say --folds 5")
+        begun = Folder(config.output).exists("_run") and not Folder(config.output).exists(SUCCESS)
+        refuse_taken(config.oof, config.overwrite or config.resume or begun)
 
 
 def _measure(facts: dict[str, Any], model: Model, dataset: Dataset, engine: Engine, config: RunConfig) -> None:
@@ -239,15 +260,8 @@ def predict(
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
     engine, _ = chosen(engine, data, dataset.files)
-    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
-        scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming(), running.timed():
-            report = running.write(model, dataset, scoring)
-        Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        sweep(aside.path)
-        if not aside.names():
-            write_nothing(model, dataset, scoring)
-        n_parts = len(aside.names())
+    with engine_of(engine, data.split_bytes) as running:
+        report, n_parts = _score(model, dataset, running, data, output, format, engine.strict_identity)
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
     seconds, phases = time.monotonic() - began, report.phases()
     phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
@@ -255,6 +269,27 @@ def predict(
     if progress is not None:
         progress.done(facts)
     return facts
+
+
+def _score(
+    model: Model,
+    dataset: Dataset,
+    engine: Engine,
+    data: DataConfig,
+    output: str,
+    format: str = "parquet",
+    strict: bool = False,
+) -> tuple[Report, int]:
+    """Part files in the place of ``output``; what was counted, and how many parts there are."""
+    with written_aside(output) as aside:
+        scoring = _scoring(dataset, engine, data, aside.path, format)
+        with dataset.naming(), engine.timed():
+            report = engine.write(model, dataset, scoring)
+        Watch(engine, CountRecords(), data, strict, Silent())(State({}))
+        sweep(aside.path)
+        if not aside.names():
+            write_nothing(model, dataset, scoring)
+        return report, len(aside.names())
 
 
 def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, format: str) -> Scoring:

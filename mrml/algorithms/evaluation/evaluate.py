@@ -351,16 +351,18 @@ def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at
     return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
 
 
-_LAST: list[Any] = [None, None]
+#: States' models, the last one used last; folds are judged side by side
+_REVIVED: list[tuple[Any, Any]] = []
+_MOST_REVIVED = 16
 
 
 def _revived(tree: Mapping[str, Any]) -> Scorer:
     """The model of a State, rebuilt once for every State a process receives."""
-    kept, scorer = _LAST
-    if kept is not tree:
-        scorer = revive(tree["header"], tree["arrays"])
-        _LAST[:] = [tree, scorer]
-    return cast(Scorer, scorer)
+    found = next((entry for entry in _REVIVED if entry[0] is tree), None)
+    if found is None:
+        found = tree, revive(tree["header"], tree["arrays"])
+        _REVIVED[:] = [*_REVIVED[1 - _MOST_REVIVED :], found]
+    return cast(Scorer, found[1])
 
 
 def _with(state: State, **params: Any) -> State:

@@ -103,7 +103,7 @@ class Grid(Algorithm):
 
     def _after(self, number: int, before: State, values: Mapping[str, Value]) -> State:
         if not values:
-            raise InputError("data", "no row was found to train it on", "look at the files with `mrml schema`")
+            raise InputError("data", "no row was found", "look at the files with `mrml schema`")
         after: State = self.members[number].update(before, values)
         if after.round != before.round + 1:
             raise EngineError("update", f"went from round {before.round} to {after.round}", "use state.next(...)")
