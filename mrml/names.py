@@ -44,6 +44,7 @@ NAMES: dict[str, str] = {
     "mrml.pipeline/1": "mrml.algorithms.pipeline.pipeline:Pipeline",
     "mrml.poisson-sgd/1": "mrml.algorithms.linear.sgd:Poisson",
     "mrml.poisson/1": "mrml.algorithms.linear.glm:Poisson",
+    "mrml.search/1": "mrml.algorithms.search.search:Search",
     "mrml.softmax-sgd/1": "mrml.algorithms.linear.sgd:Softmax",
     "mrml.softmax/1": "mrml.algorithms.linear.glm:Softmax",
     "mrml.standardise/1": "mrml.algorithms.pipeline.transforms:Standardise",

@@ -18,7 +18,13 @@ from mrml.config import sources as conf
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
-_TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
+_TITLES = {
+    "run": "the run",
+    "data": "the data",
+    "engine": "where it runs",
+    "algorithm": "hyperparameters",
+    "search": "the search",
+}
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),

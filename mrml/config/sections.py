@@ -57,6 +57,31 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """Section ``search``: which candidates there are, and how the best of them is found."""
+
+    method: str = param(
+        "random",
+        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end",
+        choices=("grid", "random", "halving"),
+    )
+    trials: int = param(20, "random, halving: candidates that are drawn", low=1)
+    points: int = param(5, "grid: values of a range", low=2)
+    metric: str | None = param(
+        None,
+        "what candidates are judged by; default log_loss for classes, rmse for numbers, ndcg for rankings",
+        choices=("auc", "pr_auc", "accuracy", "log_loss", "rmse", "mae", "r2", "deviance", "ndcg"),
+    )
+    folds: int | None = param(
+        None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
+    )
+    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=("auto", "row", "class", "group"))
+    fold_seed: int = param(0, "of the draws of folds")
+    eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
+    seed: int = param(0, "of the draws of candidates")
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """Section ``engine``: where the rounds run.  Nothing here changes a model."""
 

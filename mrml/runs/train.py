@@ -49,7 +49,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         progress = Events(config.log_dir, progress)
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
-    _check_output(config)
+    check_output(config)
     _check_oof(config)
     algorithm = algorithm_of(config)
     began = time.time()
@@ -57,7 +57,7 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
     with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        parting = folds.parting_of(config, algorithm, dataset)
+        parting = folds.parting_of(config, config.folds, algorithm, dataset)
         learner = folds.with_folds(pipeline, parting) if parting else pipeline
         for place in filter(None, (config.output, config.oof)):
             refuse_inputs(place, [f.path for f in dataset.files])
@@ -121,7 +121,7 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
         raise NotConverged(config.algorithm, str(facts["stop"]), "allow more rounds, or a larger tol")
 
 
-def _check_output(config: RunConfig) -> None:
+def check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
     folder = Folder(config.output)
     if folder.exists() and not folder.isdir():

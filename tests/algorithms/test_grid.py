@@ -46,7 +46,7 @@ CLASSIFIERS = st.one_of(
     st.builds(MLP, hidden=st.just((3,)), epochs=st.integers(1, 2), shards=st.integers(1, 3), batch_size=st.just(40)),
 )  # fmt: skip
 REGRESSORS = st.one_of(
-    st.builds(Linear, l2=st.floats(0, 10), solver=SOLVERS, standardise=st.booleans()),
+    st.builds(Linear, l2=st.sampled_from([0.0, 1e-6, 0.3, 10.0]), solver=SOLVERS, standardise=st.booleans()),
     st.builds(Boosting, rounds=st.integers(1, 2), max_depth=st.integers(1, 3), learning_rate=st.floats(0.01, 1)),
     st.builds(Forest, trees=st.integers(1, 3), max_depth=st.integers(1, 3), seed=st.integers(0, 5)),
 )
@@ -54,7 +54,7 @@ REGRESSORS = st.one_of(
 
 def members_of(algorithms: list[Algorithm], folder: str, data: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     """The Dataset, and every algorithm behind the transforms that it asks for."""
-    dataset, _ = opened(folder, algorithms[0], **data)
+    dataset, _ = opened(folder, Logistic() if data["target"] == "label" else Linear(), **data)
     from mrml.config.sections import DataConfig
 
     return dataset, [pipeline_of(a, dataset.schema, DataConfig()) for a in algorithms]

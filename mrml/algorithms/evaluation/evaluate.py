@@ -89,6 +89,7 @@ class Evaluate(Algorithm):
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
     range_rows: int = param(1 << 20, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)
+    first_bins: int = param(FIRST_BINS, "bins of the first histogram, a power of two", low=2, internal=True)
 
     def spec(self) -> dict[str, Any]:
         params = {"range_rows": self.range_rows, "round_rows": self.round_rows}
@@ -102,7 +103,11 @@ class Evaluate(Algorithm):
             finding = f"a model whose output is {model.output!r} has no target to compare with"
             raise ConfigError("evaluate", finding, "evaluate a model of numbers or classes")
         scorer = {"header": describe(self.scorer), "arrays": dict(self.scorer.arrays())}
-        whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), np.array([2**48], np.uint64)
+        whole = (
+            np.zeros(1, np.uint64),
+            np.array([2**64 - 1], np.uint64),
+            np.array([2**64 // self.first_bins], np.uint64),
+        )
         return State(
             {
                 "phase": "points",
@@ -115,7 +120,7 @@ class Evaluate(Algorithm):
                 "metrics": {},
                 "reasons": {},
                 "open": dict(zip(("lo", "hi", "width"), whole, strict=True)),
-                "bins": FIRST_BINS,
+                "bins": self.first_bins,
                 "segments": no_segments(),
                 "next": 0,
                 "until": 0,
@@ -148,7 +153,7 @@ class Evaluate(Algorithm):
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
     def _scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
-        scorer = _revived(state["scorer"])
+        scorer = _revived(state)
         y_true, found = scorer.targets(block), scorer.predict(block)
         n_classes = len(state["classes"]) if state["output"] == "classes" else None
         known = np.isfinite(y_true) if n_classes is None else (y_true >= 0) & (y_true < n_classes)
@@ -351,18 +356,11 @@ def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at
     return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
 
 
-#: States' models, the last one used last; folds are judged side by side
-_REVIVED: list[tuple[Any, Any]] = []
-_MOST_REVIVED = 16
-
-
-def _revived(tree: Mapping[str, Any]) -> Scorer:
-    """The model of a State, rebuilt once for every State a process receives."""
-    found = next((entry for entry in _REVIVED if entry[0] is tree), None)
-    if found is None:
-        found = tree, revive(tree["header"], tree["arrays"])
-        _REVIVED[:] = [*_REVIVED[1 - _MOST_REVIVED :], found]
-    return cast(Scorer, found[1])
+def _revived(state: State) -> Scorer:
+    """The model of a State, rebuilt once for every State that a process receives, and kept with it."""
+    if "_scorer" not in vars(state):
+        vars(state)["_scorer"] = revive(state["scorer"]["header"], state["scorer"]["arrays"])
+    return cast(Scorer, vars(state)["_scorer"])
 
 
 def _with(state: State, **params: Any) -> State:

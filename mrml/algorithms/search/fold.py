@@ -107,9 +107,9 @@ class Fold(Around):
 
 @dataclass(frozen=True)
 class Held(Around):
-    """Judges on the training rows of one fold, or with ``every`` on those of all of them."""
+    """Judges on the training rows of one fold, on those of all of them, or on the rows to validate with."""
 
-    every: bool = param(False, "the rows of all folds", internal=True)
+    rows: str = param("fold", "which rows", choices=("fold", "train", "valid"), internal=True)
 
     @cached_property
     def part(self) -> Part:
@@ -117,11 +117,11 @@ class Held(Around):
         return Part(self.parting, self.fold, without=False)
 
     def reads(self, state: State) -> Reads:
-        return self.algorithm.reads(state)._replace(valid=False)  # type: ignore[no-any-return]
+        return Reads(train=self.rows != "valid", valid=self.rows == "valid")
 
     def map(self, state: State, block: Block, into: Into) -> None:
-        if block.part == "train":
-            self.algorithm.map(state, block if self.every else self.part.block(block), into)
+        if block.part == ("valid" if self.rows == "valid" else "train"):
+            self.algorithm.map(state, self.part.block(block) if self.rows == "fold" else block, into)
 
 
 def without_fold(algorithm: Algorithm, fold: int, parting: Parting) -> Fold:
@@ -131,4 +131,5 @@ def without_fold(algorithm: Algorithm, fold: int, parting: Parting) -> Fold:
 
 def on_fold(algorithm: Algorithm, fold: int | None, parting: Parting) -> Held:
     """The algorithm on the rows of one fold; None: on those of all."""
-    return Held(algorithm, fold or 0, every=fold is None, **dataclasses.asdict(parting))
+    rows = "train" if fold is None else "fold"
+    return Held(algorithm, fold or 0, rows=rows, **dataclasses.asdict(parting))

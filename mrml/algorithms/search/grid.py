@@ -46,8 +46,8 @@ class Grid(Algorithm):
         failed: dict[str, str] = {}
         for number, member in enumerate(self.members):
             found = self._tried(number, 0, lambda member=member: member.init(schema), failed)
-            members[_name(number)] = found.to_wire()
-        return State({"members": members, "failed": failed}, 0, *_over(members))
+            members[member_name(number)] = found.to_wire()
+        return State({"members": members, "failed": failed}, 0, *self.over(members))
 
     # ---- up
 
@@ -57,7 +57,7 @@ class Grid(Algorithm):
     def broadcast(self, state: State) -> State:
         """Of members that take part what their tasks need."""
         opened = self._opened(state)
-        told = {_name(n): self.members[n].broadcast(opened.states[n]).to_wire() for n in opened.states}
+        told = {member_name(n): self.members[n].broadcast(opened.states[n]).to_wire() for n in opened.states}
         return State({"members": told, "failed": {}}, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:
@@ -98,8 +98,8 @@ class Grid(Algorithm):
             after = self._tried(
                 number, before.round + 1, lambda n=number, s=before, v=own: self._after(n, s, v), failed
             )
-            members[_name(number)] = after.to_wire()
-        return State({"members": members, "failed": failed}, state.round + 1, *_over(members))
+            members[member_name(number)] = after.to_wire()
+        return State({"members": members, "failed": failed}, state.round + 1, *self.over(members))
 
     def _after(self, number: int, before: State, values: Mapping[str, Value]) -> State:
         if not values:
@@ -119,8 +119,15 @@ class Grid(Algorithm):
                 place = f"{self.called(number)}, {error.place}" if self.names or len(self.members) > 1 else error.place
                 raise type(error)(place, error.finding, error.remedy) from error
             log.warning("%s ends: %s", self.called(number), error)
-            failed[_name(number)] = str(error)
+            failed[member_name(number)] = str(error)
             return State({}, round_, f"failed: {error}", converged=False)
+
+    @staticmethod
+    def over(members: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, bool]:
+        """Why a Grid of these members' States stops, and whether all of them converged."""
+        if any(tree["stop"] is None for tree in members.values()):
+            return None, True
+        return f"all {len(members)} members are done", all(tree["converged"] for tree in members.values())
 
     def called(self, number: int) -> str:
         """What a member is called."""
@@ -128,14 +135,14 @@ class Grid(Algorithm):
 
     def state_of(self, state: State, number: int) -> State:
         """The State of a member; where a limit of rounds ended the run, ended by it."""
-        found = State.from_wire(state["members"][_name(number)])
+        found = State.from_wire(state["members"][member_name(number)])
         if state.stop is not None and found.stop is None:
             return State(found.params, found.round, state.stop, state.converged)
         return found
 
     def model_of(self, state: State, number: int, schema: Schema) -> Model | None:
         """The model of a member, byte for byte that of training it alone; None where it failed."""
-        if _name(number) in state["failed"]:
+        if member_name(number) in state["failed"]:
             return None
         found: Model = self.members[number].model(self.state_of(state, number), schema)
         return found
@@ -218,7 +225,7 @@ class _Own(Into):
     """What a member fills: its own keys of the Grid's."""
 
     def __init__(self, into: Into, number: int) -> None:
-        self._into, self._prefix = into, _name(number) + _BAR
+        self._into, self._prefix = into, member_name(number) + _BAR
 
     def __getitem__(self, key: str) -> Statistic:
         return self._into[self._prefix + key]
@@ -235,7 +242,7 @@ class GridModel(Model):
 
     def arrays(self) -> dict[str, Array]:
         there = [(n, model) for n, model in enumerate(self.models) if model is not None]
-        return {f"{_name(n)}.{name}": array for n, model in there for name, array in model.arrays().items()}
+        return {f"{member_name(n)}.{name}": array for n, model in there for name, array in model.arrays().items()}
 
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> GridModel:
@@ -247,7 +254,8 @@ class GridModel(Model):
         return cls([None if told is None else revive(told, found) for told, found in pairs])
 
 
-def _name(number: int) -> str:
+def member_name(number: int) -> str:
+    """What a member is called among a State's."""
     return f"{number:05d}"
 
 
@@ -269,10 +277,3 @@ def _live(state: State) -> Iterator[tuple[int, State]]:
     for name, tree in state["members"].items():
         if tree["stop"] is None:
             yield int(name), State.from_wire(tree)
-
-
-def _over(members: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, bool]:
-    """Why the Grid stops, and whether all of its members converged."""
-    if any(tree["stop"] is None for tree in members.values()):
-        return None, True
-    return f"all {len(members)} members are done", all(tree["converged"] for tree in members.values())

@@ -123,7 +123,9 @@ class Part:
         plain = replace(raw, coded={}, X=np.empty((raw.n_rows, 0)))
         coded = {name: Coded(kept[f"coded.{name}"], c.levels) for name, c in raw.coded.items()}
         x = kept["X"] if "X" in kept else CSR(kept["indptr"], kept["indices"], kept["data"], raw.n_features)
-        return replace(taken(plain, kept["keep"]), X=x, coded=coded, store=_Within(raw.store, self.name))
+        return replace(
+            taken(plain, kept["keep"]), X=x, coded=coded, store=_Within(raw.store, self.name, not self.without)
+        )
 
 
 #: the last block that a part was taken of, and its parts by name
@@ -152,16 +154,19 @@ def taken(block: Block, keep: Array) -> Block:
 
 
 class _Within:
-    """The memo of a part of a block: names of its own in the block's."""
+    """The memo of a part of a block: names of its own in the block's.
 
-    def __init__(self, memo: Memo, prefix: str) -> None:
-        self.memo, self.prefix = memo, prefix
+    What is computed of a part that judges, scores of as many models as there are candidates, is kept in memory alone.
+    """
+
+    def __init__(self, memo: Memo, prefix: str, volatile: bool) -> None:
+        self.memo, self.prefix, self.volatile = memo, prefix, volatile
 
     def get(self, name: str) -> tuple[int, dict[str, Array]] | None:
         return self.memo.get(f"{self.prefix}.{name}")
 
     def put(self, name: str, version: int, arrays: Mapping[str, Array], volatile: bool = False) -> None:
-        self.memo.put(f"{self.prefix}.{name}", version, dict(arrays), volatile)
+        self.memo.put(f"{self.prefix}.{name}", version, dict(arrays), volatile or self.volatile)
 
     def change(self, name: str, version: int, update: Update) -> dict[str, Array] | None:
         return self.memo.change(f"{self.prefix}.{name}", version, update)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
 from mrml.algorithms.evaluation.evaluate import Evaluate
@@ -16,26 +14,33 @@ from mrml.algorithms.search.fold import on_fold, without_fold
 from mrml.algorithms.search.grid import Grid, GridModel
 from mrml.algorithms.search.out_of_fold import OutOfFold
 from mrml.algorithms.search.parting import Parting
-from mrml.config.sections import RunConfig
+from mrml.algorithms.search.scores import FIGURES, FIRST_BINS, spread
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint, fit
 
-#: what an evaluation tells beside metrics
-_FIGURES = ("n_rows", "weight", "reasons")
+
+class Dealt(Protocol):
+    """What a configuration says of folds."""
+
+    @property
+    def fold_by(self) -> str: ...
+
+    @property
+    def fold_seed(self) -> int: ...
 
 
-def parting_of(config: RunConfig, algorithm: Algorithm, dataset: Dataset) -> Parting | None:
-    """How the run deals its rows to folds, or None; ConfigError where that cannot be.
+def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset) -> Parting | None:
+    """How a run deals its rows to folds, or None for no folds; ConfigError where that cannot be.
 
     By itself groups stay together where there is a group column, and else classes are dealt evenly.
     """
-    if not config.folds:
+    if not folds:
         return None
     name, by = type(algorithm).__name__.lower(), config.fold_by
-    if config.folds < 2:
+    if folds < 2:
         raise ConfigError("run, folds", "one fold leaves no rows to train on", "say --folds 2 or more")
     if algorithm.target == "none":
         raise ConfigError("run, folds", f"{name} has no target to be judged by", "leave out --folds")
@@ -52,7 +57,7 @@ def parting_of(config: RunConfig, algorithm: Algorithm, dataset: Dataset) -> Par
         raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "say --fold-by group")
     if by == "class" and not classes and algorithm.target != "auto":
         raise ConfigError("run, fold_by", "the target is a number and has no classes", "say --fold-by row")
-    return Parting(config.folds, by, config.fold_seed)
+    return Parting(folds, by, config.fold_seed)
 
 
 def with_folds(pipeline: Pipeline, parting: Parting) -> Grid:
@@ -84,26 +89,20 @@ def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]
     """What the folds say: of every metric its value in each fold, their mean and standard deviation (of a sample), and
     its value over all out-of-fold predictions; exact, in one run for all."""
     parting = model.parting
-    judges = [on_fold(Evaluate(scorer=model), None, parting)]
-    for k, one in model.models.items():
-        judges.append(on_fold(Evaluate(scorer=OutOfFold(model.whole, {k: one}, parting)), k, parting))
+    scorers = [model, *(OutOfFold(model.whole, {k: one}, parting) for k, one in model.models.items())]
+    judges = [
+        on_fold(Evaluate(scorer=scorer, first_bins=FIRST_BINS), k, parting)
+        for k, scorer in zip([None, *model.models], scorers, strict=True)
+    ]
     names = ["all folds", *(f"fold {k}" for k in model.models)]
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
         grid = Grid(tuple(judges), tuple(names), forgiving=True)  # a fold may be without rows
         found, _ = fit(grid, dataset, engine, Checkpoint(folder))
     assert isinstance(found, GridModel)
     whole, *each = [{} if m is None else m.header()["metrics"] for m in found.models]
-    metrics = {name: spread([e.get(name) for e in each], whole[name]) for name in whole if name not in _FIGURES}
+    metrics = {name: spread([e.get(name) for e in each], whole[name]) for name in whole if name not in FIGURES}
     return {
         **dataclasses.asdict(parting),
         "metrics": {name: told for name, told in metrics.items() if told["mean"] is not None},
         "rows": [e.get("n_rows", 0) for e in each],
     }
-
-
-def spread(values: Sequence[float | None], whole: float | None = None) -> dict[str, Any]:
-    """A metric in each fold (None where a fold has none), with ``mean``, ``std`` and ``out_of_fold``."""
-    there = [float(v) for v in values if v is not None]
-    mean = statistics.fmean(there) if there else None
-    std = statistics.stdev(there) if len(there) > 1 else None
-    return {"mean": mean, "std": std, "out_of_fold": whole, "folds": list(values)}
