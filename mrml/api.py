@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Paths = str | Path | Sequence[str | Path]
 #: paths, or a table in memory
 Data = Any
+#: roles whose columns may be given beside a table, and what they are called then
+_BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "id": ".id"}
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -88,9 +90,9 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
     cache_dir = given.get("cache_dir")
     pairs = {"data": (data, y)}
     beside: dict[str, Any] = {}
-    for name in ("weight", "group", "offset"):  # columns that are given as such, and not by name
+    for name, column in _BESIDE.items():  # columns that are given as such, and not by name
         if given.get(name) is not None and not isinstance(given[name], str):
-            beside[name], given[name] = given[name], name
+            beside[column], given[name] = given[name], column
     if beside and not is_table(data):
         raise ConfigError("fit", f"data is a path, and its {next(iter(beside))} a table", "name the column")
     valid = given.get("valid")
@@ -117,6 +119,11 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
         if target is not None:
             given.setdefault("target", file.target)
     return given
+
+
+def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
+    """The sections of a run on data that may be a table in memory, for as long as the stack lasts."""
+    return _sections(_as_paths(held, data, y, options))
 
 
 def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:

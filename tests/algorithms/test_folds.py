@@ -91,6 +91,13 @@ def test_a_group_is_in_one_fold_wherever_its_rows_lie_and_however_it_is_stored()
     assert deal(first)[3] == deal(block_of(1, group=np.array([np.nan])))[0]
 
 
+def test_folds_that_are_given_are_the_ids_of_the_rows() -> None:
+    assert Parting(3, "given").of(block_of(4, id=np.array([2, 0, 1, 2]))).tolist() == [2, 0, 1, 2]
+    for wrong in (np.array([0, 3]), np.array([-1, 0]), np.array(["0", "1"]), None):
+        with pytest.raises(InputError, match="its ids are not folds, 0 to 2"):
+            Parting(3, "given").of(block_of(2, id=wrong))
+
+
 @pytest.mark.parametrize("by", ["group", "class"])
 def test_rows_without_what_folds_go_by_are_refused(by: str) -> None:
     with pytest.raises(InputError, match=r"file 3, block 5: the rows have no (group|target) to part folds by"):

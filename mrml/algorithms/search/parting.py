@@ -3,7 +3,8 @@
 By row: a counter-based draw of the row's key, so that a row's fold depends on nothing else.  By group: the same of a
 hash of the group's text, so that groups stay whole wherever their rows lie.  By class (stratified): the rows of a Block
 and a class are dealt in the order of their draws, from a fold on that is drawn for that Block and class; so in every
-Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.
+Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.  Given: the id
+column holds the fold, where another program has dealt the rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mrml.data.block import Block, Coded, Memo, NoMemo, Update
 from mrml.errors import ConfigError, InputError
 from mrml.kernels.random import bits
 
-BY = ("row", "class", "group")
+BY = ("row", "class", "group", "given")
 #: steps of the draws, apart from those of every algorithm: of rows and groups, and of where a class begins
 ROW_STEP, CLASS_STEP = 1 << 40, (1 << 40) + 1
 _NULL = b"\0"
@@ -28,7 +29,7 @@ _NULL = b"\0"
 
 @dataclass(frozen=True)
 class Parting:
-    """Rows dealt to ``folds`` folds ``by`` row, class or group; ``seed`` of the draws."""
+    """Rows dealt to ``folds`` folds ``by`` row, class or group, or as ``given``; ``seed`` of the draws."""
 
     folds: int
     by: str = "row"
@@ -42,8 +43,10 @@ class Parting:
     def of(self, block: Block) -> Array:
         """(n_rows,) int64: the fold of every row of a raw block, 0 to ``folds`` - 1.
 
-        InputError where the rows have no group, or no target to be stratified by.
+        InputError where the rows have no group, or no target to be stratified by, or are given no fold.
         """
+        if self.by == "given":
+            return self._given(block)
         if self.by == "class":
             return self._dealt(block, _codes(block.y, block, "target"))
         keys = block.row_key
@@ -52,6 +55,13 @@ class Parting:
             keys = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
         fold: Array = (bits(self.seed, ROW_STEP, keys) % np.uint64(self.folds)).astype(np.int64)
         return fold
+
+    def _given(self, block: Block) -> Array:
+        fold = np.empty(0) if block.id is None else block.id
+        if len(fold) != block.n_rows or fold.dtype.kind not in "iu" or ((fold < 0) | (fold >= self.folds)).any():
+            place = f"file {block.file}, block {block.index}"
+            raise InputError(place, f"its ids are not folds, 0 to {self.folds - 1}", "give every row the fold it is in")
+        return fold.astype(np.int64)
 
     def _dealt(self, block: Block, coded: tuple[Array, list[bytes]]) -> Array:
         codes, texts = coded

@@ -11,13 +11,14 @@ import dataclasses
 import io
 import json
 import math
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from mrml.algorithm import Algorithm, State, load_class
+from mrml.algorithm import Algorithm, State, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.search.search import Search
 from mrml.config.sections import RunConfig, SearchConfig
@@ -26,9 +27,9 @@ from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.names import allow
 from mrml.runs import manage as runs
-from mrml.runs.choose import chosen
+from mrml.runs.choose import chosen as with_engine
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs
-from mrml.runs.fit import fit
+from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch
 from mrml.runs.search.folds import parting_of
@@ -53,8 +54,7 @@ class Tuning:
     def algorithm(self) -> type[Algorithm]:
         """Of all candidates."""
         allow(*self.run.engine.allow_import)
-        found: type[Algorithm] = load_class(locate(self.run.algorithm, self.run.params.get("solver")), Algorithm)
-        return found
+        return _class_of(self.run.algorithm, self.run.params)
 
     @property
     def folds(self) -> int:
@@ -91,9 +91,29 @@ def tune(tuning: Tuning, progress: Progress | None = None) -> dict[str, Any]:
     return facts
 
 
+def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -> dict[str, Any]:
+    """``trials``: what :meth:`Standing.results` says of candidates with these hyperparameters, in the order of their
+    numbers, over rows whose id is the fold that they are in.  Nothing is kept."""
+    allow(*config.engine.allow_import)
+    algorithms = [build(_class_of(config.algorithm, params), params) for params in chosen]
+    engine_config, _ = with_engine(config.engine, config.data)
+    with (
+        tempfile.TemporaryDirectory(prefix="mrml-") as folder,
+        engine_of(engine_config, config.data.split_bytes) as engine,
+    ):
+        dataset, _ = open_training(config, algorithms[0])
+        for algorithm in algorithms:
+            check_here(config, algorithm)
+        dataset = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+        pipelines = tuple(pipeline_of(a, dataset.schema, config.data) for a in algorithms)
+        search = Search(pipelines, dataset.schema, folds, by="given")
+        _, state = fit(search, dataset, engine, Checkpoint(folder, every_s=math.inf))
+    return {"trials": sorted(search.standing(state).results(), key=lambda result: int(result["trial"]))}
+
+
 def plan(tuning: Tuning) -> dict[str, Any]:
     """What a search would read and do: nothing is written."""
-    run = dataclasses.replace(tuning.run, engine=chosen(tuning.run.engine, tuning.run.data)[0])
+    run = dataclasses.replace(tuning.run, engine=with_engine(tuning.run.engine, tuning.run.data)[0])
     opened = _opened(tuning)
     search, pipeline = opened.search, opened.search.candidates[0]
     facts = plan_of(dataclasses.replace(run, params={}), opened.dataset, pipeline)
@@ -108,6 +128,11 @@ def plan(tuning: Tuning) -> dict[str, Any]:
         "rounds_one_after_the_other": alone + 2 * len(search.trainer.members),
         "spaces": {space.name: " ".join(map(str, (space.kind, *space.values))) for space in tuning.spaces},
     }
+
+
+def _class_of(name: str, params: Mapping[str, Any]) -> type[Algorithm]:
+    found: type[Algorithm] = load_class(locate(name, params.get("solver")), Algorithm)
+    return found
 
 
 def _opened(tuning: Tuning) -> Opened:
@@ -147,7 +172,7 @@ def _rungs(config: SearchConfig, pipelines: Sequence[Algorithm]) -> tuple[int, .
 
 def _searched(tuning: Tuning, held: ExitStack, progress: Progress) -> dict[str, Any]:
     """Run the search, or what is left of it, under the lease of its directory, which ``held`` keeps; what it found."""
-    engine_config, why = chosen(tuning.run.engine, tuning.run.data)
+    engine_config, why = with_engine(tuning.run.engine, tuning.run.data)
     run = dataclasses.replace(tuning.run, engine=engine_config)
     with engine_of(run.engine, run.data.split_bytes) as engine:
         opened = _opened(tuning)
