@@ -110,6 +110,11 @@ class Algorithm(ABC):
         """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
         return ()
 
+    def alike(self, state: State) -> bytes | None:
+        """All that the round's maps and reduces depend on beside the rows: two algorithms that say the same here fill
+        and reduce the same statistics, and one may do it for both.  None: it is nobody's twin."""
+        return None
+
     def broadcast(self, state: State) -> State:
         """What map tasks need of the State; reducers and ``update`` see the whole."""
         return state

@@ -94,6 +94,7 @@ class Evaluate(Algorithm):
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
     range_rows: int = param(1 << 18, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)
+    first_bins: int = param(FIRST_BINS, "bins of the first histogram, a power of two", low=2, internal=True)
 
     def spec(self) -> dict[str, Any]:
         params = {"range_rows": self.range_rows, "round_rows": self.round_rows}
@@ -107,7 +108,8 @@ class Evaluate(Algorithm):
             finding = f"a model whose output is {model.output!r} has no target to compare with"
             raise ConfigError("evaluate", finding, "evaluate a model of numbers or classes")
         scorer = packed(self.scorer)
-        whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), np.array([2**48], np.uint64)
+        width = np.array([2**64 // self.first_bins], np.uint64)
+        whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), width
         return State(
             {
                 "phase": "points",
@@ -120,7 +122,7 @@ class Evaluate(Algorithm):
                 "metrics": {},
                 "reasons": {},
                 "open": dict(zip(("lo", "hi", "width"), whole, strict=True)),
-                "bins": FIRST_BINS,
+                "bins": self.first_bins,
                 "segments": no_segments(),
                 "next": 0,
                 "until": 0,

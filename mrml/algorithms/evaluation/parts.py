@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -17,8 +18,8 @@ from mrml.statistic import Statistic, Sums
 EPSILON = float(np.finfo(np.float64).eps)
 
 
-#: the models of the last States: two are compared at a time
-_LAST: list[tuple[Mapping[str, Any], Model]] = []
+#: the models of the States that this process has, by the identity of the part of a State that holds one
+_REVIVED: dict[int, tuple[weakref.ref[Any], Model]] = {}
 
 
 def packed(model: Model) -> dict[str, Any]:
@@ -27,12 +28,14 @@ def packed(model: Model) -> dict[str, Any]:
 
 
 def revived(tree: Mapping[str, Any]) -> Model:
-    """The model of a State, rebuilt once for every State a process receives."""
-    for kept, model in _LAST:
-        if kept is tree:
-            return model
+    """The model of a State, rebuilt once for every State that a process receives, and kept as long as that is."""
+    number = id(tree)
+    kept = _REVIVED.get(number)
+    if kept is not None and kept[0]() is tree:
+        return kept[1]
     model = revive(tree["header"], tree["arrays"])
-    _LAST[:] = [*_LAST[-1:], (tree, model)]
+    if type(tree) is not dict:  # of plain dicts there are no weak references; a State of a round has none
+        _REVIVED[number] = weakref.ref(tree, lambda _: _REVIVED.pop(number, None)), model
     return model
 
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml import losses
+from mrml import losses, wire
 from mrml.algorithm import State
 from mrml.algorithms.linear import descent
 from mrml.algorithms.linear import rows as glm_rows
@@ -167,6 +167,14 @@ class GLM(Iteration):
         statistic = into[block.part]
         assert isinstance(statistic, Sums)
         statistic.add(**sums)
+
+    def alike(self, state: State) -> bytes | None:
+        """Penalties and tolerances are the driver's: maps see points, units and weights of classes alone."""
+        spec = self.spec()
+        own = {k: v for k, v in spec["params"].items() if k not in ("l2", "tol", "max_iterations", "memory")}
+        names = ("solver", "phase", "center", "scale", "class_weight")
+        at = [state[name] for name in names] + [state.round == 0, descent.trial_points(state)]
+        return wire.dumps([spec["class"], own, at])
 
     def progress(self, state: State) -> dict[str, float]:
         names = {"loss": "objective", "step": "step", "gradient": "gradient_max", "valid_loss": "valid_loss"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -39,6 +40,11 @@ class Fitted:
     def key(self) -> str:
         """Tells these transforms from others in the names of memos."""
         return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
+
+    @cached_property
+    def digest(self) -> bytes:
+        """(32 bytes) Tells these transforms from all others."""
+        return hashlib.blake2b(wire.dumps(dict(self.params)), digest_size=32).digest()
 
     @cached_property
     def n_numeric(self) -> int:
