@@ -146,6 +146,41 @@ def test_who_went_into_service_meanwhile_is_not_replaced_unseen(night: Path, cap
     assert facts["run"] == first["run"] and facts["champion"] == 1 and facts["version"] == 2
 
 
+@pytest.mark.parametrize(
+    "algorithm", [{"name": "logistic"}, {"name": "boosting", "objective": "logistic", "num_trees": 3}]
+)
+def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, algorithm: dict[str, Any]) -> None:
+    steps = {"train": {"warm_start": True}, "promote": None}
+    changed(night, algorithm=algorithm, steps=steps)
+    first = run(night, capsys=capsys)
+    assert first["steps"]["train"]["began_from"] is None
+    changed(night, max_rounds=100)  # another run over the same rows
+    second = run(night, capsys=capsys)
+    store = Store(str(night / "models"))
+    assert second["steps"]["train"]["began_from"] == store.directory(1)
+    assert store.version(2)["lineage"]["began_from"] == store.directory(1)
+    if algorithm["name"] == "logistic":
+        assert second["steps"]["train"]["rounds"] < first["steps"]["train"]["rounds"]
+    else:
+        trees = [load(store.directory(n)).inner.shape()["trees"] for n in (1, 2)]  # type: ignore[attr-defined]
+        assert trees[1] > trees[0] > 0
+
+
+def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
+    steps = {"validate": None, "train": {"warm_start": True}, "evaluate": None, "promote": None, "report": None}
+    changed(night, algorithm={"name": "kmeans", "k": 3}, steps={**steps, "gate": "inertia < 1.1 * champion.inertia"})
+    facts = run(night, capsys=capsys)
+    assert facts["verdict"] == "promoted" and facts["metrics"]["inertia"] > 0
+    again = run(night, "--from=train", capsys=capsys)
+    assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
+
+
+def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
+    changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert "begins from no model" in told["finding"] and "warm_start" in told["place"]
+
+
 def finished(night: Path, capsys: Any) -> dict[str, bytes]:
     """The model in service and the predictions, after the run went on to its end."""
     run(night, capsys=capsys)

@@ -41,6 +41,8 @@ class ValidateStep(Limits):
 class TrainStep:
     """Train `algorithm` on `data`."""
 
+    warm_start: bool = param(False, "begin from the model in service; boosting adds its trees to those of that one")
+
 
 @dataclass(frozen=True)
 class EvaluateStep:

@@ -38,7 +38,7 @@ class KMeans(OneRun):
     @functools.cached_property
     def members(self) -> tuple[KMeans, ...]:
         """The runs, each an algorithm of its own; centres that are given leave nothing to draw."""
-        n = 1 if self.centres else self.restarts
+        n = 1 if self.centres or self.init_model else self.restarts
         return tuple(dataclasses.replace(self, restarts=1, seed=self.seed + r) for r in range(n))
 
     def _runs(self, state: State) -> list[tuple[KMeans, State]]:

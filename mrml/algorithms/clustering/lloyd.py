@@ -35,6 +35,7 @@ import numpy as np
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.clustering.model import KMeansModel
 from mrml.algorithms.clustering.rows import Draw, Rows
+from mrml.algorithms.clustering.warm_start import starting_point
 from mrml.algorithms.moments import Moments
 from mrml.arrays import Array
 from mrml.data.block import Block
@@ -68,6 +69,7 @@ class OneRun(Algorithm):
     seeding_rounds: int = param(5, "rounds of kmeans||", low=1)
     standardise: bool = param(False, "standardise the numeric columns first")  # type: ignore[misc]
     kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
+    init_model: str | None = param(None, "directory of a k-means model whose centres it begins with")
     centres: tuple[tuple[float, ...], ...] = param((), "begin with these, k of them", internal=True)
 
     def __post_init__(self) -> None:
@@ -88,10 +90,10 @@ class OneRun(Algorithm):
             from mrml.kernels import kmeans_numba as kmeans_fast
 
             kmeans_fast.prewarm()
-        given = np.array(self.centres, np.float64) if self.centres else None
+        given = self._given(schema)
         return State(
             {
-                "phase": "lloyd" if self.centres else "sample",
+                "phase": "sample" if given is None else "lloyd",
                 "kernels": kernels,
                 "centres": given,
                 "origin": None if given is None else _origin(given.mean(axis=0), float(given.var(axis=0).sum())),
@@ -109,13 +111,19 @@ class OneRun(Algorithm):
             }
         )
 
+    def _given(self, schema: Schema) -> Array | None:
+        """(k, n_features) centres to begin with, where there are some."""
+        if self.init_model:
+            return starting_point(self.init_model, self.k, schema.design or Design(), bool(self.standardise))
+        return np.array(self.centres, np.float64) if self.centres else None
+
     @property
     def drawn(self) -> int:
         """Candidates a seeding round draws: l."""
         return math.ceil(self.oversampling * self.k)
 
     def expected_rounds(self) -> int:
-        seeding = 0 if self.centres else 1 if self.seeding == "random" else 2 + self.seeding_rounds
+        seeding = 0 if self.centres or self.init_model else 1 if self.seeding == "random" else 2 + self.seeding_rounds
         return seeding + self.max_iterations
 
     def progress(self, state: State) -> dict[str, float]:

@@ -31,6 +31,7 @@ from mrml.algorithms.linear import descent
 from mrml.algorithms.linear import rows as glm_rows
 from mrml.algorithms.linear.iteration import Iteration, derivatives, first_phase
 from mrml.algorithms.linear.model import GLMClassifier, GLMModel
+from mrml.algorithms.linear.warm_start import starting_point
 from mrml.arrays import CSR, Array
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
@@ -58,6 +59,7 @@ class GLM(Iteration):
         None, "penalise coefficients of the standardised columns; default: unless they are sparse"
     )
     memory: int = param(20, "pairs of steps that L-BFGS remembers", low=1)
+    init_model: str | None = param(None, "directory of a model of the same kind whose coefficients it begins from")
 
     lazy: ClassVar[bool] = True
     loss: ClassVar[losses.Loss]
@@ -106,20 +108,28 @@ class GLM(Iteration):
         n, k = design.n_features, self.n_outputs(design)
         solver = self._solver(k * (n + 1))
         scale = np.ones(n) if design.scale is None else np.array(design.scale, np.float64)
+        center = np.zeros(n) if design.center is None else np.array(design.center, np.float64)
         theta = np.zeros((k, n + self.fit_intercept))
+        if self.init_model:
+            coef, intercept = starting_point(self.init_model, self.loss.name, design, k)
+            theta[:, :n] = coef * scale
+            intercept += coef @ center
+        else:
+            intercept = self.intercepts(design, class_weight)
         if self.fit_intercept:
-            theta[:, -1] = self.intercepts(design, class_weight)
+            theta[:, -1] = intercept
+        looks_first = isinstance(self.loss, losses.Poisson) and not self.init_model
         return State(
             {
                 "solver": solver,
-                "phase": "start" if isinstance(self.loss, losses.Poisson) else first_phase(solver, theta),
+                "phase": "start" if looks_first else first_phase(solver, theta),
                 **_at_rest(theta, n),
                 "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
                 "inverse": np.zeros((0, 0)),
                 "basis": np.zeros((0, 0)),
                 "memory_steps": [],
                 "memory_changes": [],
-                "center": np.zeros(n) if design.center is None else np.array(design.center, np.float64),
+                "center": center,
                 "scale": scale,
                 "penalty": self._penalty(scale),
                 "class_weight": class_weight,
@@ -188,7 +198,7 @@ class GLM(Iteration):
         augmented = units.augmented(theta)
         design = schema.design or Design()
         cls = GLMClassifier if self.target in ("binary", "classes") else GLMModel
-        hyper = self.spec()["params"]
+        hyper = {name: value for name, value in self.spec()["params"].items() if name != "init_model"}
         return cls(
             loss=self.loss.name,
             coef=coef,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from mrml.algorithm import Algorithm, load_class
+from mrml.algorithm import Algorithm, hyperparameters, load_class
 from mrml.algorithms import locate
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig, RunConfig
-from mrml.config.steps import PredictStep, Step
+from mrml.config.steps import PredictStep, Step, TrainStep
 from mrml.config.steps import read as read_steps
 from mrml.config.template import filled, variables
 from mrml.data.files import discover
@@ -20,6 +20,8 @@ from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.runs.report import mlflow, plots
 
+#: the hyperparameter of algorithms that can begin from a model
+INIT_MODEL = "init_model"
 _OWN = ("variables", "work", "store", "steps")
 #: what a training run has and a run of steps decides itself
 _NOT_HERE = {"output": "work: names the folder of the runs", "resume": "a run goes on by itself",
@@ -90,7 +92,11 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     steps = read_steps(body.get("steps"), path)
     if "promote" in steps and not store:
         raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
-    run = _training({k: v for k, v in body.items() if k not in _OWN}, path)
+    run, can_begin = _training({k: v for k, v in body.items() if k not in _OWN}, path)
+    train = steps.get("train")
+    if isinstance(train, TrainStep) and train.warm_start and not can_begin:
+        remedy = "leave it out; linear, logistic, softmax, poisson, kmeans and boosting can"
+        raise ConfigError(f"{path}, steps.train.warm_start", f"{run.algorithm} begins from no model", remedy)
     batch = Batch(path, dict(given), values, run, work, store, steps, body)
     _refuse_overlap(batch)
     if "report" in steps:  # known before the night's work is done
@@ -100,7 +106,8 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     return batch
 
 
-def _training(tree: dict[str, Any], path: str) -> RunConfig:
+def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool]:
+    """The training, and whether its algorithm can begin from a model."""
     name = conf.algorithm_name(None, {}, tree)
     if not name:
         raise ConfigError(path, "names no algorithm", "write algorithm: NAME")
@@ -112,7 +119,7 @@ def _training(tree: dict[str, Any], path: str) -> RunConfig:
     if not config.data.data:
         raise ConfigError(path, "names no data", "write data: below data:")
     conf.allow_imports(config.engine.allow_import)
-    return config
+    return config, INIT_MODEL in hyperparameters(cls)
 
 
 def _refuse_overlap(batch: Batch) -> None:

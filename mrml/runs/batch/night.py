@@ -12,13 +12,13 @@ from typing import Any
 
 from mrml import logs
 from mrml.config.gate import Clause, Gate
-from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, ValidateStep
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, TrainStep, ValidateStep
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
 from mrml.runs.batch.compare import curves_of, joined, uncertainty
-from mrml.runs.batch.file import Batch, data_of
+from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
 from mrml.runs.batch.validate import validate as judged
@@ -78,15 +78,19 @@ def validate(night: Night) -> dict[str, Any]:
 
 def train(night: Night) -> dict[str, Any]:
     """The model; a training that was stopped goes on, one that is finished is kept."""
-    output = night.model
-    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
+    output, config, step = night.model, night.batch.run, night.batch.steps["train"]
+    assert isinstance(step, TrainStep)
+    if step.warm_start and night.in_service:
+        config = dataclasses.replace(config, params={**config.params, INIT_MODEL: night.in_service})
+    config = dataclasses.replace(config, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
     summary = runs.train(config, night.progress, night.engine())
     runs.check_converged(config, summary)
     if night.folder.exists(PROFILE):
         Folder(output).write(PROFILE, night.folder.read(PROFILE))
     told = ("algorithm", "n_rows", "valid_rows", "bad_rows", "rounds", "stop", "converged", "notes", "seconds_in")
     facts = {name: summary[name] for name in told if name in summary}
-    return {**facts, "model": output, "metrics": summary["valid"] or summary["metrics"]}
+    began_from = config.params.get(INIT_MODEL)
+    return {**facts, "model": output, "began_from": began_from, "metrics": summary["valid"] or summary["metrics"]}
 
 
 def evaluate(night: Night) -> dict[str, Any]:
@@ -97,11 +101,14 @@ def evaluate(night: Night) -> dict[str, Any]:
     data = data_of(config.data, step.data or config.data.valid or config.data.data)
     data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
     own = _rows(runs.evaluate(night.model, data, night.engine(), night.progress))
-    drawn = "report" in night.batch.steps
+    clusters = "inertia" in own  # which have no target to be compared with, row by row
+    drawn = "report" in night.batch.steps and not clusters
     told = {"curves": curves_of(night.model, data, night.engine(), night.progress)} if drawn else {}
     if not night.in_service:
         return {"metrics": own, **told}
     other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress))
+    if clusters:
+        return {"metrics": own, "champion": other}
     intervals = uncertainty((night.in_service, night.model), data, night.engine(), night.progress)
     return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
 
@@ -134,12 +141,13 @@ def promote(night: Night) -> dict[str, Any]:
     """Put the new model into service in the champion's place; OutputExists where another one took it meanwhile."""
     if "gate" in night.batch.steps:
         night.done("gate")
-    night.done("train")
+    trained = night.done("train")
     store = night.store
     assert store is not None
     lineage = {
         "run": night.id, "directory": night.folder.path, "file": night.batch.file,
-        "parent": night.champion.version if night.champion else None, "inputs": night.batch.listing(),
+        "parent": night.champion.version if night.champion else None,
+        "began_from": trained["began_from"], "inputs": night.batch.listing(),
     }  # fmt: skip
     switch = store.promote(night.model, lineage, night.champion.number if night.champion else 0)
     return {"version": switch.version, "directory": store.directory(switch.version)}
