@@ -19,10 +19,11 @@ export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: old-models help browser install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
+.PHONY: old-models help browser install demo demo-nightly test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
+	@echo 'make demo-nightly  three nights of batch runs on a Hadoop of this machine, one of them killed'
 	@echo 'make test        lint, types and every test;  make test-fast: without the slow ones and Hadoop'
 	@echo 'make test-torch  the torch kernel, exports to ONNX and the like, on the CPU; installs torch into $(TORCH), once'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
@@ -52,6 +53,12 @@ demo: $(STAMP)
 	$(MRML) train --config conf/made.yaml --overwrite
 	$(MRML) predict .demo/made.model --data .demo/made --output .demo/made.predictions --overwrite
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
+
+demo-nightly: $(STAMP)
+	@$(MRML) cluster up --nodes 2
+	@eval "$$($(MRML) cluster env)"; $(PY) benchmarks/nightly.py hdfs:///nightly; \
+	    $(MRML) models list --store hdfs:///nightly/models
+	@echo 'the cluster still runs: `mrml cluster env` tells how to reach it, `mrml cluster down` ends it'
 
 # the pages of reports are looked at in a browser, where one is there or can be installed
 browser:

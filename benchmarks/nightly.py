@@ -1,8 +1,8 @@
 """Three nights of ``mrml run`` over rows that are made here: python benchmarks/nightly.py ROOT [--conf FILE].
 
 Night 1 trains and goes into service.  On night 2 the customers are other ones, and what is learned of them does worse
-on the rows that are held out: the gate refuses it.  Night 3 is killed in the middle of its training, run again, and goes
-into service.  Prints one JSON object: the exit code of each run, and what it told.
+on the rows that are held out: the gate refuses it.  Night 3 is killed in the middle of its training, run again, and
+goes into service.  Prints one JSON object: the exit code of each run, and what it told.
 """
 
 from __future__ import annotations

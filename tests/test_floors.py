@@ -18,6 +18,7 @@ ALLOWED = {
     "pandas": (),
     "matplotlib": ("runs/report/",),
     "jinja2": ("runs/report/",),
+    "mlflow": ("runs/report/",),
     "print": ("cli/",),
     "environ": ("cli/", "config/sources.py", "pin.py", "engines/task", "engines/local/worker"),
 }

@@ -39,7 +39,7 @@ class ValidateStep(Limits):
 
 @dataclass(frozen=True)
 class TrainStep:
-    """Train the section ``algorithm`` on the section ``data``."""
+    """Train `algorithm` on `data`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class EvaluateStep:
 class GateStep:
     """What must hold before the model goes into service."""
 
-    expression: str = param("", "comparisons of metrics, such as: auc >= champion.auc - 0.002 and n_rows > 1000")
+    expression: str = param("", "comparisons of metrics, such as: auc >= champion.auc - 0.002 and rows > 1000")
 
     def __post_init__(self) -> None:
         Gate(self.expression)

@@ -79,7 +79,7 @@ def validate(night: Night) -> dict[str, Any]:
 def train(night: Night) -> dict[str, Any]:
     """The model; a training that was stopped goes on, one that is finished is kept."""
     output = night.model
-    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"))
+    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
     summary = runs.train(config, night.progress, night.engine())
     runs.check_converged(config, summary)
     if night.folder.exists(PROFILE):
@@ -120,7 +120,11 @@ def gate(night: Night) -> dict[str, Any]:
     facts = {"clauses": [clause._asdict() for clause in clauses]}
     if failed := [clause.text for clause in clauses if clause.holds is False]:
         stays = f"version {night.champion.version} stays in service" if night.champion else "nothing is in service"
-        error = Refused(f"gate of {night.batch.file}", f"{'; '.join(failed)}: does not hold; {stays}")
+        finding = f"{'; '.join(failed)}: does not hold; {stays}"
+        store = night.batch.store
+        all_the_same = f"mrml models promote {night.model} --store {store}" if store else ""
+        remedy = f"look at the report; to put it into service all the same: {all_the_same}" if store else ""
+        error = Refused(f"gate of {night.batch.file}", finding, remedy)
         error.facts = facts
         raise error
     return facts
