@@ -16,6 +16,7 @@ ALLOWED = {
     "torch": ("kernels/net/torch", "kernels/device.py", "export/net_check.py"),
     "scipy": ("sklearn/",),  # which scikit-learn has brought
     "pandas": (),
+    "airflow": ("airflow/",),
     "matplotlib": ("runs/report/",),
     "jinja2": ("runs/report/",),
     "mlflow": ("runs/report/",),

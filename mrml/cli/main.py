@@ -58,6 +58,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
     "train": Command("mrml.cli.train", "train a model", True),
+    "tune": Command("mrml.cli.search.tune", "find the best hyperparameters: all candidates in one scan a round", True),
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
     "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),

@@ -25,11 +25,12 @@ _TITLES = {
     "algorithm": "hyperparameters",
     "limits": "limits",
     "oozie": "render: the application of Oozie",
+    "search": "the search",
 }
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
-    **dict.fromkeys(("output", "cache_dir", "log_dir"), "DIR"),
+    **dict.fromkeys(("output", "cache_dir", "log_dir", "oof"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
     **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
     **dict.fromkeys(("start", "end", "input_start"), "TIME"),
