@@ -80,10 +80,21 @@ def fetch_jars(cache: Path, jars: Jars = HADOOP) -> Path:
         _copy_dependencies(mvn, jars, target, Path(scratch))
         sizes = {p.name: p.stat().st_size for p in sorted(target.glob("*.jar"))}
         (target / _WHOLE).write_text(json.dumps(sizes, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        target.rename(folder)
+        _put(target, folder)
     log.info("fetched %d jars, %.0f MB in %.0f s", len(sizes), sum(sizes.values()) / 1e6, time.monotonic() - begun)
     return folder
+
+
+def _put(target: Path, folder: Path) -> None:
+    """Rename what was fetched into place, unless another process was faster."""
+    if _is_whole(folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        target.rename(folder)
+    except OSError:
+        if not _is_whole(folder):
+            raise
 
 
 def _is_whole(folder: Path) -> bool:

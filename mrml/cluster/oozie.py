@@ -25,6 +25,12 @@ SERVER = "org.apache.oozie.server.EmbeddedOozieServer"
 _SCHEMA = "org.apache.oozie.tools.OozieDBCLI"
 #: folders of the sharelib, and how the jars begin that lie in them; streaming's is Hadoop's own
 _SHARED = {"oozie": ("oozie-sharelib-oozie-", "json-simple-"), "mapreduce-streaming": ("oozie-sharelib-streaming-",)}
+#: ``bin/oozie``, as in a distribution of Oozie
+_CLIENT = """#!/bin/sh
+# Written by `mrml cluster up --oozie`; OOZIE_URL says where the server is.
+export HADOOP_CLASSPATH='{own}/lib/*'
+exec '{home}/bin/hadoop' org.apache.oozie.cli.OozieCLI "$@"
+"""
 _WEB = '<web-app xmlns="http://java.sun.com/xml/ns/javaee" version="3.0" metadata-complete="true"/>\n'
 
 
@@ -45,6 +51,8 @@ def write_home(home: Path, ports: Ports, jars: Path) -> None:
     web.mkdir(parents=True, exist_ok=True)
     (web / "web.xml").write_text(_WEB)
     link(own / "lib", jars)
+    (home / "bin" / "oozie").write_text(_CLIENT.format(own=own, home=home))
+    (home / "bin" / "oozie").chmod(0o755)
     conf = own / "conf"
     for name in ("hadoop-conf", "action-conf"):
         (conf / name).mkdir(parents=True, exist_ok=True)

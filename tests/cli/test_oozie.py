@@ -46,9 +46,9 @@ def test_render_writes_a_folder_says_what_is_in_it_and_replaces_it_only_when_ask
 def test_validate_tells_every_problem_with_its_place_and_ends_with_2(mrml: Cli) -> None:
     mrml("oozie", "render", RUN, *PLACE, "--output", "app")
     path = Path("app/workflow.xml")
-    assert mrml("oozie", "validate", "app/workflow.xml").code == 0
-    done = mrml("oozie", "validate", "app")  # whoever submits gives the day
-    assert done.code == 2 and "${ds} has no value; write ds=... into job.properties, or give --set ds=" in done.out
+    assert mrml("oozie", "validate", "app/workflow.xml").code == mrml("oozie", "validate", "app").code == 0
+    done = mrml("oozie", "submit", "app", "--url", "http://127.0.0.1:1/oozie")  # whoever submits gives the day
+    assert done.code == 2 and "${ds} has no value; write ds=... into job.properties, or give --set ds=" in done.err
     path.write_text(path.read_text().replace('to="failed"', 'to="faled"'))
     done = mrml("oozie", "validate", str(path))
     assert done.code == 2 and done.out.startswith("app/workflow.xml, line ") and "'faled', which is no node" in done.out

@@ -51,6 +51,19 @@ def test_jars_are_fetched_once_and_again_when_one_is_missing(program: Program, t
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
 
 
+def test_of_two_that_fetch_at_once_the_second_takes_what_the_first_has_put_there(
+    program: Program, tmp_path: Path
+) -> None:
+    fast = (
+        'for a in "$@"; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done; place=${d%/fetching-*}; '
+        f'mkdir -p "$place/{HADOOP.folder(tmp_path).name}"; cd "$place/{HADOOP.folder(tmp_path).name}"; '
+        "printf jar1 > hadoop-first.jar; echo '{\"hadoop-first.jar\": 4}' > whole.json"
+    )
+    program("mvn", f"{FETCHES}\n{fast}")
+    assert [p.name for p in fetch_jars(tmp_path / "cache").glob("*.jar")] == ["hadoop-first.jar"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_no_maven_is_no_matter_once_the_jars_are_there(program: Program, tmp_path: Path, cache: Path) -> None:
     assert fetch_jars(cache).parent == cache
     with pytest.raises(EngineError, match=r"Maven: is not installed.*install Maven \(mvn\)"):

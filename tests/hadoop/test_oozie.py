@@ -250,6 +250,16 @@ def test_a_server_that_is_killed_in_the_middle_goes_on_with_the_same_action(
     assert [a["job"] for a in facts["actions"] if a["action"] == "mrml"] == [application]
 
 
+def test_oozies_own_client_finds_the_server_and_takes_the_example(site: Site, daily: Daily) -> None:
+    def oozie(*words: str) -> str:
+        command = [str(site.cluster.home / "bin" / "oozie"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=site.environment).stdout
+
+    assert "System mode: NORMAL" in oozie("admin", "-status")
+    for name in ("workflow", "coordinator"):
+        assert "Valid workflow-app" in oozie("validate", str(ROOT / "conf" / "oozie" / f"{name}.xml"))
+
+
 def test_a_job_and_an_application_that_are_not_there_are_told_with_what_to_do(site: Site, daily: Daily) -> None:
     with pytest.raises(ConfigError, match=r"has no job 7-oozie-W \(E0604\); ids are those that `mrml oozie submit`"):
         site.oozie.job("7-oozie-W")

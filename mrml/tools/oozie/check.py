@@ -49,11 +49,13 @@ class Checked(NamedTuple):
 
 
 def check(path: str, jar: Path | None = None, given: Mapping[str, str] | None = None) -> Checked:
-    """Look at a file, or at a folder with its ``job.properties``, or others that are ``given``; ConfigError where there
-    is nothing to look at."""
+    """Look at a file, or at a folder with its ``job.properties``; ConfigError where there is nothing to look at.
+
+    With the properties ``given`` that a job is submitted with, parameters without a default need a value as well.
+    """
     files = _files(Path(path))
     schemas, why = _schemas(jar)
-    given = _given(Path(path)) if given is None else given
+    submitted, given = given is not None, _given(Path(path)) if given is None else given
     problems: list[Problem] = []
     roots: list[tuple[str, Element]] = []
     for file in files:
@@ -66,7 +68,7 @@ def check(path: str, jar: Path | None = None, given: Mapping[str, str] | None = 
             problems += schemas.problems(place)
         problems += _problems(place, root)
     if given is not None:
-        problems += _undefined(roots, given)
+        problems += _undefined(roots, given, submitted)
     return Checked([str(f) for f in files], problems, why, schemas is not None)
 
 
@@ -116,7 +118,7 @@ def _coordinator(place: str, root: Element) -> Iterator[Problem]:
             yield Problem(f"{place}, line {e.line}", finding, f"datasets are {', '.join(sorted(sets)) or 'none'}")
 
 
-def _undefined(roots: Iterable[tuple[str, Element]], given: Mapping[str, str]) -> Iterator[Problem]:
+def _undefined(roots: Iterable[tuple[str, Element]], given: Mapping[str, str], submitted: bool) -> Iterator[Problem]:
     """Variables that nobody gives a value: a workflow gets also those that its coordinator hands on."""
     documents = list(roots)
     handed = {
@@ -128,7 +130,7 @@ def _undefined(roots: Iterable[tuple[str, Element]], given: Mapping[str, str]) -
         for p in e.all("name")
     }
     for place, root in documents:
-        known = {*given, *_KNOWN, *_parameters(root), *(handed if root.tag == "workflow-app" else ())}
+        known = {*given, *_KNOWN, *_parameters(root, submitted), *(handed if root.tag == "workflow-app" else ())}
         for e in root.walk():
             texts = [e.text, *e.attributes.values()]
             times = _TIMES if e.tag == "uri-template" else set()
@@ -138,11 +140,11 @@ def _undefined(roots: Iterable[tuple[str, Element]], given: Mapping[str, str]) -
                 known.add(name)
 
 
-def _parameters(root: Element) -> set[str]:
-    """Names in <parameters> that have a default."""
+def _parameters(root: Element, submitted: bool) -> set[str]:
+    """Names in <parameters>; where a job is submitted, those that have a default."""
     parameters = root.first("parameters")
     found = parameters.all("property") if parameters else ()
-    return {n.text.strip() for p in found if p.first("value") is not None for n in p.all("name")}
+    return {n.text.strip() for p in found if not submitted or p.first("value") is not None for n in p.all("name")}
 
 
 def _schemas(jar: Path | None) -> tuple[Schemas | None, str]:

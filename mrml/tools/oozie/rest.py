@@ -20,7 +20,7 @@ from mrml.errors import ConfigError, EngineError, InputError, MrmlError
 from mrml.tools.oozie.document import parse, read_properties
 
 TIMEOUT_S = 60.0
-#: actions of a coordinator that are asked for
+#: actions of a coordinator that are asked for, the last ones
 MOST = 1000
 #: states after which a workflow or a coordinator changes no more
 ENDED = ("SUCCEEDED", "KILLED", "FAILED", "DONEWITHERROR")
@@ -54,24 +54,27 @@ class Oozie:
 
     def job(self, job: str) -> dict[str, Any]:
         """What the server says of a workflow or a coordinator, with its actions."""
-        return self._call(f"v2/job/{urllib.parse.quote(job)}", "GET", None, show="info", len=str(MOST), offset="1")
+        found = self._call(_path(job), "GET", None, show="info", len=str(MOST), offset="1", order="desc")
+        if "coordJobId" in found:
+            found["actions"] = sorted(found.get("actions") or [], key=lambda action: int(action["actionNumber"]))
+        return found
 
     def kill(self, job: str) -> None:
         """End a workflow with the YARN applications of its actions, or a coordinator with its workflows."""
-        self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", None, action="kill")
+        self._call(_path(job), "PUT", None, action="kill")
 
     def rerun(self, job: str, action: str = "") -> None:
         """Do a workflow again from its start, or of a coordinator the action of a number, or those of ``2-4``."""
         if action:
             asked = {"action": "coord-rerun", "type": "action", "scope": action, "refresh": "true", "nocleanup": "true"}
-            self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", None, **asked)
+            self._call(_path(job), "PUT", None, **asked)
             return
         document = parse(str(self.job(job).get("conf") or "<configuration/>").encode(), job)
         texts = [[e.text for e in found.children] for found in document.all("property")]
         # its action did succeed, whatever mrml said: nothing is skipped
         properties = {text[0]: text[1] for text in texts} | {"oozie.wf.rerun.skip.nodes": ","}
         body = self._configuration(properties)
-        self._call(f"v2/job/{urllib.parse.quote(job)}", "PUT", body, action="rerun")
+        self._call(_path(job), "PUT", body, action="rerun")
 
     def _configuration(self, properties: Mapping[str, str]) -> bytes:
         values = {"user.name": self.user or getpass.getuser(), **properties}
@@ -111,6 +114,10 @@ class Oozie:
         if code:
             return ConfigError(self.place, f"refuses: {said}", "`mrml oozie validate` may tell more; mend the files")
         return EngineError(self.place, f"answers {error.code} to {path}", "is that the URL of an Oozie server?")
+
+
+def _path(job: str) -> str:
+    return f"v2/job/{urllib.parse.quote(job, safe='')}"
 
 
 def outcome(workflow: Mapping[str, Any]) -> dict[str, str]:
