@@ -19,6 +19,7 @@ ALLOWED = {
     "airflow": ("airflow/",),
     "matplotlib": ("runs/report/",),
     "jinja2": ("runs/report/",),
+    "mlflow": ("runs/report/",),
     "print": ("cli/",),
     "environ": ("cli/", "config/sources.py", "pin.py", "engines/task", "engines/local/worker"),
 }

@@ -147,6 +147,7 @@ class RunConfig:
     overwrite: bool = param(False, "replace an output that exists")
     strict: bool = param(False, "exit 6 when the run does not converge")
     log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
+    mlflow: str | None = param(None, "URI of MLflow's server or folder to log the run to; credentials by its variables")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

@@ -33,6 +33,7 @@ from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_tak
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Remembered, Silent, Watch, rounded
+from mrml.runs.report import mlflow
 from mrml.runs.setup import On, algorithm_of, check_here, identity_of, open_training, running
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
@@ -42,6 +43,8 @@ from mrml.version import __version__
 
 def train(config: RunConfig, progress: Progress | None = None, on: Engine | None = None) -> dict[str, Any]:
     """Train, evaluate and put the model in place; the summary of the run.  ``on`` is an engine that runs already."""
+    if config.mlflow:
+        mlflow.check(config.mlflow)
     progress = Remembered(progress or Silent())
     told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
@@ -85,7 +88,9 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
         }
         if algorithm.target != "none":
             _measure(facts, model, dataset, engine, config)
-        _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
+        record = _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
+    if config.mlflow:
+        mlflow.tell(config.mlflow, config.algorithm, directory.id, record, config.output, mlflow.sides(record), {})
     told.done(facts)
     return facts
 
@@ -136,7 +141,7 @@ def _record(
     engine: Engine,
     watch: Watch,
     began: float,
-) -> None:
+) -> dict[str, Any]:
     told = {
         **facts,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -145,7 +150,9 @@ def _record(
         "fingerprints": watch.fingerprints,
         "versions": {"mrml": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    directory.commit(model, json.loads(json.dumps(told)))
+    record: dict[str, Any] = json.loads(json.dumps(told))
+    directory.commit(model, record)
+    return record
 
 
 def _metrics(

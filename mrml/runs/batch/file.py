@@ -18,7 +18,7 @@ from mrml.config.template import filled, variables
 from mrml.data.files import discover
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
-from mrml.runs.report import plots
+from mrml.runs.report import mlflow, plots
 
 _OWN = ("variables", "work", "store", "steps")
 #: what a training run has and a run of steps decides itself
@@ -95,6 +95,8 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     _refuse_overlap(batch)
     if "report" in steps:  # known before the night's work is done
         plots.require()
+    if run.mlflow:
+        mlflow.check(run.mlflow)
     return batch
 
 

@@ -79,7 +79,7 @@ def validate(night: Night) -> dict[str, Any]:
 def train(night: Night) -> dict[str, Any]:
     """The model; a training that was stopped goes on, one that is finished is kept."""
     output = night.model
-    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"))
+    config = dataclasses.replace(night.batch.run, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
     summary = runs.train(config, night.progress, night.engine())
     runs.check_converged(config, summary)
     if night.folder.exists(PROFILE):

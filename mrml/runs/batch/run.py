@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from mrml.runs.batch.night import DO, Night
 from mrml.runs.batch.records import Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
+from mrml.runs.report import mlflow
 from mrml.runs.setup import running
 from mrml.runs.store import Store, Switch
 
@@ -53,6 +55,7 @@ def run(batch: Batch, begin: str = "", only: Sequence[str] = (), progress: Progr
     with _opened(batch, begin, progress or Silent()) as night:
         steps, error = _steps(night, chosen)
         facts = _summary(night, steps)
+        _tell_mlflow(night, facts)
     if error is not None:
         error.facts = facts
         raise error
@@ -154,6 +157,16 @@ def _step(night: Night, name: str) -> dict[str, Any]:
         told = {**to_json(error), "exit_code": error.exit_code}
         facts = {"outcome": outcome, "error": told, **error.facts}
     return night.records.put(name, {**facts, "began": began, "seconds": time.time() - began})
+
+
+def _tell_mlflow(night: Night, facts: Mapping[str, Any]) -> None:
+    """One run of MLflow's for one of ours, told again where a step was done again."""
+    uri, model = night.batch.run.mlflow, Folder(night.model)
+    if uri and model.exists("run.json") and not all(step.get("kept") for step in facts["steps"].values()):
+        record = json.loads(model.read("run.json"))
+        metrics = {**mlflow.sides(record), "": facts["metrics"]}
+        tags = {f"mrml.{name}": facts[name] for name in ("verdict", "version", "champion", "directory")}
+        mlflow.tell(uri, Folder(night.batch.file).name, night.id, record, night.folder.path, metrics, tags)
 
 
 def _summary(night: Night, steps: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
