@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 log = logging.getLogger("mrml")
@@ -191,6 +191,15 @@ def plan_line(plan: dict[str, Any]) -> str:
 _COUNTS = (("n_files", "file"), ("n_blocks", "block"), ("n_splits", "split"), ("n_rows", "row"))
 
 
+def tell_notes(notes: Sequence[str], place: str) -> None:
+    """The first notes, in at most NOTES lines; all of them are in ``place``."""
+    shown = notes if len(notes) <= NOTES else notes[: NOTES - 1]
+    for note in shown:
+        log.info("note: %s", note, extra={"event": "note", "facts": {"note": note}})
+    if len(notes) > len(shown):
+        log.info("note: %d more, in %s", len(notes) - len(shown), place, extra={"event": "note", "facts": {}})
+
+
 class Lines:
     """Lines of rounds, every one with the JSON format or ``-v``; else the first, the last, each tenth of the way, and
     one in two seconds.
@@ -201,12 +210,7 @@ class Lines:
 
     def start(self, plan: dict[str, Any]) -> None:
         log.info(plan_line(plan), extra={"event": "start", "facts": plan})
-        notes = plan.get("notes", [])
-        shown = notes if len(notes) <= NOTES else notes[: NOTES - 1]
-        for note in shown:
-            log.info("note: %s", note, extra={"event": "note", "facts": {"note": note}})
-        if len(notes) > len(shown):
-            log.info("note: %d more, in run.json", len(notes) - len(shown), extra={"event": "note", "facts": {}})
+        tell_notes(plan.get("notes", []), "run.json")
 
     def round(self, facts: dict[str, Any]) -> None:
         now, tenth = time.monotonic(), self._tenths(facts)

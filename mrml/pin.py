@@ -51,11 +51,15 @@ def environment() -> dict[str, str]:
 
 
 def memory_bytes() -> int:
-    """The memory of this machine."""
+    """The memory of this machine, or what the cgroup of this process allows where that is less."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not told here
-        return 1 << 40
+        there = 1 << 40
+    for place in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2 and 1, as a container sees its own
+        with contextlib.suppress(OSError, ValueError):
+            there = min(there, int(Path("/sys/fs/cgroup", place).read_text()))
+    return there
 
 
 def cores() -> int:

@@ -28,6 +28,9 @@ ROLES = ("feature", "target", "weight", "group", "offset", "id", "ignore")
 FORMATS = ("csv", "tsv", "jsonl", "libsvm", "parquet")
 NA = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "\\N", "?")
 WINDOW_BYTES = 4 << 20
+#: fields of Format that models written before them do not have: left out where they are as usual, so that models and
+#: identities of runs stay as they were
+_YOUNGER = ("encoding", "escape", "skip_lines", "columns", "trim", "decimal", "thousands", "units", "date_format")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Format:
     for the algorithm.
     ``index_base`` is the first LibSVM index.  ``header`` says that the first line of every text file
     names the columns.  ``multiline`` allows newlines inside quotes and makes a file unsplittable.
+    ``delimiter`` : one character or several.  ``encoding`` : of the bytes, by Python's name.  ``escape`` : a character
+    that makes a quote, a delimiter or itself after it plain, or "".  ``skip_lines`` : lines above the header or the
+    first row.  ``columns`` : names in place of the header's, or where there is none.  ``trim`` : blanks around fields
+    are none of theirs.  ``decimal``, ``thousands``, ``units``, ``date_format`` : how CSV spells numbers and times, see
+    :mod:`mrml.data.formats.spelling`.
     """
 
     name: str = "csv"
@@ -74,6 +82,15 @@ class Format:
     na: tuple[str, ...] = NA
     index_base: int = 1
     absent: str | None = None
+    encoding: str = "utf-8"
+    escape: str = ""
+    skip_lines: int = 0
+    columns: tuple[str, ...] = ()
+    trim: bool = False
+    decimal: str = "."
+    thousands: str = ""
+    units: tuple[str, ...] = ()
+    date_format: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in FORMATS:
@@ -177,6 +194,11 @@ class Schema:
         return self.format.name == "libsvm"
 
     @property
+    def absent_is_zero(self) -> bool:
+        """Whether rows hold entries alone, and what they leave out is zero."""
+        return self.sparse and self.format.absent != "missing"
+
+    @property
     def numeric_dtype(self) -> str:
         """dtype of ``block.X`` before transforms: float32 when every numeric feature is stored so."""
         storage = {c.storage for c in self.features("numeric")}
@@ -195,8 +217,11 @@ class Schema:
         return dataclasses.replace(self, columns=tuple(new(c) for c in self.columns))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, in a fixed order."""
-        return dataclasses.asdict(self)
+        """Plain JSON values, in a fixed order; of the format's younger fields those that say something."""
+        value = dataclasses.asdict(self)
+        usual = {f.name: f.default for f in dataclasses.fields(Format) if f.name in _YOUNGER}
+        value["format"] = {k: v for k, v in value["format"].items() if k not in usual or v != usual[k]}
+        return value
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Schema:

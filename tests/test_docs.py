@@ -172,8 +172,13 @@ def test_the_docs_have_every_exit_code() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_run_file_is_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mrml.cli.parser import flags
+    from mrml.cli.search.tune import tuning_of
     from mrml.config import sources as conf
 
+    if "search" in conf.read_file(str(path)):
+        tuning = tuning_of(cli.parse(["tune", str(path)]))
+        assert tuning.spaces and tuning.run.algorithm and tuning.run.data.data
+        return
     args = cli.parse(["train", "--config", str(path)])
     config = conf.run_config(conf.resolve(args.known, flags(args), {}, args.tree, str(path)))
     assert config.algorithm and config.data.data and config.output

@@ -28,7 +28,7 @@ from mrml.statistic import Statistic
 from tests.old.make import HERE
 
 #: what others are made of: no file names them
-BASES = {"Classification", "GLM"}
+BASES = {"OneRun", "Classification", "GLM"}
 #: a module that says that it was run, with an algorithm of the user's own, its model, an objective and a network
 CANARY = """
 import os

@@ -58,6 +58,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
     "train": Command("mrml.cli.train", "train a model", True),
+    "tune": Command("mrml.cli.search.tune", "find the best hyperparameters: all candidates in one scan a round", True),
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
     "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),
@@ -71,11 +72,12 @@ COMMANDS = {
     ),
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
-    "sample": Command("mrml.cli.sample", "make data to try things on"),
+    "sample": Command("mrml.cli.tools.sample", "make data to try things on"),
     "runs": Command("mrml.cli.runs", "what runs there are: list, show, attach, kill, clean"),
     "models": Command("mrml.cli.models", "versions and which is in service: list, show, promote, rollback", True),
     "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
-    "pack": Command("mrml.cli.pack", "the environment that runs, as an archive for the nodes of a cluster"),
+    "pack": Command("mrml.cli.tools.pack", "the environment that runs, as an archive for the nodes of a cluster"),
+    "oozie": Command("mrml.cli.tools.oozie", "a run under Oozie: render, validate, submit, status, kill, rerun"),
     "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }

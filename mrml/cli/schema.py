@@ -36,7 +36,8 @@ def run_schema(args: argparse.Namespace) -> None:
     settings = conf.resolve([*conf.options(DataConfig, "data", only=("data",)), *_options()], texts)
     from mrml.runs import train as run
 
-    schema, text = run.schema(conf.section(DataConfig, "data", settings))
+    schema, text, notes = run.schema(conf.section(DataConfig, "data", settings))
+    logs.tell_notes(notes, "the YAML")
     if args.output:
         _write(args.output, text)
         logs.log.info("schema written to %s; edit it and give it as --schema", args.output)

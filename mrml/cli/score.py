@@ -31,7 +31,8 @@ def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _parser("evaluate", "Exact metrics of a model, weighted where the model has a weight.", EVALUATE_EXAMPLE)
+    about = "Exact metrics of a model, weighted where the model has a weight; of clusters their inertia and rows."
+    parser = _parser("evaluate", about, EVALUATE_EXAMPLE)
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
@@ -58,10 +59,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
         metrics = run.evaluate(args.model, data, engine, logs.progress())
     if args.json:
         return emit_json(metrics)
-    reasons = metrics.pop("reasons", {})
+    reasons, clusters = metrics.pop("reasons", {}), metrics.pop("clusters", [])
     emit(table([(name, value) for name, value in metrics.items() if value is not None]))
     for name, why in reasons.items():
         emit(f"  no {name}: {why}")
+    if clusters:
+        emit(table([tuple(clusters[0]), *(tuple(c.values()) for c in clusters)]))
 
 
 def _parser(command: str, about: str, example: str) -> Parser:

@@ -33,8 +33,21 @@ class DataConfig:
     categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
     schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
     format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
-    delimiter: str | None = param(None, "one character between fields; otherwise inferred")
-    quote: str | None = param(None, 'one character around quoted fields; default "')
+    delimiter: str | None = param(None, "one character or several between fields; otherwise inferred")
+    quote: str | None = param(None, 'one character around quoted fields; default "; none: quotes are plain characters')
+    escape: str | None = param(None, "character before quotes and delimiters that are part of a text, such as \\")
+    trim: bool = param(False, "take blanks around the fields of text files away")
+    decimal: str | None = param(None, "decimal mark of numbers in CSV, such as a comma; default a point")
+    thousands: str | None = param(None, "mark between thousands in numbers of CSV; default none")
+    units: tuple[str, ...] = param(
+        (), "text before or after numbers of CSV that is no part of them, such as %; may be repeated", whole=True
+    )
+    date_format: tuple[str, ...] = param(
+        (), "how dates or times of CSV are written, such as %d/%m/%Y (Python's strptime); may be repeated", whole=True
+    )
+    encoding: str | None = param(None, "of text files, such as cp1252 or latin-1; default utf-8")
+    skip_lines: int | None = param(None, "lines above the header, or above the first row, of every CSV file", low=0)
+    columns: tuple[str, ...] = param((), "names of all fields of CSV files, without a header or in place of it")
     header: bool | None = param(None, "text files begin with column names; otherwise inferred")
     multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
     na: tuple[str, ...] = param(
@@ -54,6 +67,31 @@ class DataConfig:
     bins: int = param(0, "quantile bins of a numeric column; 0 keeps its values", low=0, high=1024)
     window_bytes: int = param(4 << 20, "bytes of text that make a block (part of the model's identity)", low=64)
     split_bytes: int = param(64 << 20, "bytes that one map task reads", low=64)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Section ``search``: which candidates there are, and how the best of them is found."""
+
+    method: str = param(
+        "random",
+        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end",
+        choices=("grid", "random", "halving"),
+    )
+    trials: int = param(20, "random, halving: candidates that are drawn", low=1)
+    points: int = param(5, "grid: values of a range", low=2)
+    metric: str | None = param(
+        None,
+        "what candidates are judged by; default log_loss for classes, rmse for numbers, ndcg for rankings",
+        choices=("auc", "pr_auc", "accuracy", "log_loss", "rmse", "mae", "r2", "deviance", "ndcg"),
+    )
+    folds: int | None = param(
+        None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
+    )
+    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=("auto", "row", "class", "group"))
+    fold_seed: int = param(0, "of the draws of folds")
+    eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
+    seed: int = param(0, "of the draws of candidates")
 
 
 @dataclass(frozen=True)
@@ -148,6 +186,17 @@ class RunConfig:
     strict: bool = param(False, "exit 6 when the run does not converge")
     log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
     mlflow: str | None = param(None, "URI of MLflow's server or folder to log the run to; credentials by its variables")
+    folds: int = param(
+        0, "beside the model of all rows train one without each of so many folds, in the same scans, to judge by", low=0
+    )
+    fold_by: str = param(
+        "auto",
+        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; "
+        "auto: group where a column is one, else class where there are classes",
+        choices=("auto", "row", "class", "group"),
+    )
+    fold_seed: int = param(0, "of the draws of folds")
+    oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

@@ -28,6 +28,7 @@ from mrml.fs.find import filesystem
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".zst": "zst"}
 SIDE_FILES = (".weight", ".query")
+PARQUET_ENDINGS = (".parquet", ".pq")
 CHUNK_BYTES = 1 << 20
 #: endings of copies that go on, of editors and of checksums
 _UNFINISHED = ("._COPYING_", ".tmp", ".inprogress", ".crc", ".bak", ".swp", "~")
@@ -115,6 +116,15 @@ def discover(paths: Sequence[str], part: str = "train") -> tuple[File, ...]:
 def hidden(name: str) -> bool:
     """Whether a relative name is none of a data file: ``_SUCCESS``, ``part-1._COPYING_``, ``_temporary/0/part-0``."""
     return name.endswith(_UNFINISHED) or any(p.startswith(("_", ".")) and p not in (".", "..") for p in name.split("/"))
+
+
+def _compression(fs: FileSystem, info: Info, name: str) -> str:
+    """The compression of a file; of Parquet that compresses its own columns none, whatever its name ends in."""
+    found = compression(name)
+    if found and posixpath.splitext(posixpath.splitext(name)[0])[1].lower() in PARQUET_ENDINGS:
+        with fs.open(info.name) as stream:
+            return "" if stream.read(4) == b"PAR1" else found
+    return found
 
 
 def compression(name: str) -> str:
@@ -346,6 +356,7 @@ def _side_files(root: _Root) -> set[str]:
 
 
 def _file(info: Info, name: str, relative: str, root: _Root, part: str, sides: set[str]) -> File:
+    compressed = _compression(root.fs, info, name)
     return File(
         info.name,
         name,
@@ -353,8 +364,8 @@ def _file(info: Info, name: str, relative: str, root: _Root, part: str, sides: s
         part,
         partition=(*root.partition, *_directories(relative)),
         n_above=len(root.partition),
-        compression=compression(name),
-        splittable=not compression(name),
+        compression=compressed,
+        splittable=not compressed,
         weight=info.name + ".weight" if info.name + ".weight" in sides else "",
         query=info.name + ".query" if info.name + ".query" in sides else "",
     )

@@ -15,8 +15,20 @@ from mrml.data import sides
 from mrml.data.dataset import ROLES, Dataset
 from mrml.data.files import File, below_inputs, discover
 from mrml.data.formats import parquet, textfiles
-from mrml.data.inference.infer import apply_roles, infer_files, load_yaml, named
-from mrml.data.inference.sniff import first_fields, first_keys, first_with_text, null_words, sniff, spelt
+from mrml.data.formats.textfiles import misplaced
+from mrml.data.inference.infer import apply_roles, infer_files, load_yaml
+from mrml.data.inference.odd import no_rows
+from mrml.data.inference.sniff import (
+    NO_QUOTE,
+    first_fields,
+    first_keys,
+    first_with_text,
+    named,
+    null_words,
+    said_format,
+    sniff,
+    spelt,
+)
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
 from mrml.fs.find import filesystem
@@ -50,22 +62,11 @@ def open_dataset(config: DataConfig, schema: Schema | None = None, roles: Sequen
         train = [f for f in files if f.part == "train"]
         schema, report = infer_files(train, config, format_, footers[: len(train)])
         if not report.rows and not footers:  # of Parquet the types are known without rows
-            raise _no_rows(train, report.bad_lines, schema.format)
-        notes = report.matter
+            raise no_rows(train, report.bad_lines, schema.format, config.window_bytes)
+        notes = (*report.matter, *sides.notes(train))
     dataset = Dataset(schema, files, tuple(roles), config.bad_rows, notes)
     sides.check_all_or_none(files, schema, roles)
     return dataclasses.replace(dataset, files=tuple(_measured(dataset, footers)))
-
-
-def _no_rows(files: Sequence[File], n_bad: int, format: Format) -> InputError:
-    place = files[0].name if len(files) == 1 else f"{len(files)} files from {files[0].name} on"
-    if n_bad and format.name in ("csv", "tsv"):
-        remedy = f"the delimiter was taken for {format.delimiter!r}: say another with --delimiter"
-        return InputError(place, "no row has as many fields as the header", remedy)
-    if n_bad:
-        return InputError(place, f"no row is {format.name}", "say another --format")
-    below = " below the header" if format.header and format.name in ("csv", "tsv") else ""
-    return InputError(place, f"no row{below}", "give files with rows")
 
 
 def _from_file(config: DataConfig) -> Schema:
@@ -82,10 +83,20 @@ def _from_file(config: DataConfig) -> Schema:
 
 def _overridden(format: Format, config: DataConfig) -> Format:
     """The format with what the configuration says."""
+    new = said_format(config)
     said: dict[str, Any] = {
         "name": config.format,
         "delimiter": spelt("delimiter", config.delimiter),
-        "quote": spelt("quote", config.quote),
+        "quote": new.quote if config.quote else None,
+        "escape": new.escape or None,
+        "encoding": new.encoding if config.encoding else None,
+        "skip_lines": config.skip_lines,
+        "columns": config.columns or None,
+        "trim": config.trim or None,
+        "decimal": new.decimal if config.decimal else None,
+        "thousands": new.thousands or None,
+        "units": config.units or None,
+        "date_format": config.date_format or None,
         "header": config.header,
         "na": null_words(config.na, format.na) if config.na else None,
         "index_base": config.index_base,
@@ -97,15 +108,30 @@ def _overridden(format: Format, config: DataConfig) -> Format:
 
 def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) -> Schema:
     """A model's schema over files of any format; what nulls and indices mean stays the model's unless said."""
-    old = schema.format
+    old, said = schema.format, config.columns
     base = config.index_base if config.index_base is not None else old.index_base
     absent = config.absent or old.absent
     config = dataclasses.replace(config, na=null_words(config.na, old.na), index_base=base, absent=absent)
     if old.name in ("csv", "tsv"):
         config = dataclasses.replace(
-            config, multiline=config.multiline or old.multiline, quote=config.quote or old.quote
+            config,
+            multiline=config.multiline or old.multiline,
+            quote=config.quote or old.quote or NO_QUOTE,
+            escape=config.escape or old.escape or None,
+            skip_lines=old.skip_lines if config.skip_lines is None else config.skip_lines,
+            columns=config.columns or old.columns,
+            trim=config.trim or old.trim,
+            decimal=config.decimal or old.decimal,
+            thousands=config.thousands or old.thousands or None,
+            units=config.units or old.units,
+            date_format=config.date_format or old.date_format,
+            delimiter=config.delimiter or (old.delimiter if len(old.delimiter) > 1 else None),
         )
+    if old.name != "parquet":
+        config = dataclasses.replace(config, encoding=config.encoding or old.encoding)
     new = sniff(files, config, {c.name for c in schema.columns})
+    if new.header and new.columns and not said and misplaced(first_fields(first_with_text(files), new), new.columns):
+        new = dataclasses.replace(new, columns=())  # the model's, and these files name theirs
     if (new.name == "libsvm") != schema.sparse:
         finding = f"is {new.name}, and the model was trained on {old.name}"
         raise InputError(files[0].name, finding, "LibSVM models read LibSVM files, the others files with column names")
@@ -129,7 +155,9 @@ def names_of(file: File, format: Format) -> set[str]:
     if format.name == "parquet":
         stored = parquet.footer(file).schema.names
     elif format.name == "jsonl":
-        stored = first_keys(file)
+        stored = first_keys(file, format)
+    elif format.columns:
+        stored = format.columns
     elif format.header:
         stored = first_fields(file, format)
     else:

@@ -21,6 +21,13 @@ WEIGHT = Column(".weight", "numeric", "weight")
 QUERY = Column(".query", "numeric", "group", "int64")
 
 
+def notes(files: Sequence[File]) -> tuple[str, ...]:
+    """What is told of side files, which nobody named."""
+    weights, groups = ([f for f in files if getattr(f, kind)] for kind in ("weight", "query"))
+    found = [("weights of its rows", ".weight", weights), ("sizes of its groups", ".query", groups)]
+    return tuple(f"{own[0].name}{end} is read: {what}" for what, end, own in found if own)
+
+
 class Sides:
     """The side files of one data file.
 

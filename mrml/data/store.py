@@ -42,6 +42,8 @@ _HEAD = struct.Struct("<8sII")
 MAPS = 128
 #: Volatile memos that a process keeps, the least recently used dropped first.
 VOLATILE_BYTES = 256 << 20
+#: What blocks and memos leave free of the disk: large statistics and states go through files of the same folder.
+RESERVE_BYTES = 64 << 20
 #: the array of a memo that holds its version, and the version of one that is being changed
 _VERSION, _CHANGING = ".version", -1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -129,11 +131,13 @@ class DirectoryStore:
 
     def _write(self, file: int, index: int, name: str, meta: dict[str, Any], arrays: dict[str, Array]) -> None:
         target = self._target(file, index, name)
-        if file not in self._made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(file)
+        if not self._has_room(sum(a.nbytes for a in arrays.values())):
+            return
         aside = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
         try:
+            if file not in self._made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(file)
             write_arrays(aside, meta, arrays)
             os.replace(aside, target)
             for access in (mmap.ACCESS_READ, mmap.ACCESS_WRITE):
@@ -142,6 +146,14 @@ class DirectoryStore:
             aside.unlink(missing_ok=True)
             if error.errno not in _FULL:  # a full disk costs speed, not the run
                 raise
+
+    def _has_room(self, n_bytes: int) -> bool:
+        """Whether the disk keeps its reserve, for messages without which a round does not end."""
+        try:
+            there = os.statvfs(self.path if self.path.exists() else self.path.parent)
+        except OSError:
+            return True
+        return there.f_bavail * there.f_frsize - n_bytes >= RESERVE_BYTES
 
     def _read(
         self, file: int, index: int, name: str, access: int = mmap.ACCESS_READ

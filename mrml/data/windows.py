@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mrml.arrays import Array
-from mrml.data.formats.lines import BOM, covered, line_starts, quoted_spans, strip_bom
+from mrml.data.formats.lines import BOM, Rule, covered, line_starts, quoted_fields, strip_bom
 
 __all__ = ["line_start_after", "n_windows", "stream_windows", "strip_bom", "window_bytes"]
 
@@ -73,20 +73,20 @@ def window_bytes(read: Read, size: int, window_bytes: int, k: int) -> tuple[int,
 
 
 def stream_windows(
-    chunks: Iterator[bytes], window_bytes: int, multiline_quote: str | None = None, delimiter: str = ","
+    chunks: Iterator[bytes],
+    window_bytes: int,
+    rule: Rule = Rule(),  # noqa: B008 - it never changes
 ) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of every window in order, the empty ones included.
 
     Parameters
     ----------
     chunks : the bytes of the file in order, in pieces of any size.
-    multiline_quote : the quote character where newlines may be quoted; records, not lines, are then owned by the
-        same rule on their first byte.
-    delimiter : what ends a field, so that a quote within one is told from a quote around one.
+    rule : where newlines may be quoted records, not lines, are owned by the same rule on their first byte.
     """
     k = base = at = 0  # window to give next, first byte not given yet, first byte not scanned yet
     held: list[bytes] = []  # bytes base to at
-    for piece, starts in _scan(chunks, multiline_quote, delimiter):
+    for piece, starts in _scan(chunks, rule):
         taken = 0  # bytes of the piece given already
         while True:
             while base > (k + 1) * window_bytes:
@@ -107,38 +107,58 @@ def stream_windows(
         yield empty * window_bytes, b""
 
 
-def _scan(chunks: Iterator[bytes], quote: str | None, delimiter: str) -> Iterator[tuple[bytes, Array]]:
-    """Pieces of the file and the record starts (n,) in each, ``len(piece)`` possible.
-
-    A piece never ends with a CR or a quote, unless the file does: the next byte tells what those mean.
-    """
-    before, inside = b"\n", False  # the byte before the piece; inside a quoted field
-    first = True
-    for piece in _whole_ends(chunks, (quote or "").encode()):
-        starts = line_starts(piece)
-        text = _blank_bom(piece, delimiter) if first else piece
-        if quote and (inside or quote.encode() in piece):
-            spans, inside = quoted_spans(before + text, quote, delimiter, 1, inside)
-            starts = starts[~covered(starts, spans)]  # the line's end lies at start - 1, and spans are 1 too far
-        yield piece, starts
-        before, first = text[-1:], False
+def _scan(chunks: Iterator[bytes], rule: Rule) -> Iterator[tuple[bytes, Array]]:
+    """Pieces of the file and the record starts (n,) in each, ``len(piece)`` possible."""
+    if rule.multiline and rule.quote:
+        yield from _scan_quoted(chunks, rule)
+        return
+    for piece in _whole_ends(chunks):
+        yield piece, line_starts(piece)
 
 
-def _blank_bom(piece: bytes, delimiter: str) -> bytes:
-    """A quote after a byte order mark opens a field."""
-    return delimiter.encode() * 3 + piece[3:] if piece.startswith(BOM) else piece
+def _scan_quoted(chunks: Iterator[bytes], rule: Rule) -> Iterator[tuple[bytes, Array]]:
+    """Pieces that begin with a record; what may be the beginning of one waits for as much again, so that no byte is
+    looked at more than a few times."""
+    kept: list[bytes] = []
+    held = enough = 0
+    is_first = True
+    for chunk in chunks:
+        kept.append(chunk)
+        held += len(chunk)
+        if held <= max(enough, len(BOM)):
+            continue
+        text = b"".join(kept)
+        starts = _record_starts(text, rule, is_first, False)
+        cut = int(starts[-1]) if len(starts) else 0
+        if cut:
+            yield text[:cut], starts
+            is_first = False
+        kept, held = [text[cut:]], len(text) - cut
+        enough = 2 * held
+    if text := b"".join(kept):
+        yield text, _record_starts(text, rule, is_first, True)
 
 
-def _whole_ends(chunks: Iterator[bytes], quote: bytes) -> Iterator[bytes]:
-    """The same bytes in pieces that do not end with a CR or a quote; the first holds a whole BOM."""
-    kept, shortest = b"", len(BOM)
+def _record_starts(text: bytes, rule: Rule, is_first: bool, is_end: bool) -> Array:
+    """(n,) the starts of records after the first that stay, whatever follows the text."""
+    starts = line_starts(text)
+    if text.endswith(b"\r") and not is_end:
+        starts = starts[:-1]
+    if rule.quote.encode() not in text:
+        return starts
+    marked = is_first and text.startswith(BOM)  # a quote after a byte order mark opens a field, as after a line's end
+    quoted = quoted_fields(b"\n" * len(BOM) + text[len(BOM) :] if marked else text, rule, is_end)
+    return starts[(starts <= quoted.settled) & ~covered(starts - 1, quoted.spans)]
+
+
+def _whole_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that do not end with a CR, unless the file does: the next byte tells what it means."""
+    kept = b""
     for chunk in chunks:
         chunk = kept + chunk if kept else chunk
-        end = len(chunk) - 1 if chunk.endswith(b"\r") else len(chunk.rstrip(quote)) if quote else len(chunk)
-        if end < shortest:
-            kept = chunk
-            continue
-        kept, shortest = chunk[end:], 1
-        yield chunk[:end]
+        end = len(chunk) - chunk.endswith(b"\r")
+        kept = chunk[end:]
+        if end:
+            yield chunk[:end]
     if kept:
         yield kept

@@ -8,23 +8,61 @@ owner may live in another namespace, or on another host.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from mrml.errors import EngineError
+from mrml.logs import size
+
 PREFIX = "mrml-scratch-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 #: the file that the owner holds its lock on
 OWNER = "owner"
 #: descriptors of the locks of this process, by folder: they go with it
 _held: dict[Path, int] = {}
 
 
+def full(place: Path, n_bytes: int | None = None) -> EngineError:
+    """The error of a disk without room for ``n_bytes`` at a place."""
+    there = next(p for p in (place, *place.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    needed = "" if n_bytes is None else f"{size(n_bytes)} are needed and "
+    remedy = "make room there, or name another folder with --cache-dir"
+    return EngineError(str(place), f"the disk is full: {needed}{size(free)} are free", remedy)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that a disk is full."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+@contextlib.contextmanager
+def room(place: Path, n_bytes: int | None = None) -> Iterator[None]:
+    """A full disk met while ``n_bytes`` are written to a place is told as what it is."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise full(place, n_bytes) from error
+
+
 def make(cache_dir: str | None) -> Path:
     """A new folder ``mrml-scratch-<pid>-*``; those whose owner is gone are removed first."""
     root = Path(cache_dir or tempfile.gettempdir())
-    root.mkdir(parents=True, exist_ok=True)
+    with room(root):
+        root.mkdir(parents=True, exist_ok=True)
+        return _made(root)
+
+
+def _made(root: Path) -> Path:
     for old in root.glob(f"{PREFIX}*-*"):
         _sweep(old)
     # it gets its name when it is locked already: nobody sees it without its owner

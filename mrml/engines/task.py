@@ -6,16 +6,19 @@ import contextlib
 import os
 import platform
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.block import Block
 from mrml.data.shards import Shard
+from mrml.engines import scratch
 from mrml.errors import EngineError, MrmlError, TaskFailed, from_json, to_json
 from mrml.kernels.fingerprint import fingerprint
 from mrml.statistic import EXACT, Into, Node, Partial, Statistic, complete
@@ -144,6 +147,8 @@ def task_error(error: Exception, place: str) -> MrmlError:
     """What the driver raises for an error in a task: ours as it is, any other as TaskFailed with its traceback."""
     if isinstance(error, MrmlError):
         return error
+    if isinstance(error, OSError) and scratch.is_full(error):
+        return scratch.full(Path(error.filename or tempfile.gettempdir()))
     if part := getattr(error, "mrml_part", ""):
         place = f"{place}, {part}"
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mrml import pin
 from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.arrays import CSR
 from mrml.config.sections import RunConfig
+from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset, Range
+from mrml.data.store import RESERVE_BYTES
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
+from mrml.logs import size
 
 #: of a job of nothing on a YARN of this machine, submission to the end: in containers, and in uber mode
 JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
@@ -45,25 +54,89 @@ def plan_of(
         "n_rows": None if None in rows else sum(r or 0 for r in rows),
         "rounds_expected": expected,
         # a block's text and its decoded arrays, a chunk in float64, NumPy and pyarrow themselves
-        "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes,
+        "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes + _sparse_bytes(dataset, engine),
+        **_told_of_scratch(config, dataset, engine),
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
         **({"engine_chosen": why} if why else {}),
         **(_told_of_yarn(config, dataset, workers, (expected, advice, by_rows)) if on_yarn else {}),
         "features": [c.name for c in columns if c.role == "feature"],
-        "notes": list(dataset.notes),
+        "notes": [*dataset.notes, *_notes_of_scratch(config, dataset)],
         "ignored": [c.name for c in columns if c.role == "ignore"],
     }
 
 
 def _rows_expected(dataset: Dataset) -> int:
     """About the rows to train with, by those of the first block; less than there are where files are compressed."""
-    files = [(number, file) for number, file in enumerate(dataset.files) if file.part == "train"]
-    number, first = files[0]
+    block, share = _first_block(dataset)
+    n_bytes = sum(file.size for file in dataset.files if file.part == "train")
+    return 0 if block is None else block.n_records * n_bytes // share
+
+
+def _first_block(dataset: Dataset) -> tuple[Block | None, int]:
+    """The first block of the training data, and of how many bytes it is."""
+    number = next(number for number, file in enumerate(dataset.files) if file.part == "train")
+    first = dataset.files[number]
     with dataset.naming():
         block = next(dataset.read(Range(number, 0, 1)), None)
-    n_rows = 0 if block is None else block.n_records
-    return n_rows * sum(file.size for _, file in files) // max(min(first.size, dataset.schema.window_bytes), 1)
+    return block, max(min(first.size, dataset.schema.window_bytes), 1)
+
+
+# ---- memory and scratch
+
+
+def scratch_bytes(dataset: Dataset) -> int:
+    """About what decoded blocks take on disk, by the first of them; of compressed text too little."""
+    block, share = _first_block(dataset)
+    if block is None or not block.n_records:
+        return 0
+    x = block.X
+    arrays = [x.data, x.indices, x.indptr] if isinstance(x, CSR) else [x]
+    arrays += [c.codes for c in (*block.coded.values(), block.y) if isinstance(c, Coded)]
+    arrays += [a for a in (block.rows, block.y, block.weight, block.offset, block.id) if isinstance(a, np.ndarray)]
+    own = sum(a.nbytes for a in arrays)
+    n_rows = sum(sum(file.row_groups) for file in dataset.files)
+    return own * n_rows // block.n_records if n_rows else own * dataset.n_bytes // share
+
+
+def _sparse_bytes(dataset: Dataset, engine: Engine | None) -> int:
+    """Of LibSVM, what coefficients and sums of every column take; looked for where only the plan is told."""
+    if engine is not None or not dataset.schema.sparse:
+        return 0
+    from mrml.data.formats.libsvm import COLUMN_BYTES
+
+    block, _ = _first_block(dataset)
+    return 0 if block is None or not isinstance(block.X, CSR) else block.X.n_columns * COLUMN_BYTES
+
+
+def _folder(config: RunConfig) -> Path:
+    """Where scratch will lie, as far as it is there."""
+    place = Path(config.engine.cache_dir or tempfile.gettempdir()).absolute()
+    return next(p for p in (place, *place.parents) if p.exists())
+
+
+def _told_of_scratch(config: RunConfig, dataset: Dataset, engine: Engine | None) -> dict[str, Any]:
+    """What decoded blocks will take where, where only the plan is told and tasks run on this machine."""
+    if engine is not None or config.engine.on_yarn:
+        return {}
+    folder = _folder(config)
+    free = shutil.disk_usage(folder).free
+    return {"scratch": f"about {size(scratch_bytes(dataset))} in {folder}, of which {size(free)} are free"}
+
+
+def _notes_of_scratch(config: RunConfig, dataset: Dataset) -> list[str]:
+    """A note where there is too little room for the decoded blocks; looked for where it may be."""
+    if config.engine.on_yarn:
+        return []
+    folder = _folder(config)
+    free = shutil.disk_usage(folder).free
+    if free > 8 * dataset.n_bytes + 2 * RESERVE_BYTES:
+        return []
+    needed = scratch_bytes(dataset) + RESERVE_BYTES
+    if free >= needed:
+        return []
+    told = f"{folder} has {size(free)} free, and decoded blocks take about {size(needed)}"
+    return [f"{told}: those without room are decoded in every round; --cache-dir names another folder"]
 
 
 def _told_of_yarn(config: RunConfig, dataset: Dataset, workers: int, rounds: tuple[int, str, bool]) -> dict[str, Any]:

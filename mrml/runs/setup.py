@@ -12,6 +12,7 @@ import numpy as np
 from mrml.algorithm import Algorithm, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.algorithms.search.parting import Parting
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.data.files import File
@@ -89,7 +90,7 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
     elif algorithm.design == "columns":
         from mrml.algorithms.pipeline.coded_pipeline import FactsPipeline as cls
     return cls(
-        algorithm=algorithm,
+        algorithm=algorithm.decided(schema),
         schema=schema,
         max_levels=data.max_levels,
         hash_columns=data.hash,
@@ -128,14 +129,15 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     return dataset, pipeline_of(algorithm, schema, data)
 
 
-def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning."""
+def identity_of(pipeline: Pipeline, dataset: Dataset, parting: Parting | None = None) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning; ``parting``: how it deals rows to folds."""
     params = dict(pipeline.spec()["params"])
     algorithm, schema = params.pop("algorithm")["algorithm"], params.pop("schema")["schema"]
     return {
         "algorithm": {"class": algorithm["class"], **algorithm["params"]},
         "schema": schema,
         "transforms": params,
+        "folds": None if parting is None else dataclasses.asdict(parting),
         "inputs": [[f.part, f.name, f.size] for f in dataset.files],
         "builds": {"mrml": __version__, "numpy": np.__version__},
     }

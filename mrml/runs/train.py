@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
@@ -22,6 +23,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.inference.infer import infer, to_yaml
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
+from mrml.engines.task import Report
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, NotConverged, OutputExists
 from mrml.fs.folder import Folder
@@ -34,6 +36,7 @@ from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Remembered, Silent, Watch, rounded
 from mrml.runs.report import mlflow
+from mrml.runs.search import folds
 from mrml.runs.setup import On, algorithm_of, check_here, identity_of, open_training, running
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
@@ -49,15 +52,19 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
-    _check_output(config)
+    check_output(config)
+    _check_oof(config)
     algorithm = algorithm_of(config)
     began = time.time()
     config, why = _with_engine(config) if on is None else (config, "")
     with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        refuse_inputs(config.output, [f.path for f in dataset.files])
-        identity = identity_of(pipeline, dataset)
+        parting = folds.parting_of(config, config.folds, algorithm, dataset)
+        learner = folds.with_folds(pipeline, parting) if parting else pipeline
+        for place in filter(None, (config.output, config.oof)):
+            refuse_inputs(place, [f.path for f in dataset.files])
+        identity = identity_of(pipeline, dataset, parting)
         directory = RunDirectory(config.output, identity, config.resume, config.overwrite, runs.abandon)
         held.enter_context(directory)
         if directory.resumed and not config.engine.on_yarn:
@@ -65,9 +72,10 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
         if on is None:
             engine.attach(directory.id)
         told.start(plan_of(config, dataset, pipeline, engine, why))
-        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, told)
+        watch = Watch(engine, learner, config.data, config.engine.strict_identity, told)
         with directory.undone_early():
-            model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+            model, state = fit(learner, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+        model, state, out_of_fold = folds.apart(learner, model, state, parting)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
@@ -86,8 +94,13 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
             "metrics": {},
             "valid": {},
         }
-        if algorithm.target != "none":
+        if algorithm.target != "none" or measures_clusters(model):
             _measure(facts, model, dataset, engine, config)
+        if out_of_fold is not None:
+            facts["folds"] = folds.judged(out_of_fold, dataset, engine)
+            if config.oof:
+                rows = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+                _score(out_of_fold, folds.to_train(rows), engine, config.data, config.oof)
         record = _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
     if config.mlflow:
         mlflow.tell(config.mlflow, config.algorithm, directory.id, record, config.output, mlflow.sides(record), {})
@@ -114,13 +127,22 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
         raise NotConverged(config.algorithm, str(facts["stop"]), "allow more rounds, or a larger tol")
 
 
-def _check_output(config: RunConfig) -> None:
+def check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
     folder = Folder(config.output)
     if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
     if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
+
+
+def _check_oof(config: RunConfig) -> None:
+    """The same of the predictions out of fold, which a run that is taken up may have left."""
+    if config.oof:
+        if not config.folds:
+            raise ConfigError("run, oof", "without folds every row is trained on", "say --folds 5")
+        begun = Folder(config.output).exists("_run") and not Folder(config.output).exists(SUCCESS)
+        refuse_taken(config.oof, config.overwrite or config.resume or begun)
 
 
 def _measure(facts: dict[str, Any], model: Model, dataset: Dataset, engine: Engine, config: RunConfig) -> None:
@@ -159,7 +181,8 @@ def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    return found_by(Evaluate(scorer=model), dataset, engine, data, progress)[0]
+    algorithm: Algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+    return found_by(algorithm, dataset, engine, data, progress)[0]
 
 
 def found_by(
@@ -225,11 +248,9 @@ def load_model(path: str) -> PipelineModel:
 
 
 def evaluate(model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
-    """Exact metrics of a model on data with a target."""
+    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
     allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
-    if model.output == "cluster":
-        raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
     with running(engine, data, dataset.files) as started:
         return _metrics(model, dataset, started, data, progress)
@@ -252,15 +273,8 @@ def predict(
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
     strict = isinstance(engine, EngineConfig) and engine.strict_identity
-    with written_aside(output) as aside, running(engine, data, dataset.files) as started:
-        scoring = _scoring(dataset, started, data, aside.path, format)
-        with dataset.naming(), started.timed():
-            report = started.write(model, dataset, scoring)
-        Watch(started, CountRecords(), data, strict, Silent())(State({}))
-        sweep(aside.path)
-        if not aside.names():
-            write_nothing(model, dataset, scoring)
-        n_parts = len(aside.names())
+    with running(engine, data, dataset.files) as started:
+        report, n_parts = _score(model, dataset, started, data, output, format, strict)
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
     seconds, phases = time.monotonic() - began, report.phases()
     phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
@@ -268,6 +282,27 @@ def predict(
     if progress is not None:
         progress.done(facts)
     return facts
+
+
+def _score(
+    model: Model,
+    dataset: Dataset,
+    engine: Engine,
+    data: DataConfig,
+    output: str,
+    format: str = "parquet",
+    strict: bool = False,
+) -> tuple[Report, int]:
+    """Part files in the place of ``output``; what was counted, and how many parts there are."""
+    with written_aside(output) as aside:
+        scoring = _scoring(dataset, engine, data, aside.path, format)
+        with dataset.naming(), engine.timed():
+            report = engine.write(model, dataset, scoring)
+        Watch(engine, CountRecords(), data, strict, Silent())(State({}))
+        sweep(aside.path)
+        if not aside.names():
+            write_nothing(model, dataset, scoring)
+        return report, len(aside.names())
 
 
 def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, format: str) -> Scoring:
@@ -294,12 +329,12 @@ def _id_type(dataset: Dataset) -> str:
     return "uint64" if source == "uint64" else "int64" if source.startswith(("int", "uint")) else ""
 
 
-def schema(data: DataConfig) -> tuple[Schema, str]:
-    """The inferred schema and its YAML text with what was observed."""
+def schema(data: DataConfig) -> tuple[Schema, str, tuple[str, ...]]:
+    """The inferred schema, its YAML text with what was observed, and what of that is worth a line."""
     if not data.data:
         raise ConfigError("data", "no input is named", "give files, directories or globs")
     found, report = infer(data.data, data)
-    return found, to_yaml(found, report)
+    return found, to_yaml(found, report), report.matter
 
 
 def inspect(model_dir: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrml.cluster.jars import POM, fetch_jars, find_java
+from mrml.cluster.jars import HADOOP, OOZIE, Jars, fetch_jars, find_java
 from mrml.errors import EngineError
 
 from .conftest import Program
@@ -71,8 +71,19 @@ def test_any_other_failure_of_maven_is_its_first_error(program: Program, tmp_pat
         fetch_jars(tmp_path / "cache")
 
 
-def test_the_pom_names_no_repository_and_pins_every_version() -> None:
-    text = POM.read_text()
+@pytest.mark.parametrize("jars, n_jars", [(HADOOP, 13), (OOZIE, 40)])
+def test_the_poms_name_no_repository_and_pin_every_version(jars: Jars, n_jars: int) -> None:
+    text = jars.pom.read_text()
     assert "://" not in text and "repositor" not in text
-    assert text.count("<dependency>") == text.count("</artifactId><version>${") == 13
+    assert text.count("<dependency>") == len(re.findall(r"</artifactId><version>[$\d]", text)) == n_jars
     assert not re.search("<version>(LATEST|RELEASE|[\\[(])", text)
+
+
+def test_what_is_missing_is_told_by_name_and_a_relative_cache_is_where_the_command_runs(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EngineError, match="Oozie's jars are not fetched yet"):
+        fetch_jars(Path("cache"), OOZIE)
+    program("mvn", FETCHES)
+    assert fetch_jars(Path("cache")).parent == tmp_path / "cache"

@@ -140,8 +140,7 @@ def test_a_quoted_newline_needs_multiline():
     data = b'1,a\n2,"b\nc"\n3,"d ""e"", f"\n'
     r = parse(data, ["x", "t"], [NUMBER, TEXT], PLAIN)
     assert texts(r.columns["t"]) == ["a", 'd "e", f'] and r.rows.tolist() == [0, 3] and r.n_records == 4
-    assert r.problems[0][:3] == (4, "", "has a quote that is still open at its end")
-    assert "multiline: true" in r.problems[0].remedy
+    assert r.problems[0] == (4, "", "has a newline inside quotes", "say --multiline")
     assert r.problems[1][2] == "has 1 field, the header names 2"
     r = parse(data, ["x", "t"], [NUMBER, TEXT], Format(multiline=True))
     assert texts(r.columns["t"]) == ["a", "b\nc", 'd "e", f'] and r.n_records == 3 and r.n_bad == 0
@@ -280,7 +279,8 @@ def test_lines_parsed_together_are_the_lines_parsed_one_by_one(data, column):
     assert whole.rows.tolist() == [i for i, p in enumerate(parts) if not p.n_bad]
     assert gathered([whole]) == gathered(parts)
     alone = [q._replace(offset=int(s)) for s, p in zip(spans.starts, parts, strict=True) for q in p.problems]
-    assert list(whole.problems) == alone[:10]
+    # what is wrong with an open quote depends on whether a later line closes it, and so does its wording
+    assert [p[:2] for p in whole.problems] == [p[:2] for p in alone[:10]]
 
 
 @settings(max_examples=200)

@@ -332,7 +332,7 @@ def test_a_null_label_is_a_bad_row_in_parquet_too_and_names_the_row(tmp_path):
 
 def test_a_quoted_newline_needs_multiline_and_then_the_file_is_read_whole(tmp_path):
     path = write(tmp_path / "a.csv", 's,y\n"a\nb",0\nc,1\n"d\r\ne",0\nc,1\n')
-    fails(lambda: blocks(opened(path, target="y")), "multiline: true")
+    fails(lambda: blocks(opened(path, target="y")), "--multiline")
     dataset = opened(path, target="y", multiline=True, window_bytes=64)
     assert not dataset.files[0].splittable and dataset.files[0].n_blocks is None
     assert [s for b in blocks(dataset, 64) for s in plain(b.coded["s"])] == ["a\nb", "c", "d\r\ne", "c"]

@@ -99,8 +99,12 @@ def test_options_go_before_what_is_seen(tmp_path):
     schema, _ = inferred(tmp_path / "a.csv", text, delimiter="|", header=False, na=("d",), window_bytes=99, quote="'")
     assert schema.format == Format("csv", "|", "'", False, na=(*NA, "d")) and schema.window_bytes == 99
     assert inferred(tmp_path / "a.csv", text, delimiter="tab")[0].format.delimiter == "\t"
-    with pytest.raises(ConfigError, match="one character"):
-        inferred(tmp_path / "a.csv", text, delimiter="::")
+    assert inferred(tmp_path / "a.csv", text, delimiter=";b|")[0].format.delimiter == ";b|"
+    for option in ("quote", "escape"):
+        with pytest.raises(ConfigError, match="not one character"):
+            inferred(tmp_path / "a.csv", text, **{option: "::"})
+    with pytest.raises(ConfigError, match="not one character or several"):
+        inferred(tmp_path / "a.csv", text, delimiter="a\n")
 
 
 @pytest.mark.parametrize(

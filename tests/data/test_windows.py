@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mrml.data import windows
-from mrml.data.formats.lines import find_records, line_starts
+from mrml.data.formats.lines import Rule, find_records, line_starts
 from mrml.data.windows import line_start_after, n_windows, stream_windows, strip_bom, window_bytes
 
 TEXT = st.lists(st.sampled_from([b"a", b"bb", b",", b'"', b'""', b"\n", b"\r", b"\r\n", b"\n\n", b"\xff", b"x" * 9]))
@@ -51,23 +51,32 @@ def naive_records(data: bytes) -> list[tuple[int, bytes]]:
     text = b",,," + data[3:] if data.startswith(b"\xef\xbb\xbf") else data
     while i < len(text):
         two, c = text[i : i + 2], text[i : i + 1]
+        if c == b'"' and state == "field start":
+            stop = closing(text, i + 1)
+            state, i = ("field", stop) if stop else ("stray", i + 1)
+            continue
         i += 1
-        if state == "quoted":
-            if two == b'""':
-                i += 1
-            elif c == b'"':
-                state = "field"
-        elif c == b'"' and state == "field start":
-            state = "quoted"
-        elif c == b",":
-            state = "field start"
-        elif c in (b"\n", b"\r"):
+        if c in (b"\n", b"\r"):
             i += two == b"\r\n"
             out.append((start, data[start:i]))
             start, state = i, "field start"
-        else:
-            state = "field"
+        elif state != "stray":
+            state = "field start" if c == b"," else "field"
     return out + ([(start, data[start:])] if start < len(data) else [])
+
+
+def closing(text: bytes, i: int) -> int:
+    """The byte after the quote that closes the field whose first byte is i; 0 where it is none."""
+    first = i
+    while i < len(text):
+        if text[i : i + 2] == b'""':
+            i += 2
+        elif text[i : i + 1] == b'"':
+            lines = text[first:i].strip(b"\r\n") != text[first:i] or len(text[first:i].splitlines()) > 1
+            return 0 if lines and text[i + 1 : i + 2] not in (b",", b"\r", b"\n", b"") else i + 1
+        else:
+            i += 1
+    return 0
 
 
 def naive_windows(lines: list[tuple[int, bytes]], size: int, w: int) -> list[tuple[int, bytes]]:
@@ -102,9 +111,10 @@ def test_a_stream_cut_anywhere_gives_the_same_windows(data, w, cuts):
 @example(b'\xef\xbb\xbf"a\nb"\nc', 2, [1, 2])
 @example(b'"a""\n"\nc', 2, [3, 4])
 @example(b'a"\n"b\n"', 1, [])
+@example(b'"a\n"b\n"c\n",d\n"e', 1, [5])
 def test_a_quoted_newline_ends_no_record_of_a_multiline_file(data, w, cuts):
     expected = naive_windows(naive_records(data), len(data), w)
-    assert list(stream_windows(pieces(data, cuts), w, '"')) == expected
+    assert list(stream_windows(pieces(data, cuts), w, Rule('"', multiline=True))) == expected
 
 
 @given(BYTES, st.integers(0, 200), st.integers(2, 5))
@@ -133,7 +143,7 @@ def test_records_are_the_lines_that_are_not_empty(data):
 def test_multiline_records_begin_where_the_state_machine_says(data):
     if data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
-    spans = find_records(data, '"', ",", multiline=True)
+    spans = find_records(data, Rule('"', multiline=True))
     expected = [(s, s + len(r)) for s, r in naive_records(data) if r.strip(b"\r\n")]
     assert list(zip(spans.starts.tolist(), spans.nexts.tolist(), strict=True)) == expected
 

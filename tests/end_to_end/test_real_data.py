@@ -135,7 +135,7 @@ def _housing(folder: Path) -> tuple[Path, Path]:
 
 def _bike_schema(folder: Path, train: Path) -> dict[str, Any]:
     """What a user does with a schema file: numbers that are levels are said to be categorical."""
-    _, text = run.schema(DataConfig(data=(str(train),), target="cnt"))
+    _, text, _ = run.schema(DataConfig(data=(str(train),), target="cnt"))
     lines = text.splitlines()
     for i, line in enumerate(lines):
         if any(f"name: {n}," in line for n in BIKE_LEVELS):

@@ -21,6 +21,9 @@ from mrml.errors import ConfigError, InputError
 from mrml.params import param
 from mrml.schema import Design, Schema
 
+#: up to here a count and its neighbours are different float64
+_MOST_COUNT = 2.0**53
+
 
 @dataclass(frozen=True)
 class Classification(GLM):
@@ -73,6 +76,10 @@ class Poisson(GLM):
     def check_targets(self, block: Block, y: Array, n_classes: int) -> None:
         super().check_targets(block, y, n_classes)
         refuse(block, y < 0, "its target is negative, which no count is", "use linear, or repair these rows")
+        bad = y > _MOST_COUNT
+        if bad.any():
+            finding = f"its target is {y[int(np.argmax(bad))]:g}, too large for a count"
+            refuse(block, bad, finding, "use linear, or repair these rows")
 
 
 @dataclass(frozen=True)

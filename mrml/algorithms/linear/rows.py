@@ -8,6 +8,9 @@ from mrml.arrays import CSR, Array
 from mrml.data.block import Block
 from mrml.errors import InputError
 
+#: targets whose squares, of some 10^7 rows together, are numbers
+MOST_TARGET = 1e150
+
 
 def place(block: Block) -> str:
     """Where a block lies, in words."""
@@ -26,6 +29,15 @@ def check_weights(block: Block) -> None:
     if block.weight is not None:
         bad = ~((block.weight >= 0) & (block.weight < np.inf))
         refuse(block, bad, "its weight is negative or not a number", "drop or repair these rows")
+
+
+def check_numbers(block: Block, y: Array) -> None:
+    """InputError for a target that is none, or whose square is none."""
+    refuse(block, ~np.isfinite(y), "its target is not a finite number", "drop or repair these rows")
+    bad = np.abs(y) > MOST_TARGET
+    if bad.any():
+        finding = f"its target is {y[int(np.argmax(bad))]:g}, the square of which is beyond float64"
+        refuse(block, bad, finding, "scale the target, or drop these rows")
 
 
 def weights(block: Block, y: Array, class_weight: Array | None) -> Array | None:

@@ -17,6 +17,8 @@ from mrml.errors import InputError
 from mrml.losses import Loss
 from mrml.schema import Design
 
+#: targets whose squares, of some 10^7 rows together, are numbers
+MOST_TARGET = 1e150
 #: as XGBoost: a hessian is at least this, so that a row never loses its say
 MIN_HESSIAN = 1e-16
 
@@ -117,6 +119,10 @@ class Objective(ABC):
                 f"holds {facts['min']:g}, and a {self.name} target is {'never negative' if allowed else 'above 0'}"
             )
             raise InputError("target", finding, "use --objective squared, or mend the data")
+        far = max((facts.get(end, 0.0) for end in ("min", "max")), key=abs)
+        if abs(far) > MOST_TARGET:
+            finding = f"holds {far:g}, the square of which is beyond float64"
+            raise InputError("target", finding, "scale the target, or leave those rows out")
 
 
 #: what may be told instead of the loss

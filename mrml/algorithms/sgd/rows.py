@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrml.algorithms.linear.rows import check_weights, refuse
+from mrml.algorithms.linear.rows import check_numbers, check_weights
 from mrml.arrays import CSR, Array
 from mrml.data.block import Block
 from mrml.data.shards import Shard
@@ -121,7 +121,7 @@ def check_rows(block: Block) -> None:
     """InputError for a weight or a feature that is no number."""
     check_weights(block)
     if isinstance(block.y, np.ndarray):
-        refuse(block, ~np.isfinite(block.y), "its target is not a finite number", "drop or repair these rows")
+        check_numbers(block, block.y)
 
 
 class Buffer(NamedTuple):

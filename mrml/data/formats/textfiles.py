@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from mrml.data.files import File, chunks, reading
-from mrml.data.formats.lines import BOM, find_records, line_starts
+from mrml.data.formats.dialect import utf8
+from mrml.data.formats.lines import BOM, Rule, find_records, line_starts
 from mrml.data.formats.records import Records
-from mrml.data.windows import n_windows, stream_windows, window_bytes
+from mrml.data.windows import line_start_after, n_windows, stream_windows, window_bytes
 from mrml.errors import InputError, nearest
 from mrml.schema import Column, Format, Schema
 
 _UNNAMED = re.compile(r"c(\d+)")
+_SEP = re.compile(rb"(?:\xef\xbb\xbf)?\"?sep=([^\r\n]{1,8}?)\"?(?:[\r\n]|\Z)", re.IGNORECASE)
+_SEP_BYTES = 32
 
 
 class Run(NamedTuple):
@@ -34,11 +38,11 @@ class Run(NamedTuple):
         if format.name == "jsonl":
             from mrml.data.formats import jsonl
 
-            return jsonl.parse(self.data, wanted, format)
+            return jsonl.parse(utf8(self.data, format), wanted, format)
         if format.name == "libsvm":
             from mrml.data.formats import libsvm
 
-            return libsvm.parse(self.data, wanted, format)
+            return libsvm.parse(utf8(self.data, format), wanted, format)
         from mrml.data.formats import csv
 
         return csv.parse(self.data, self.names, wanted, format)
@@ -53,7 +57,7 @@ class Run(NamedTuple):
 
     def _starts(self, format: Format) -> list[int]:
         """The first byte of each record; lines of nothing but spaces or a comment are none in JSON and LibSVM."""
-        spans = find_records(self.data, *_record_rule(format))
+        spans = find_records(self.data, Rule.of(format))
         if format.name in ("csv", "tsv"):
             return list(spans.starts.tolist())
         comment = b"#" if format.name == "libsvm" else b"\n"
@@ -83,18 +87,42 @@ def runs(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop:
 def _windows(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
     n = n_windows(file.size, schema.window_bytes)
     with reading(file) as read:
-        _, line = window_bytes(read, file.size, 1, 0)
-        header = _Header.of(line, file, schema, wanted)
+        header = _Header.of(_beginning(read, file.size, schema.format), file, schema, wanted)
         for k in range(first, n if stop is None else min(stop, n)):
             yield header.cut(k, *window_bytes(read, file.size, schema.window_bytes, k))
 
 
 def head(file: File, schema: Schema) -> bytes:
-    """What the runs of a plain file need of its beginning: a byte order mark, and the first line of CSV."""
+    """What the runs of a plain file need of its beginning: a byte order mark, and the lines of CSV to the header."""
     with reading(file) as read:
-        if schema.format.name in ("csv", "tsv"):
-            return window_bytes(read, file.size, 1, 0)[1]
-        return read(0, min(len(BOM), file.size))
+        return _beginning(read, file.size, schema.format)
+
+
+def _beginning(read: Callable[[int, int], bytes], size: int, format: Format) -> bytes:
+    if format.name not in ("csv", "tsv"):
+        return read(0, min(len(BOM), size))
+    stop = line_start_after(read, size, 0)
+    for _ in range(max(format.skip_lines, bool(delimiter_said(read(0, min(stop, _SEP_BYTES)))))):
+        stop = line_start_after(read, size, stop)
+    return read(0, stop)
+
+
+def delimiter_said(data: bytes) -> str:
+    """What the first line says where it is ``sep=;``, which Excel writes and which is neither header nor row; or ''."""
+    found = _SEP.match(data)
+    return found[1].decode("utf-8", "replace") if found else ""
+
+
+def preamble(data: bytes, format: Format) -> int:
+    """Bytes before the header or the first row of CSV, a byte order mark alone left to others: lines that are skipped.
+
+    ``data`` begins as the file does; where it holds too few lines, all of it.
+    """
+    n_lines = max(format.skip_lines, bool(delimiter_said(data))) if format.name in ("csv", "tsv") else 0
+    if not n_lines:
+        return 0
+    starts = line_starts(data)
+    return int(starts[n_lines - 1]) if len(starts) >= n_lines else len(data)
 
 
 def fed(
@@ -107,58 +135,82 @@ def fed(
 
 
 def _ordered(file: File, schema: Schema, wanted: Sequence[Column], first: int, stop: int | None) -> Iterator[Run]:
-    format_ = schema.format
-    quote = format_.quote if in_order(file, format_) and _record_rule(format_)[2] else None
     header = None
-    for k, (offset, data) in enumerate(stream_windows(chunks(file), schema.window_bytes, quote, format_.delimiter)):
+    skipped, rest = _without_preamble(chunks(file), schema.format)
+    for k, (offset, data) in enumerate(stream_windows(rest, schema.window_bytes, Rule.of(schema.format))):
         if stop is not None and k >= stop:
             return
-        header = header or _Header.of(data, file, schema, wanted)
+        header = header or _Header.of(data, file, schema, wanted, skipped)
         if k >= first:
-            yield header.cut(k, offset, data)
+            yield header.cut(k, skipped + offset, data)
 
 
-def _record_rule(format: Format) -> tuple[str, str, bool]:
-    """Quote, delimiter and multiline, as :func:`mrml.data.formats.lines.find_records` wants them."""
-    if format.name in ("csv", "tsv"):
-        return format.quote, format.delimiter, format.multiline
-    return "", ",", False
+def _without_preamble(pieces: Iterator[bytes], format: Format) -> tuple[int, Iterator[bytes]]:
+    """How many bytes of lines are skipped, whose quotes mean nothing, and the bytes after them."""
+    begun = b""
+    for piece in pieces:
+        begun += piece
+        n_bytes = preamble(begun, format)
+        if len(begun) >= _SEP_BYTES and (not n_bytes or n_bytes < len(begun) - 1):  # one more: half a CRLF
+            return n_bytes, chain([begun[n_bytes:]], pieces)
+    n_bytes = preamble(begun, format)
+    return n_bytes, iter([begun[n_bytes:]])
 
 
 class _Header(NamedTuple):
-    """Field names and the bytes of the mark and the header line at the file's beginning."""
+    """Field names, and where in the file the lines before the first record end."""
 
     names: tuple[str, ...]
-    n_bytes: int
+    end: int
 
     @staticmethod
-    def of(data: bytes, file: File, schema: Schema, wanted: Sequence[Column]) -> _Header:
-        """From bytes at the beginning of the file that hold its first record."""
-        skip = len(BOM) if data.startswith(BOM) else 0
+    def of(data: bytes, file: File, schema: Schema, wanted: Sequence[Column], at: int = 0) -> _Header:
+        """From bytes that hold the first record: those at the beginning of the file, or from byte ``at`` after what is
+        skipped."""
         format_ = schema.format
+        skip = 0 if at else preamble(data, format_)
+        skip = skip or (len(BOM) if data.startswith(BOM) else 0)
         if format_.name not in ("csv", "tsv"):
             return _Header((), skip)
         end = _first_end(data[skip:], format_)
-        fields = _fields(data[skip : skip + end], file, format_)
-        if not format_.header:
-            return _Header(_unnamed(len(fields), schema), skip)
-        _check(fields, wanted, file)
-        return _Header(tuple(fields), skip + end)
+        names = _names(data[skip : skip + end], file, schema)
+        if format_.header or format_.columns:
+            _check(names, wanted, file)
+        return _Header(names, at + skip + end * format_.header)
 
     def cut(self, block: int, offset: int, data: bytes) -> Run:
         """The run of a block without what precedes the first record."""
-        n = self.n_bytes if block == 0 else 0
+        n = min(max(self.end - offset, 0), len(data))
         return Run(block, offset + n, data[n:], self.names)
 
 
 def _first_end(data: bytes, format: Format) -> int:
     """Where the first record ends, its line end included."""
     if format.multiline:
-        spans = find_records(data, *_record_rule(format))
+        spans = find_records(data, Rule.of(format))
         return int(spans.nexts[0]) if len(spans.nexts) else len(data)
     starts = line_starts(data[: 1 << 16])
     starts = starts if len(starts) and starts[0] < 1 << 16 else line_starts(data)
     return int(starts[0]) if len(starts) else len(data)
+
+
+def _names(line: bytes, file: File, schema: Schema) -> tuple[str, ...]:
+    """What the configuration or the first record names the columns, or c0, c1, ... where that is a row.
+
+    InputError where both name one in different places: the values would be taken for another column's.
+    """
+    fields, said = _fields(line, file, schema.format), schema.format.columns
+    if not said:
+        return tuple(fields) if schema.format.header else _unnamed(len(fields), schema)
+    if schema.format.header and (moved := misplaced(fields, said)):
+        finding = f"is in another place than among {', '.join(said)}"
+        raise InputError(f"{file.name}, column {moved!r}", finding, "give the files columns in one order")
+    return said
+
+
+def misplaced(fields: Sequence[str], columns: Sequence[str]) -> str:
+    """The first name of a header that is another field's among ``columns``, or ''."""
+    return next((f for i, f in enumerate(fields) if f in columns and columns.index(f) != i), "")
 
 
 def _fields(line: bytes, file: File, format: Format) -> list[str]:

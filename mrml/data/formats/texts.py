@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mrml.arrays import Array
+from mrml.data.formats.spelling import PLAIN, Spelling, zoned
 from mrml.errors import InputError
 from mrml.schema import Column
 
@@ -70,7 +71,7 @@ def finding(text: str, type_: Any) -> tuple[str, str]:
     return f"{short!r} is not a number", remedy
 
 
-def parse_texts(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
+def parse_texts(texts: Any, type_: Any, na: Sequence[str], spelling: Spelling = PLAIN) -> tuple[Any, Array]:
     """The texts as values of an Arrow type.
 
     Parameters
@@ -78,6 +79,7 @@ def parse_texts(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
     texts : Arrow strings (n,).
     type_ : an Arrow boolean, integer, floating or temporal type, or string, which every text is.
     na : texts that mean null.
+    spelling : how numbers and times are written.
 
     Returns
     -------
@@ -87,6 +89,11 @@ def parse_texts(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
     if pa.types.is_string(type_):
         return texts, np.zeros(len(texts), bool)
     trimmed = _without_nulls(texts, na)
+    if spelling.concerns(type_):
+        values = _spelled(trimmed, type_, spelling)
+        return values, _lost(trimmed, values)
+    if pa.types.is_timestamp(type_) and type_.tz:
+        trimmed = zoned(trimmed)
     if not pa.types.is_boolean(type_):  # whose cast takes more than the fast path does, such as tRue
         try:
             return trimmed.cast(type_), np.zeros(len(texts), bool)
@@ -100,6 +107,22 @@ def parse_texts(texts: Any, type_: Any, na: Sequence[str]) -> tuple[Any, Array]:
         values = pc.coalesce(values, _whole(_try_cast(different, pa.float64()), type_))
     bad = np.append(pc.is_null(values).to_numpy(zero_copy_only=False), False)
     return pa.concat_arrays([values, pa.nulls(1, type_)]).take(pa.array(codes)), bad[codes]
+
+
+def _spelled(texts: Any, type_: Any, spelling: Spelling) -> Any:
+    """Texts of another spelling as values of the type, null where they are none; ISO dates and times stay what they
+    are."""
+    if pa.types.is_floating(type_):
+        return spelling.numbers(texts).cast(type_)
+    values, _ = parse_texts(texts, type_, ())
+    unread = pc.if_else(pc.is_null(values), texts, pa.scalar(None, texts.type))
+    return pc.coalesce(values, spelling.times(unread, type_))
+
+
+def _lost(texts: Any, values: Any) -> Array:
+    """(n,) bool: texts of which no value came."""
+    lost: Array = pc.and_(pc.is_valid(texts), pc.is_null(values)).to_numpy(zero_copy_only=False)
+    return lost
 
 
 def _without_nulls(texts: Any, na: Sequence[str]) -> Any:

@@ -22,16 +22,15 @@ from mrml.config.sections import DataConfig
 from mrml.data.files import File, below_inputs, discover
 from mrml.data.formats import parquet
 from mrml.data.formats.texts import arrow_type
-from mrml.data.inference import samples
+from mrml.data.inference import odd, samples
 from mrml.data.inference.notes import index_columns, notes_that_matter
 from mrml.data.inference.profile import ALL, Observed, Profile
-from mrml.data.inference.sniff import sniff
+from mrml.data.inference.sniff import SINGLE_ROLES, named, sniff
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.errors import ConfigError, InputError
 from mrml.schema import Column, Format, Schema
 
 _LIBSVM_ROLES = {"label": "target", "weight": "weight", "qid": "group"}
-SINGLE_ROLES = ("target", "weight", "id", "group", "offset")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,10 @@ def infer(paths: Sequence[str], config: DataConfig) -> tuple[Schema, Report]:
     keep_pandas_out()
     files = below_inputs(discover(paths), named(config))
     format_ = sniff(files, config, named(config))
-    return infer_files(files, config, format_, parquet.footers(files) if format_.name == "parquet" else ())
+    schema, report = infer_files(files, config, format_, parquet.footers(files) if format_.name == "parquet" else ())
+    if report.bad_lines and not report.rows:
+        raise odd.no_rows(files, report.bad_lines, schema.format, config.window_bytes)
+    return schema, report
 
 
 def infer_files(
@@ -69,18 +71,26 @@ def infer_files(
     columns = tuple(_column(p, texts, _is_partition(p, files), p.name in indexes) for p in profiles)
     if format.name == "libsvm":
         columns = tuple(dataclasses.replace(c, role=_LIBSVM_ROLES[c.name]) for c in columns)
-    schema = apply_roles(Schema(columns, sample.format, config.window_bytes), config)
+    schema = _with_roles(Schema(columns, sample.format, config.window_bytes), files, config)
     rows = max((p.rows for p in sample.profiles), default=0)
     seen = tuple(p.observed() for p in profiles)
     n_files = len(files[: samples.SAMPLE_FILES])
-    matter = (*notes_that_matter(schema, seen, indexes), *sample.matter)
+    bad = odd.bad_lines(files[: samples.SAMPLE_FILES], sample.bad_lines, rows, schema)
+    matter = (*bad, *notes_that_matter(schema, seen, indexes), *sample.matter)
     return schema, Report(rows, sample.n_bytes, n_files, sample.bad_lines, seen, sample.notes, matter)
 
 
-def named(config: DataConfig) -> set[str]:
-    """Every column name the configuration says."""
-    single = [n for role in SINGLE_ROLES if (n := getattr(config, role))]
-    return {*single, *config.features, *config.exclude, *config.categorical}
+def _with_roles(schema: Schema, files: Sequence[File], config: DataConfig) -> Schema:
+    """The schema with the roles of the configuration; where a column is not there, InputError with what the files tell
+    of the reason."""
+    names = [c.name for c in schema.columns]
+    try:
+        return apply_roles(schema, config)
+    except InputError as error:
+        missing = next((name for name in sorted(named(config)) if error.place == f"column {name!r}"), None)
+        if missing is None or missing in names:
+            raise
+        raise odd.explained(error, missing, names, files, schema.format) from None
 
 
 def apply_roles(schema: Schema, config: DataConfig) -> Schema:

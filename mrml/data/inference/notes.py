@@ -11,6 +11,8 @@ from mrml.schema import Column, Schema
 
 #: levels from which a categorical column is suspect, and the share of the rows that they are then
 MANY_LEVELS, MANY_OF_ROWS = 100, 0.25
+#: rows from which a column of which every value differs is suspect
+FEW_ROWS = 5
 _UNNAMED = ("", "Unnamed: 0")
 _PANDAS = "__index_level_"
 
@@ -45,9 +47,14 @@ def _note(column: Column, seen: Observed | None, is_index: bool) -> str:
         return ""
     if column.role == "ignore" and seen.notes:
         return f"{place} is left out: {seen.notes[0]}"
+    spelt = [note for note in seen.notes if "which are kept" in note or "not read as such" in note]
+    if spelt and column.role in ("feature", "target", "group"):
+        return f"{place}: {spelt[0]}"
     if column.role != "feature":
         return ""
-    if column.kind == "categorical" and seen.distinct >= max(MANY_LEVELS, MANY_OF_ROWS * seen.rows):
+    filled = seen.rows - seen.nulls
+    each_its_own = seen.distinct == filled >= FEW_ROWS
+    if column.kind == "categorical" and (each_its_own or seen.distinct >= max(MANY_LEVELS, MANY_OF_ROWS * seen.rows)):
         least = "at least " * seen.distinct_capped
         finding = f"{least}{seen.distinct} levels in {seen.rows} rows"
         return f"{place} has {finding}: a number, a time or an id? --exclude leaves it out"

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mrml.data.formats.spelling import PLAIN, Spelling, suggestion, zoned
 from mrml.data.formats.texts import FALSE, TRUE, parse_texts
 
 #: A column of strings is categorical up to this many levels, or where the levels are at most this share of the rows.
@@ -27,7 +28,9 @@ _MOST_TEXTS, _MOST_NUMBERS = 100_000, 1000
 #: Texts of this many words or more are prose rather than names.
 _WORDS = 3
 #: What texts are tried as, the narrowest first: in JSON only where no type stands for them, in text files always.
-TIMES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+TIMES = (
+    pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.timestamp("ns", "UTC"),
+)  # fmt: skip
 ALL = (pa.bool_(), pa.int64(), pa.float64(), *TIMES)
 #: what Arrow and Python say of values that they cannot compare, count or show: times beyond the year 9999, nanoseconds,
 #: zones beside none, durations.  A profile is for people: it leaves out what it cannot tell
@@ -61,8 +64,8 @@ class Observed:
 class Profile:
     """Counts of one column; ``take`` an array at a time, in the files' order."""
 
-    def __init__(self, name: str, na: Sequence[str]) -> None:
-        self.name, self.na = name, tuple(na)
+    def __init__(self, name: str, na: Sequence[str], spelling: Spelling = PLAIN) -> None:
+        self.name, self.na, self.spelling = name, tuple(na), spelling
         self.types: list[str] = []
         self.rows = self.nulls = self.numbers = self.counted = 0
         self.markers: Counter[str] = Counter()
@@ -72,6 +75,7 @@ class Profile:
         self.high: Any = None
         self.full = self.loose = False  # loose: texts may be numbers
         self.bytes = False  # some are no texts of UTF-8
+        self.blanks = self.escapes = 0  # texts with blanks around them, with backslashes before quotes
 
     def take(self, values: Any, among: Sequence[Any] = ()) -> None:
         """Count in an Arrow array or chunked array; texts are tried as the types ``among``."""
@@ -159,6 +163,8 @@ class Profile:
         if self.empty:
             return ["every value is null"]
         notes = []
+        if kind != "numeric" and self.loose and (options := suggestion(list(self.levels))):
+            notes.append(f"numbers or times that are not read as such: {options} reads them")
         if kind == "text":
             prose = self._prose()
             notes.append("texts of several words" if prose else "nearly every value differs: an id?")
@@ -170,6 +176,10 @@ class Profile:
         whole = kind == "numeric" and source.startswith(("int", "uint"))
         if whole and len(self.levels) == self.counted > 100:
             notes.append("every value differs: an id?")
+        if kind != "numeric" and self.escapes:
+            notes.append("backslashes before quotes, which are kept: --escape '\\' takes them for no part of the text")
+        if kind != "numeric" and self.blanks:
+            notes.append("texts with blanks around them, which are kept: --trim takes them away")
         if len(self.markers) > 1:
             notes.append(f"{len(self.markers)} different null markers")
         return notes
@@ -188,20 +198,23 @@ class Profile:
             keep = pc.invert(missing)
             texts, trimmed = texts.filter(keep), trimmed.filter(keep)
         self.loose |= pa.float64() in among
-        values = _typed(trimmed, among)
+        values = _typed(trimmed, among, self.spelling)
         self.saw(values.type)
         if not pa.types.is_string(values.type):
             self.numbers += len(values)
             self._bounds(values)
             self._count(texts.slice(0, _COUNT_NUMBERS), _MOST_NUMBERS)
             return
+        if self.loose:
+            self.blanks += pc.sum(pc.not_equal(texts, trimmed)).as_py() or 0
+            self.escapes += pc.sum(pc.match_substring(texts, '\\"')).as_py() or 0
         self._count(texts.slice(0, _COUNT_TEXTS), _MOST_TEXTS)
         if self.loose:
             self._numbers(trimmed)
 
     def _numbers(self, texts: Any) -> None:
         """How many texts are numbers, and which are not."""
-        values, bad = parse_texts(texts, pa.float64(), ())
+        values, bad = parse_texts(texts, pa.float64(), (), self.spelling)
         self.numbers += int(len(texts) - bad.sum())
         if len(self.bad) <= MAX_BAD_TEXTS:
             self.bad.update(_counts(texts.filter(pa.array(bad))))
@@ -286,7 +299,7 @@ def _is_text(type_: Any) -> bool:
     return any(f(type_) for f in tests)
 
 
-def _typed(texts: Any, among: Sequence[Any]) -> Any:
+def _typed(texts: Any, among: Sequence[Any], spelling: Spelling) -> Any:
     """The texts as the first type that holds them all."""
     if not len(texts):
         return pa.array([], pa.null())
@@ -295,11 +308,23 @@ def _typed(texts: Any, among: Sequence[Any]) -> Any:
         return pc.is_in(texts, pa.array(TRUE))
     for type_ in (t for t in among if t != pa.bool_()):
         try:
-            texts.slice(0, 64).cast(type_)  # Arrow refuses a column only once it has been through all of it
-            return texts.cast(type_)
+            _cast(texts.slice(0, 64), type_, spelling)  # Arrow refuses a column only once it has been through all of it
+            return _cast(texts, type_, spelling)
         except pa.ArrowInvalid:
             continue
     return texts
+
+
+def _cast(texts: Any, type_: Any, spelling: Spelling) -> Any:
+    """The texts as values of the type; ``pa.ArrowInvalid`` where one is none."""
+    if not spelling.concerns(type_):
+        return (zoned(texts) if pa.types.is_timestamp(type_) and type_.tz else texts).cast(type_)
+    if pa.types.is_date(type_) and spelling.has_clock(texts):
+        raise pa.ArrowInvalid("times of day are no dates")
+    values, bad = parse_texts(texts, type_, (), spelling)
+    if bad.any():
+        raise pa.ArrowInvalid("not of the type")
+    return values
 
 
 def _merged(types: list[str]) -> str | None:

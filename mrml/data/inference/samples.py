@@ -19,10 +19,13 @@ import pyarrow.csv as pacsv
 from mrml.config.sections import DataConfig
 from mrml.data.files import File, head
 from mrml.data.formats import parquet
-from mrml.data.formats.lines import BOM, find_records, keep_records, strip_bom
-from mrml.data.formats.textfiles import blank_header
+from mrml.data.formats.dialect import plain
+from mrml.data.formats.lines import BOM, Rule, find_records, keep_records, strip_bom
+from mrml.data.formats.spelling import Spelling
+from mrml.data.formats.textfiles import blank_header, preamble
+from mrml.data.inference.odd import above_header
 from mrml.data.inference.profile import ALL, TIMES, Profile
-from mrml.data.inference.sniff import beginning, first_fields, first_with_text, split
+from mrml.data.inference.sniff import beginning, first_fields, first_with_text, named, split
 from mrml.errors import InputError
 from mrml.schema import Format
 
@@ -58,46 +61,50 @@ def _with_rows(files: Sequence[File], format: Format) -> Sequence[File]:
     """The files that are longer than a header, a byte order mark and a line end; all of them where none is."""
     if not format.header or len(files) <= SAMPLE_FILES:
         return files
-    data = strip_bom(beginning(first_with_text(files)))
-    nexts = find_records(data, format.quote, format.delimiter, format.multiline).nexts
+    data = strip_bom(beginning(first_with_text(files), format))
+    nexts = find_records(data, Rule.of(format)).nexts
     n = int(nexts[0]) + len(BOM) + 1 if len(nexts) else 0
     return [f for f in files if f.compression or f.size > n] or files
 
 
 def _heads(files: Sequence[File], budget: int, format: Format) -> Iterator[bytes]:
-    """The first whole records of each file, together at most ``budget`` bytes, without byte order marks."""
+    """The first whole records of each file, together at most ``budget`` bytes, without byte order marks and lines that
+    are skipped."""
     for i, file in enumerate(files):
         share = budget // (len(files) - i)
         data = head(file, share + 1)
         if len(data) > share:
             data = data[:share]
-            spans = find_records(data, format.quote, format.delimiter, format.multiline)
+            spans = find_records(data, Rule.of(format))
             data = data[: int(spans.starts[-1])] if len(spans.starts) > 1 else data
         budget -= len(data)
-        yield strip_bom(data)
+        yield strip_bom(data[preamble(data, format) :])
 
 
 def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
     first = first_with_text(files)
-    names = first_fields(first, format)
-    lines = strip_bom(beginning(first)).splitlines()
-    if format.header and lines and not lines[0].strip():
+    try:
+        names = first_fields(first, format)
+    except InputError as error:
+        raise above_header(first, format, named(config)) or error from None
+    lines = strip_bom(beginning(first, format)).splitlines()
+    if format.header and not format.columns and lines and not lines[0].strip():
         raise blank_header(first)
-    if not format.header:
-        names = [f"c{i}" for i in range(len(names))]
+    names = list(format.columns) or (names if format.header else [f"c{i}" for i in range(len(names))])
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[0]
         raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
-    profiles = {name: Profile(name, format.na) for name in names}
+    profiles = {name: Profile(name, format.na, Spelling.of(format)) for name in names}
     later: dict[str, str] = {}
     n_bytes = bad = 0
     for file, data in zip(files, _heads(files, SAMPLE_BYTES, format), strict=True):
         n_bytes += len(data)
-        data, own, n_bad = _clean(data, format, names)
+        data, plain_format = plain(data, format)
+        data, own, n_bad = _clean(data, plain_format, names)
         later |= {name: file.name for name in own if name not in profiles and name not in later}
         bad += n_bad
         if data:
-            table, n_bad = _texts(data, own, format)
+            table, n_bad = _texts(data, own, plain_format)
             bad += n_bad
             for name in own:
                 if name in profiles:
@@ -115,7 +122,7 @@ def _left_out(later: Mapping[str, str], first: File) -> tuple[str, ...]:
 
 def _clean(data: bytes, format: Format, names: Sequence[str]) -> tuple[bytes, list[str], int]:
     """The records that are UTF-8 and close their quotes, the names of their fields, and how many others there are."""
-    spans = find_records(data, format.quote, format.delimiter, format.multiline)
+    spans = find_records(data, Rule.of(format))
     keep = ~spans.is_open
     try:
         data.decode()
@@ -124,7 +131,7 @@ def _clean(data: bytes, format: Format, names: Sequence[str]) -> tuple[bytes, li
     own = list(names)
     bad = int(len(keep) - keep.sum())
     if format.header and len(keep):
-        own = split(data[spans.starts[0] : spans.ends[0]], format)
+        own = own if format.columns else split(data[spans.starts[0] : spans.ends[0]], format)
         keep[0] = False
     return (data if keep.all() else keep_records(data, spans, keep)), own, bad
 
@@ -151,7 +158,7 @@ def _texts(data: bytes, names: Sequence[str], format: Format) -> tuple[Any, int]
         pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=_unique(names)),
         pacsv.ParseOptions(
             delimiter=format.delimiter,
-            quote_char=format.quote,
+            quote_char=format.quote or False,
             newlines_in_values=format.multiline,
             invalid_row_handler=skip,
         ),
@@ -221,7 +228,7 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
         rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
         for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
             profile.take(pa.array(texts, pa.string()), ALL)
-        largest = max([largest, *(int(i) for i in re.findall(rb"\s(\d+):", some))])
+        largest = max(largest, max((int(m[1]) for m in re.finditer(rb"\s(\d+):", some)), default=0))
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)
     format = dataclasses.replace(format, index_base=base)

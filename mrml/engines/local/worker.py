@@ -18,6 +18,7 @@ from mrml.algorithm import Algorithm, State, from_spec
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.data.without_pandas import keep_pandas_out
+from mrml.engines import scratch
 from mrml.engines.local.delta import apply
 from mrml.engines.task import Report, Sink, blocks, in_task, map_split, send_exact, source_of, task_error, tell
 from mrml.engines.write import Scoring, write_split
@@ -132,7 +133,8 @@ class Worker:
         if self.spill is None or len(statistic) <= SPILL_BYTES:
             return np.frombuffer(statistic, np.uint8)
         path = self.spill / name
-        path.write_bytes(statistic)
+        with scratch.room(path.parent, len(statistic)):
+            path.write_bytes(statistic)
         return str(path)
 
     def on_model(self, message: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mrml import names, pin, wire
@@ -63,7 +64,7 @@ class StreamingEngine(Engine):
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         state_path = self._folder / "state"
-        state_path.write_bytes(wire.dumps(state.to_wire()))
+        self._put(state_path, wire.dumps(state.to_wire()))
         split_bytes = min(self.split_bytes, dataset.n_bytes // (2 * self.n_tasks) + 1)
         args = ["--task", self._task(dataset, split_bytes, algorithm.spec()), "--state", str(state_path)]
         values = {}
@@ -77,7 +78,7 @@ class StreamingEngine(Engine):
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         path = self._folder / "scoring"
         # with its model: what a node needs comes by the distributed cache
-        path.write_bytes(wire.dumps({"model": carried(model), "scoring": scoring.to_wire()}))
+        self._put(path, wire.dumps({"model": carried(model), "scoring": scoring.to_wire()}))
         args = ["--task", self._task(dataset, self.split_bytes, None), "--scoring", str(path)]
         for _, (counted,) in self._job(args, len(dataset.splits(self.split_bytes))):
             self._count(counted)
@@ -93,8 +94,13 @@ class StreamingEngine(Engine):
         task = {"dataset": dataset.to_json(), "split_bytes": split_bytes, "algorithm": spec}
         task["allow"] = names.allowed()
         task |= {"store": self._store_path(number), "kept": self._kept_path(number)}
-        path.write_bytes(wire.dumps({**task, "heads": self._heads(number, dataset)}))
+        self._put(path, wire.dumps({**task, "heads": self._heads(number, dataset)}))
         return str(path)
+
+    def _put(self, path: Path, message: bytes) -> None:
+        """A file for the tasks."""
+        with scratch.room(self._folder, len(message)):
+            path.write_bytes(message)
 
     def _heads(self, number: int, dataset: Dataset) -> list[Any]:
         """The beginnings of the files, where tasks are fed and do not read them themselves."""
@@ -117,6 +123,8 @@ class StreamingEngine(Engine):
                 records = self._run_job([*args, *inputs])
                 break
             except JobFailed as failed:
+                if scratch.is_full(failed):
+                    raise scratch.full(self._folder) from failed
                 if attempt == MAX_ATTEMPTS:
                     finding = f"the job failed {attempt} times: {failed}"
                     raise EngineError(
