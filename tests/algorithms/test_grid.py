@@ -122,6 +122,21 @@ def test_transforms_are_fitted_once_for_candidates_that_want_the_same(folder: st
     assert opened_.leader_of == {0: 0, 1: 0, 2: 2, 3: 3, 4: 3, 5: 5}
 
 
+def test_what_members_have_in_common_is_in_the_state_once(folder: str) -> None:
+    algorithms: list[Algorithm] = [Boosting(rounds=2, max_depth=1, learning_rate=r) for r in (0.1, 0.2, 0.3)]
+    dataset, members = members_of(algorithms, folder, NUMBERS)
+    grid, rows = Grid((*members, without_fold(members[0], 0, Parting(3)))), blocks(dataset)
+    state = run_round(grid, grid.init(dataset.schema), [rows])
+    while state.stop is None:
+        named = [tree["params"]["fitted"] for tree in state["members"].values()]
+        assert len(state["common"]) == 1 and named[0] == named[1] == named[2] == {"common": next(iter(state["common"]))}
+        assert "cuts" in named[3] and "cuts" in grid.state_of(state, 1)["fitted"]  # the fold has bins of its own
+        told = grid.broadcast(state)
+        assert told["common"] == state["common"] and told["members"]["00001"]["params"]["fitted"] == named[1]
+        state = run_round(grid, state, [rows])
+    assert grid.model_of(state, 2, dataset.schema) is not None
+
+
 def test_members_that_are_done_leave_and_are_sent_to_no_task(folder: str) -> None:
     algorithms: list[Algorithm] = [Boosting(rounds=1, max_depth=1), Boosting(rounds=4, max_depth=1)]
     dataset, members = members_of(algorithms, folder, NUMBERS)

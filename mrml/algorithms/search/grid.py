@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from mrml.algorithm import Algorithm, State, Value
+from mrml.algorithms.search.common import learned, packed, unpacked, used
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard
@@ -47,7 +48,7 @@ class Grid(Algorithm):
         for number, member in enumerate(self.members):
             found = self._tried(number, 0, lambda member=member: member.init(schema), failed)
             members[member_name(number)] = found.to_wire()
-        return State({"members": members, "failed": failed}, 0, *self.over(members))
+        return State({"members": members, "failed": failed, "common": {}}, 0, *self.over(members))
 
     # ---- up
 
@@ -57,8 +58,10 @@ class Grid(Algorithm):
     def broadcast(self, state: State) -> State:
         """Of members that take part what their tasks need."""
         opened = self._opened(state)
-        told = {member_name(n): self.members[n].broadcast(opened.states[n]).to_wire() for n in opened.states}
-        return State({"members": told, "failed": {}}, state.round, state.stop, state.converged)
+        ids = {id(tree): digest for digest, tree in state["common"].items()}
+        told = {member_name(n): packed(self.members[n].broadcast(s), ids) for n, s in opened.states.items()}
+        params = {"members": told, "failed": {}, "common": used(told, state["common"])}
+        return State(params, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:
         number, own = _parted(key)
@@ -91,15 +94,20 @@ class Grid(Algorithm):
     # ---- down
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
-        opened, split = self._opened(state), _by_member(values)
-        members, failed = dict(state["members"]), dict(state["failed"])
+        opened, split, failed = self._opened(state), _by_member(values), dict(state["failed"])
+        after = {}
         for number, before in opened.states.items():
             own = split.get(opened.leader_of[number], {})
-            after = self._tried(
+            after[number] = self._tried(
                 number, before.round + 1, lambda n=number, s=before, v=own: self._after(n, s, v), failed
             )
-            members[member_name(number)] = after.to_wire()
-        return State({"members": members, "failed": failed}, state.round + 1, *self.over(members))
+        twins = Counter(opened.leader_of.values())
+        new, ids = learned(s for n, s in after.items() if twins[opened.leader_of[n]] > 1)
+        ids |= {id(tree): digest for digest, tree in state["common"].items()}
+        members = {**state["members"], **{member_name(n): packed(s, ids) for n, s in after.items()}}
+        common = used(members, {**new, **state["common"]})
+        params = {"members": members, "failed": failed, "common": common}
+        return State(params, state.round + 1, *self.over(members))
 
     def _after(self, number: int, before: State, values: Mapping[str, Value]) -> State:
         if not values:
@@ -135,7 +143,7 @@ class Grid(Algorithm):
 
     def state_of(self, state: State, number: int) -> State:
         """The State of a member; where a limit of rounds ended the run, ended by it."""
-        found = State.from_wire(state["members"][member_name(number)])
+        found = unpacked(state["members"][member_name(number)], state["common"])
         if state.stop is not None and found.stop is None:
             return State(found.params, found.round, state.stop, state.converged)
         return found
@@ -276,4 +284,4 @@ def _live(state: State) -> Iterator[tuple[int, State]]:
     """The members that have not stopped."""
     for name, tree in state["members"].items():
         if tree["stop"] is None:
-            yield int(name), State.from_wire(tree)
+            yield int(name), unpacked(tree, state["common"])

@@ -52,6 +52,18 @@ class Search(Algorithm):
     rungs: tuple[int, ...] = param((), "rounds of training after which the worse leave", internal=True)
     eta: float = param(3.0, "of so many candidates one goes on", low=1.0, internal=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = (dataclasses.replace(c, schema=self.schema) if not c.schema.columns else c for c in self.candidates)
+        object.__setattr__(self, "candidates", tuple(whole))
+
+    def spec(self) -> dict[str, Any]:
+        """As of every algorithm, but that the schema, which all candidates have, is told once."""
+        told = super().spec()
+        for candidate in told["params"]["candidates"]:
+            del candidate["algorithm"]["params"]["schema"]
+        return told
+
     @cached_property
     def parting(self) -> Parting:
         """How rows are dealt to folds."""
@@ -156,13 +168,13 @@ class Search(Algorithm):
             waiting = waiting[len(numbers) :]
         if not judges:
             return self._decided(state, state["rung"])
-        judge = State({"members": judges, "failed": {}}).to_wire()
+        judge = State({"members": judges, "failed": {}, "common": {}}).to_wire()
         return State({**state.params, "phase": "judge", "judge": judge, "waiting": waiting}, state.round)
 
     def _room(self, train: State) -> int:
         """Members whose scores can be ranked in one round, by the rows that they are trained on."""
-        fitted = [tree["params"].get("fitted") for tree in train["members"].values()]
-        n_rows = max((int(f["n_rows"]) for f in fitted if f), default=1)
+        states = (self.trainer.state_of(train, number) for number in range(len(self.trainer.members)))
+        n_rows = max((int(f["n_rows"]) for s in states if (f := s.params.get("fitted"))), default=1)
         return min(max(JUDGED_ROWS * max(self.each - 1, 1) // n_rows, 1), JUDGED_MEMBERS)
 
     def _judges_of(self, train: State, candidate: int, numbers: list[int]) -> dict[str, Any]:
