@@ -26,6 +26,8 @@ from mrml.fs.folder import Folder
 FORMAT_VERSION = 2
 #: formats that are read; 1 names classes by where they lay (``names.FORMER``)
 READS = (1, 2)
+#: lists of texts in headers of ours
+_NAMES = ("names", "classes", "dependent_columns")
 M = TypeVar("M", bound="Model")
 
 
@@ -122,7 +124,7 @@ def load(directory: str | Path) -> Model:
     except (FileNotFoundError, NotADirectoryError) as error:
         finding = f"holds no {name}" if folder.isdir() else "is no directory"
         raise InputError(str(directory), finding, "give what `mrml train --output` wrote") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
     if not isinstance(header, dict) or header.get("format") not in READS:
         found = header.get("format") if isinstance(header, dict) else None
@@ -132,10 +134,21 @@ def load(directory: str | Path) -> Model:
             "use the mrml that wrote it",
         )
     try:
+        _check_names(header, str(directory))
         return revive(header, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         finding = f"is no whole model: {type(error).__name__}: {error}"
         raise InputError(str(directory), finding, "copy it again") from error
+
+
+def _check_names(value: Any, place: str) -> None:
+    """InputError where what names columns or classes of a model of ours holds something else than texts."""
+    ours = isinstance(value, dict) and str(value.get("class", "mrml.")).startswith("mrml.")
+    for key, found in value.items() if ours else ():
+        names = found if key in _NAMES and isinstance(found, list) else ()
+        if not all(isinstance(name, str) for name in names):
+            raise InputError(place, f"is no whole model: {key} holds something else than texts", "copy it again")
+        _check_names(found, place)
 
 
 def _arrays(folder: Folder, name: str) -> dict[str, Array]:

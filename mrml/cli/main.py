@@ -107,6 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         error = Interrupted("", "interrupted", remedy.get(_split(argv)[1], ""))
     except MrmlError as found:
         error = found
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as found:  # in the place of what a run writes
+        place = str(found.filename2 or found.filename or "")
+        error = ConfigError(
+            place, f"cannot be written or read: {found.strerror}", "check what lies there and its rights"
+        )
     except Exception as found:
         text = f"unexpected {type(found).__name__}: {found}".splitlines()[0]
         error = Unexpected("", text, "", traceback.format_exc())

@@ -8,10 +8,12 @@ them.
 
 from __future__ import annotations
 
+import errno
 import glob as _glob
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
@@ -102,10 +104,10 @@ class LocalFileSystem:
     def open(self, path: str, mode: str = "rb") -> BinaryIO:
         if mode not in ("rb", "wb"):
             raise ValueError(f"mode {mode!r} is neither 'rb' nor 'wb'")
-        return cast(BinaryIO, open(path, mode))
+        return cast(BinaryIO, open(path, mode, opener=_plain if mode == "rb" else None))
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_plain) as file:
             file.seek(start or 0)
             return file.read() if end is None else file.read(max(end - (start or 0), 0))
 
@@ -126,6 +128,15 @@ class LocalFileSystem:
             shutil.rmtree(path)
         else:
             os.remove(path)
+
+
+def _plain(path: str, flags: int) -> int:
+    """A descriptor of a file to read; OSError for pipes and devices, on which one would wait for ever."""
+    found = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(found).st_mode) or stat.S_ISDIR(os.fstat(found).st_mode):
+        return found  # of a directory Python says so itself
+    os.close(found)
+    raise OSError(errno.EINVAL, "is a pipe or a device and no file", path)
 
 
 def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

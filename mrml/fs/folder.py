@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import posixpath
@@ -15,9 +16,9 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from mrml.errors import EngineError
+from mrml.errors import EngineError, InputError
 from mrml.fs.base import LocalFileSystem
 from mrml.fs.find import filesystem
 
@@ -84,6 +85,26 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         return self.fs.cat_file(self.join(name))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object of a file of JSON.
+
+        InputError for one that is damaged, or no file; FileNotFoundError where there is none.
+        """
+        try:
+            found = json.loads(self.read(name))
+        except FileNotFoundError:
+            raise
+        except RecursionError:
+            found, finding = None, "is nested too deeply"
+        except (ValueError, OSError) as error:
+            said = error.strerror or str(error) if isinstance(error, OSError) else f"is no JSON: {error}"
+            found, finding = None, said
+        else:
+            finding = "holds no JSON object"
+        if not isinstance(found, dict):
+            raise InputError(self.join(name), f"cannot be read: {finding}", "copy it again, or begin with --overwrite")
+        return found
 
     def write(self, name: str, content: bytes | Sequence[bytes | memoryview], sync: bool = False) -> None:
         """Put a file in place, of bytes or of pieces; with ``sync`` it is on the disk before it has its name.

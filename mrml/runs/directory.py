@@ -97,7 +97,8 @@ class RunDirectory:
         self.id = self._run_id()
 
     def _run_id(self) -> str:
-        return str(json.loads(self.folder.read("run_id.json"))["run"]) if self.folder.exists("run_id.json") else ""
+        known = self.folder.exists("run_id.json")
+        return str(self.folder.read_json("run_id.json").get("run", "")) if known else ""
 
     def _clear(self) -> None:
         """Nothing of the run that was there; the checkpoints first, since they are worth nothing without the rest."""
@@ -154,10 +155,10 @@ class RunDirectory:
     def _different(self, identity: Mapping[str, Any]) -> str:
         """The first thing in which a run differs from the one that began here; empty when it is the same."""
         try:
-            begun = brought_up(json.loads(self.folder.read("identity.json")))
-        except ValueError as error:
-            place = self.folder.join("identity.json")
-            raise ResumeMismatch(place, f"cannot be read: {error}", "begin again with --overwrite") from error
+            begun = brought_up(self.folder.read_json("identity.json"))
+        except (InputError, ValueError, TypeError, AttributeError, KeyError) as error:
+            place, said = self.folder.join("identity.json"), error.finding if isinstance(error, InputError) else error
+            raise ResumeMismatch(place, f"is damaged: {said}", "begin again with --overwrite") from error
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 return f"{key}: {_difference(begun.get(key), value)}"
@@ -167,8 +168,8 @@ class RunDirectory:
         """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""
         found = dict(counts)
         if not rounds and self.output.exists("run.json"):
-            with suppress(ValueError):
-                before = json.loads(self.output.read("run.json"))
+            with suppress(InputError):
+                before = self.output.read_json("run.json")
                 found = {name: before.get(name, value) for name, value in found.items()}
         return found
 

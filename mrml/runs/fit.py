@@ -42,6 +42,9 @@ class Checkpoint:
         for number in reversed(self.rounds()):
             try:
                 return State.from_wire(wire.read_only(wire.loads(self.folder.read(_name(number)))))
+            except OSError:
+                if not self.folder.is_local:  # HDFS may be asked again
+                    raise
             except EngineError:  # a torn file: the one before it is as good, it only costs a round
                 continue
         return None

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mrml.errors import EngineError
+from mrml.errors import ConfigError, EngineError, InputError
 from mrml.fs.folder import Folder
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,20 @@ def lease_on(folder: Folder) -> Lease | RemoteLease:
     return Lease(Path(folder.join(LEASE))) if folder.is_local else RemoteLease(folder)
 
 
+def unusable(path: str, error: OSError) -> ConfigError:
+    """The error of a lease that is no file."""
+    return ConfigError(path, f"cannot be used: {error.strerror}", "remove it, if no driver runs there")
+
+
 class Lease:
     """Holds ``path`` from its making to :meth:`close`; EngineError when another driver holds it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unusable(str(path), error) from error
         try:
             self._take()
         except BaseException:
@@ -72,10 +80,12 @@ class Lease:
     def _owner(self) -> dict[str, Any]:
         """Whose it is or was; nothing where the file is new or torn."""
         try:
-            found: dict[str, Any] = json.loads(os.pread(self._file, 4096, 0))
-        except ValueError:
+            found = json.loads(os.pread(self._file, 4096, 0))
+        except OSError as error:
+            raise unusable(str(self.path), error) from error
+        except (ValueError, RecursionError):
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):
@@ -158,10 +168,9 @@ class RemoteLease:
 
     def _owner(self, number: int) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self._folder.read(f"{LEASE}-{number}"))
+            return self._folder.read_json(f"{LEASE}-{number}")
         except FileNotFoundError:
             return {}
-        return found
 
     def _told(self, **more: Any) -> bytes:
         return json.dumps({**me(), "renewals": self._renewals, **more}).encode()
@@ -210,10 +219,10 @@ def holder(folder: Folder) -> dict[str, Any]:
     numbers = [int(n[len(LEASE) + 1 :]) for n in folder.names() if n.startswith(f"{LEASE}-") and n[-1].isdigit()]
     name = LEASE if folder.is_local else f"{LEASE}-{max(numbers, default=0)}"
     try:
-        owner: dict[str, Any] = json.loads(folder.read(name))
+        owner = folder.read_json(name)
         here = runs_here(owner)
         renews = here or (here is None and time.time() - folder.fs.modified(folder.join(name)) < STALE_S)
-    except (FileNotFoundError, ValueError):  # never held, or given back
+    except (FileNotFoundError, InputError, ValueError):  # never held, given back or torn
         return {}
     return owner if renews and not owner.get("free") else {}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import logging
 import os
 import re
@@ -82,11 +81,12 @@ def look(output: str, jobs: ResourceManager | None) -> Run:
     own = folder / "_run"
     if not own.exists("run_id.json"):
         raise ConfigError(output, "holds no run", "give the --output of a training")
-    run_id = str(json.loads(own.read("run_id.json"))["run"])
+    run_id = str(own.read_json("run_id.json").get("run", ""))
     driver = holder(own)
     state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
-    identity = json.loads(own.read("identity.json")) if own.exists("identity.json") else {}
-    name = names.short(str(identity.get("algorithm", {}).get("class", "")))
+    identity = own.read_json("identity.json") if own.exists("identity.json") else {}
+    algorithm = identity.get("algorithm")
+    name = names.short(str(algorithm.get("class", ""))) if isinstance(algorithm, dict) else ""
     round_ = max(Checkpoint((own / "checkpoint").path).rounds(), default=0)
     found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
     return Run(run_id, output, state, name, round_, driver, tuple(found))

@@ -35,6 +35,7 @@ SAMPLE_FILES = 16
 _SLOW_BYTES = 8 << 20
 #: Rows of Parquet, all files together: types are known there, only levels and ranges are to be seen.
 _PARQUET_ROWS = 1 << 18
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Sample(NamedTuple):
@@ -192,11 +193,24 @@ def _jsonl(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; None where it is none, or holds half of a surrogate pair, which is no text."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = json.loads(line, parse_int=_integer)
+    except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    odd = b"\\u" in line and any(_SURROGATE.search(s) for s in _texts_of(value))
+    return value if isinstance(value, dict) and not odd else None
+
+
+def _integer(text: str) -> int | float:
+    """Beyond 64 bits as float64 has it; of 310 digits and more that is infinite."""
+    return int(text) if len(text) < len(str(1 << 63)) else float(text)
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    """The keys and texts of the outermost object."""
+    if isinstance(value, dict):
+        yield from (text for pair in value.items() for text in pair if isinstance(text, str))
 
 
 def _values(values: list[Any]) -> tuple[Any, Sequence[Any]]:

@@ -185,7 +185,7 @@ def first_keys(file: File, format: Format) -> set[str]:
     """The keys of the first objects of a file of JSON lines; a key whose value is null may be left out of some."""
     keys: set[str] = set()
     for line in _lines(beginning(file, format), 1000):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(line)
             keys |= found.keys() if isinstance(found, dict) else set()
     return keys
