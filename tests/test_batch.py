@@ -166,6 +166,16 @@ def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, a
         assert trees[1] > trees[0] > 0
 
 
+def test_a_champion_of_before_there_was_a_profile_stops_no_night(night: Path, capsys: Any) -> None:
+    other, rows = night / "other", night / "rows" / "ds=2026-11-20"
+    assert main(["train", "logistic", f"--data={rows}", "--target=churned", f"--output={other}", "-q"]) == 0
+    Store(str(night / "models")).promote(str(other))
+    capsys.readouterr()
+    assert main(["run", str(night / "run.yaml"), DAY, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "has no profile" in told.err and json.loads(told.out)["steps"]["validate"]["against"] is None
+
+
 def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     steps = {"validate": None, "train": {"warm_start": True}, "evaluate": None, "promote": None, "report": None}
     changed(night, algorithm={"name": "kmeans", "k": 3}, steps={**steps, "gate": "inertia < 1.1 * champion.inertia"})

@@ -70,6 +70,10 @@ def validate(night: Night) -> dict[str, Any]:
     assert isinstance(step, ValidateStep)
     data = data_of(config.data, step.data or config.data.data)
     against = step.against or night.in_service
+    if not step.against and against and not Folder(against).exists(PROFILE):
+        found = "%s has no profile: nobody validated its rows; from the next version on there is one to compare with"
+        logs.log.warning(found, against)
+        against = None
     before = before_of(against, data, night.engine()) if against else None
     facts = judged(data, night.engine(), before, step, night.progress)
     night.folder.write(PROFILE, json.dumps(facts.pop("profile")).encode())
