@@ -36,6 +36,7 @@ applications = st.builds(
     notify=st.none() | st.just("http://x/?job=$jobId&status=$status"),
     start=st.none() | st.just("2026-01-01"),
     every=st.sampled_from(list(EVERY)),
+    timezone=st.sampled_from(["UTC", "Europe/Berlin", '"<&>']),
     timeout=st.integers(-1, 10_000),
     concurrency=st.integers(1, 9),
     catch_up=st.booleans(),

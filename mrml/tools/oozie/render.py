@@ -150,7 +150,7 @@ def coordinator(app: Application, name: str) -> str:
     dataset = _DATASET.format(
         frequency=frequency,
         start=time_of(app.input_start, "--input-start") if app.input_start else start,
-        timezone=app.timezone,
+        timezone=quoteattr(app.timezone),
         uri=escape(_dataset_uri(app.input or "")),
         flag=escape(app.done_flag),
     )
@@ -319,7 +319,7 @@ _COORDINATOR = """\
 """
 _DATASET = """\
   <datasets>
-    <dataset name="input" frequency="{frequency}" initial-instance="{start}" timezone="{timezone}">
+    <dataset name="input" frequency="{frequency}" initial-instance="{start}" timezone={timezone}>
       <uri-template>{uri}</uri-template>
       <done-flag>{flag}</done-flag>
     </dataset>
