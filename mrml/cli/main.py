@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        remedy = "--resume goes on from the last checkpoint" if "train" in argv else ""
+        takes_up = {"train", "tune"} & set(argv)
+        remedy = "--resume goes on from the last checkpoint" if takes_up else ""
         error = Interrupted("", "interrupted", remedy)
     except MrmlError as found:
         error = found
