@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from mrml import wire
-from mrml.algorithm import State, from_spec
+from mrml.algorithm import State, Value, from_spec
 from mrml.algorithms.linear.glm import Logistic
 from mrml.algorithms.search.scores import metrics_of, spread
 from mrml.algorithms.search.search import Search
 from mrml.algorithms.trees.boosting import Boosting
+from mrml.errors import InputError
 from tests.algorithms.folds import LABELS, blocks, write
 from tests.algorithms.test_grid import members_of
 from tests.rounds import run, run_round
@@ -56,6 +60,34 @@ def test_of_candidates_that_leave_at_a_rung_none_is_better_than_one_that_goes_on
     scores = search.standing(State({**before.params, "metrics": state["metrics"]}, before.round)).scores
     worst_on = max(told["log_loss"]["mean"] for c, told in scores.items() if c not in left)
     assert all(scores[c]["log_loss"]["mean"] >= worst_on for c in left)
+
+
+UNLUCKY: list[float] = []
+
+
+@dataclass(frozen=True)
+class Unlucky(Boosting):
+    """Fails on rows of this mean weight."""
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        if state["mean_weight"] in UNLUCKY:
+            raise InputError("here", "it cannot go on", "be lucky")
+        return super().update(state, values)
+
+
+def test_a_candidate_that_failed_trains_no_further_in_any_fold(made: tuple[Search, Any]) -> None:
+    search, rows = made
+    fails = dataclasses.replace(search.candidates[0], algorithm=Unlucky(objective="logistic", rounds=9))
+    both = dataclasses.replace(search, candidates=(search.candidates[0], fails), rungs=())
+    state = run_round(both, both.init(both.schema), [rows])
+    UNLUCKY[:] = [both.trainer.state_of(State.from_wire(state["train"]), 2)["inner"]["params"]["mean_weight"]]
+    state = run_round(both, state, [rows])
+    members = State.from_wire(state["train"])["members"]
+    assert members["00002"]["stop"] == "failed: here: it cannot go on; be lucky"
+    assert members["00003"]["stop"] == "the candidate failed without another fold"
+    assert members["00000"]["stop"] is None and members["00001"]["stop"] is None
+    last = both.standing(run(both, both.schema, [rows])).results()
+    assert [(r["trial"], r["state"]) for r in last] == [(0, "done"), (1, "failed")]
 
 
 def test_the_spread_of_a_metric_leaves_out_folds_that_have_none() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,11 +139,26 @@ class Search(Algorithm):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         grid, inner = self._now(state)
         after = grid.update(inner, values)
+        if state["phase"] == "train":
+            after = self._without_failed(after)
         next_ = State({**state.params, state["phase"]: after.to_wire()}, state.round + 1)
         if state["phase"] == "judge":
             return next_ if after.stop is None else self._judged(next_)
         pause = state["rung"] < len(self.rungs) and after.round >= self.rungs[state["rung"]]
         return self._to_judge(next_) if after.stop is not None or pause else next_
+
+    def _without_failed(self, train: State) -> State:
+        """A candidate that fails in a fold is none any more: its other members leave."""
+        failed = {int(name) // self.each for name in train["failed"]}
+        return self._ended(train, failed, "the candidate failed without another fold") if failed else train
+
+    def _ended(self, train: State, candidates: Collection[int], why: str) -> State:
+        """Training without the members of some candidates."""
+        members = dict(train["members"])
+        for name in (member_name(c * self.each + k) for c in candidates for k in range(self.each)):
+            if members[name]["stop"] is None:
+                members[name] = {**members[name], "stop": why, "converged": False}
+        return State({**train.params, "members": members}, train.round, *self.trainer.over(members))
 
     def _to_judge(self, state: State) -> State:
         """All members that have learned something since they were judged, to be judged."""
@@ -224,12 +239,7 @@ class Search(Algorithm):
         left = [c for c in ranking if str(c) not in state["dropped"]]
         worse = left[max(math.ceil(len(left) / self.eta), 1) :]
         dropped = {**state["dropped"], **{str(c): rung for c in worse}}
-        members = dict(train["members"])
-        for name in (member_name(c * self.each + k) for c in worse for k in range(self.each)):
-            if members[name]["stop"] is None:
-                why = f"left after round {train.round}, at rung {rung}"
-                members[name] = {**members[name], "stop": why, "converged": False}
-        train = State({**train.params, "members": members}, train.round, *self.trainer.over(members))
+        train = self._ended(train, worse, f"left after round {train.round}, at rung {rung}")
         told = {"phase": "train", "train": train.to_wire(), "dropped": dropped, "rung": rung + 1}
         after = State({**state.params, **told}, state.round)
         return after if train.stop is None else self._decided(after, rung + 1)
