@@ -51,6 +51,7 @@ NAMES: dict[str, str] = {
     "mrml.search/1": "mrml.algorithms.search.search:Search",
     "mrml.softmax-sgd/1": "mrml.algorithms.linear.sgd:Softmax",
     "mrml.softmax/1": "mrml.algorithms.linear.glm:Softmax",
+    "mrml.standard-errors/1": "mrml.algorithms.evaluation.standard_errors:StandardErrors",
     "mrml.standardise/1": "mrml.algorithms.pipeline.transforms:Standardise",
     "mrml.torch/1": "mrml.algorithms.sgd.torch_module:TorchModule",
     # models

@@ -15,7 +15,8 @@ _ABOUT = """\
 One page of HTML about a run, which asks nothing of the network: what ran, the verdict of the gate, metrics, pictures of
 the predictions, losses, what the columns are worth, how the rows differ from those before, and where the time went.
 
-RUN is the --output of `mrml train` or the directory of a `mrml run`; with --data the pictures are of those rows."""
+RUN is the --output of `mrml train` or the directory of a `mrml run`; with --data the pictures and the errors of
+coefficients are of those rows."""
 
 
 def parse_report(argv: Sequence[str]) -> argparse.Namespace:
@@ -31,11 +32,12 @@ def run_report(args: argparse.Namespace) -> None:
     from mrml.runs.report import page, plots
 
     plots.require()
-    curves = None
+    curves, coefficients = None, []
     if any(name == "data.data" for name in vars(args)):
-        from mrml.runs.batch.compare import curves_of
+        from mrml.runs.batch.compare import curves_of, standard_errors_of
 
         data, engine = scoring_sections(args)
         curves = curves_of(args.model, data, engine, logs.progress())
-    path = page.write(args.model, args.output, curves)
+        coefficients = standard_errors_of(args.model, data, engine, logs.progress())
+    path = page.write(args.model, args.output, curves, coefficients)
     emit_json({"report": path}) if args.json else emit(path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mrml.algorithms.evaluation.compare import Compare
 from mrml.algorithms.evaluation.curves import Curves
+from mrml.algorithms.evaluation.standard_errors import StandardErrors, has_standard_errors
 from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
@@ -59,6 +60,21 @@ def curves_of(model: str, data: DataConfig, engine: On, progress: Progress | Non
     dataset = scoring_config(loaded, data, roles)
     with running(engine, data, dataset.files) as started:
         return found_by(Curves(scorer=loaded), dataset, started, data, progress)[0]
+
+
+def standard_errors_of(
+    model: str, data: DataConfig, engine: On, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """The coefficients of a linear model, and how sure the rows it was trained on make them; nothing of others."""
+    allow(*getattr(engine, "allow_import", ()))
+    loaded = load_model(directory_of(model))
+    if not has_standard_errors(loaded):
+        return []
+    dataset = scoring_config(loaded, data, ("feature", "target", "weight", "offset"))
+    with running(engine, data, dataset.files) as started:
+        found = found_by(StandardErrors(scorer=loaded), dataset, started, data, progress)[0]
+    told: list[dict[str, Any]] = found["coefficients"]
+    return told
 
 
 def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, Any]) -> dict[str, Any]:

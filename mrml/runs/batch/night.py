@@ -17,7 +17,7 @@ from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.compare import curves_of, joined, uncertainty
+from mrml.runs.batch.compare import curves_of, joined, standard_errors_of, uncertainty
 from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -93,6 +93,9 @@ def train(night: Night) -> dict[str, Any]:
         Folder(output).write(PROFILE, night.folder.read(PROFILE))
     told = ("algorithm", "n_rows", "valid_rows", "bad_rows", "rounds", "stop", "converged", "notes", "seconds_in")
     facts = {name: summary[name] for name in told if name in summary}
+    if "report" in night.batch.steps:
+        rows = dataclasses.replace(data_of(config.data, config.data.data), id=None)
+        facts["coefficients"] = standard_errors_of(output, rows, night.engine(), night.progress)
     began_from = config.params.get(INIT_MODEL)
     return {**facts, "model": output, "began_from": began_from, "metrics": summary["valid"] or summary["metrics"]}
 

@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrml import logs
@@ -47,6 +47,7 @@ def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[
         "on": "the rows of the evaluation" if evaluated else "validation rows" if run.get("valid") else "training rows",
         "compared": bool(evaluated.get("comparison")), "curves": evaluated.get("curves", {}),
         "drift": _drift(steps.get("validate", {})), "validated": steps.get("validate", {}),
+        "coefficients": told(steps.get("train", {}).get("coefficients", [])),
         "losses": _losses(run), "notes": run.get("notes", []), "weights": _weights(model),
         "phases": _phases(run, steps), "lineage": _lineage(run, steps, begun),
         "command": begun.get("command") or _command(run),
@@ -125,6 +126,15 @@ def _weights(model: Folder) -> dict[str, Any]:
         return {"title": "Coefficients", "values": one} if one else {}
     values = {name: c * s for (name, c), s in zip(one.items(), scale, strict=True)}
     return {"title": "Coefficients, for one standard deviation of a column", "values": values}
+
+
+def told(coefficients: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Name, coefficient, error, z and p; the surest first, the intercept last."""
+    last = [row for row in coefficients if row["name"] == "intercept"]
+    rows = sorted((row for row in coefficients if row not in last), key=lambda row: -abs(row["z"] or 0.0))
+    figures = ("coefficient", "standard_error", "z", "p")
+    shown = [*rows[:_MOST_COLUMNS], *last]
+    return [(row["name"], *("" if row[f] is None else f"{row[f]:.4g}" for f in figures)) for row in shown]
 
 
 def _phases(run: Mapping[str, Any], steps: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:

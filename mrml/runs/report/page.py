@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrml.fs.folder import Folder
@@ -12,7 +12,9 @@ from mrml.runs.report import plots
 from mrml.version import __version__
 
 
-def write(run: str, output: str, curves: Mapping[str, Any] | None = None) -> str:
+def write(
+    run: str, output: str, curves: Mapping[str, Any] | None = None, coefficients: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Write the page of a run; its path.
 
     Parameters
@@ -20,10 +22,12 @@ def write(run: str, output: str, curves: Mapping[str, Any] | None = None) -> str
     run : directory of a training run or of a run of steps.
     output : the file, local or on HDFS; one that is there is replaced whole.
     curves : what :class:`~mrml.algorithms.evaluation.curves.Curves` counted, where the run does not have it.
+    coefficients : what :class:`~mrml.algorithms.evaluation.standard_errors.StandardErrors` found, likewise.
     """
     plots.require()
     facts = found.of_run(run)
-    text = page(facts | ({"curves": curves} if curves else {}))
+    given = {"curves": curves, "coefficients": found.told(coefficients)}
+    text = page(facts | {name: value for name, value in given.items() if value})
     target = Folder(output)
     target.parent.make()
     target.parent.write(target.name, text.encode())
