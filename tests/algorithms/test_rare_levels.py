@@ -74,22 +74,44 @@ def test_trees_of_rare_levels_are_lightgbms(tmp_path: Path, seed: int, rules: di
     np.testing.assert_allclose(mine, theirs, atol=2e-4)
 
 
+def made(seed: int) -> pd.DataFrame:
+    """12,000 rows of two columns of 132 and 134 levels, and four of numbers."""
+    r = np.random.default_rng(seed)
+    codes = [levels_of(r, 12000, n) for n in (132, 134)]
+    score = sum(0.5 * r.normal(size=134)[c] for c in codes)
+    x = r.normal(size=(12000, 4)).round(4)
+    score = score + 0.3 * x[:, 0] + 0.3 * x[:, 1] + 0.4 * np.sin(2 * x[:, 2]) + 0.4 * np.sin(2 * x[:, 3])
+    columns = {f"c{j}": [f"L{k:03d}" for k in c] for j, c in enumerate(codes)} | {f"x{j}": x[:, j] for j in range(4)}
+    return pd.DataFrame({**columns, "y": (score + r.logistic(size=12000) > 0.8).astype(int)})
+
+
 def test_a_hundred_and_thirty_levels_are_worth_what_they_are_to_lightgbm(tmp_path: Path) -> None:
     gaps = []
     for seed in range(5):
-        r = np.random.default_rng(seed)
-        codes = [levels_of(r, 12000, n) for n in (132, 134)]
-        score = sum(0.5 * r.normal(size=134)[c] for c in codes)
-        x = r.normal(size=(12000, 4)).round(4)
-        score = score + 0.3 * x[:, 0] + 0.3 * x[:, 1] + 0.4 * np.sin(2 * x[:, 2]) + 0.4 * np.sin(2 * x[:, 3])
-        columns = {f"c{j}": [f"L{k:03d}" for k in c] for j, c in enumerate(codes)} | {
-            f"x{j}": x[:, j] for j in range(4)
-        }
-        frame = pd.DataFrame({**columns, "y": (score + r.logistic(size=12000) > 0.8).astype(int)})
+        frame = made(seed)
         mine, theirs = predicted(frame[:8000], frame[8000:], tmp_path, objective="logistic")
         y = frame["y"][8000:]
         gaps.append(roc_auc_score(y, mine) - roc_auc_score(y, theirs))
     assert abs(np.median(gaps)) < 0.002
+
+
+def test_a_hundred_and_thirty_levels_are_worth_no_less_than_to_xgboost(tmp_path: Path) -> None:
+    """Level by level: XGBoost's rule for rare levels, and LightGBM's cat_smooth and cat_l2 besides."""
+    xgboost = pytest.importorskip("xgboost")
+    gaps = []
+    for seed in range(3):
+        frame = made(seed)
+        frame[:8000].to_csv(tmp_path / "a.csv", index=False)
+        frame[8000:].to_csv(tmp_path / "b.csv", index=False)
+        a, b = (DataConfig(data=(str(tmp_path / f"{n}.csv"),), target="y") for n in "ab")
+        params = {"objective": "logistic"}
+        run.train(RunConfig("boosting", params, a, INLINE, str(tmp_path / "m"), overwrite=True))
+        mine = run.evaluate(str(tmp_path / "m"), b, INLINE)["auc"]
+        codes = frame.astype(dict.fromkeys(("c0", "c1"), "category")).drop(columns="y")
+        peer = xgboost.XGBClassifier(learning_rate=0.1, max_depth=6, enable_categorical=True, n_jobs=1)
+        peer.fit(codes[:8000], frame["y"][:8000])
+        gaps.append(mine - roc_auc_score(frame["y"][8000:], peer.predict_proba(codes[8000:])[:, 1]))
+    assert np.median(gaps) > -0.002
 
 
 def test_the_taxi_companies_are_worth_what_they_are_to_lightgbm(tmp_path: Path) -> None:

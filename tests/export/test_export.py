@@ -229,7 +229,9 @@ def damaged(content: bytes, to: str, what: str) -> bytes:
         line, end, rest = rest.partition("\n")
         words = line.split(" ")
         # of equal length: tree_sizes would tell otherwise
-        words[0] = words[0].replace(".", ".9", 1)[:-1] if what == "leaf_value" else {"8": "9", "1": "8"}[words[0]]
+        # missing values to the other side, where the split tells them apart from others
+        at = 0 if what == "leaf_value" else words.index("10")
+        words[at] = words[at].replace(".", ".9", 1)[:-1] if what == "leaf_value" else "08"
         return (head + key + " ".join(words) + end + rest).encode()
     tree = json.loads(content)
     first = tree["learner"]["gradient_booster"]["model"]["trees"][0]

@@ -146,12 +146,12 @@ class TreeAlgorithm(Algorithm):
             raise ConfigError(type(self).__name__.lower(), "needs binned columns", "run it through the pipeline")
         objective.check(bins.target, design.classes)
         base = self.first_base(objective.base(design, bins.target)).astype(np.float32).astype(np.float64)
-        kernels = _kernels(self.kernels)
         n_bins = np.array(bins.n_bins, np.int32)
         memo = zlib.crc32(json.dumps(self.spec(), sort_keys=True).encode() + base.tobytes() + n_bins.tobytes())
         return {
-            "kernels": kernels,
+            "kernels": _kernels(self.kernels),
             "memo": f"{memo:08x}",
+            "rare_categories": True,
             "n_bins": n_bins,
             "monotone": self.settings.signs(design.names, len(bins.cuts)),
             "categorical": (np.arange(len(n_bins)) >= len(bins.cuts)).astype(np.uint8),
@@ -325,7 +325,7 @@ def _finished(settings: TreeSettings, rate: float, params: Mapping[str, Any], re
     last, done = [], []
     for number, tree in enumerate(params["growing"]):
         nodes = growth.from_wire(tree, NODE)
-        l2 = growth.l2_of(nodes, settings.rules, params["n_bins"])
+        l2 = growth.l2_of(nodes, settings.rules_for(params), params["n_bins"])
         weights = growth.weights(nodes, settings.rules, g_unit, h_unit, l2)
         if residuals is not None and settings.loss.renews is not None:
             weights = residuals.quantiles(number, len(nodes), settings.loss.renews)

@@ -116,6 +116,7 @@ class Boosting(TreeAlgorithm):
             float(loss.max_delta_step if self.max_delta_step is None else self.max_delta_step),
             float(self.cat_smooth), float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
             self.min_data_per_group if self.leafwise else 0,
+            0.0 if self.leafwise else or_default(self.min_child_weight, 1.0, 1e-3),
         )  # fmt: skip
         return TreeSettings(
             self.objective, loss, rules,

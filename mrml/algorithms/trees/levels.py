@@ -36,7 +36,7 @@ def best_splits(settings: TreeSettings, state: State, key: str, statistic: hist.
     columns = Columns(features.offsets, state["n_bins"][inside], state["categorical"][inside],
                       state["monotone"][inside])  # fmt: skip
     units = Quant(*state["quant"]).units
-    best = module_of(state["kernels"]).best_splits(g, h, columns, nodes, settings.rules, *units)
+    best = module_of(state["kernels"]).best_splits(g, h, columns, nodes, settings.rules_for(state.params), *units)
     found = best._replace(feature=np.where(best.feature >= 0, best.feature + features.first, -1).astype(np.int32))
     sums = {"g": nodes.g, "h": nodes.h, "rows": rows}
     depth = [trees[t]["depth"][k] for t, k in zip(plan.tree, plan.node, strict=True)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,12 @@ class TreeSettings:
     metric: str = "loss"
     subsample: float = 1.0
     scale_pos_weight: float = 1.0
+
+    def rules_for(self, params: Mapping[str, Any]) -> Rules:
+        """The rules of a run: one that began before there were any for rare categories goes on without them."""
+        if params.get("rare_categories"):
+            return self.rules
+        return self.rules._replace(min_data_per_group=0, rare_weight=0.0)
 
     @cached_property
     def loss_is_logistic(self) -> bool:

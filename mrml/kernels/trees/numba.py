@@ -165,7 +165,8 @@ def best_splits(
 ) -> Splits:
     """See :func:`mrml.kernels.trees.numpy.best_splits`."""
     best = trees.no_splits(len(g))
-    plain = Rules(*(float(r) for r in rules[:7]), *(int(r) for r in rules[7:]))  # type: ignore[arg-type]
+    numbers = *(float(r) for r in rules[:7]), *(int(r) for r in rules[7:10]), float(rules.rare_weight)
+    plain = Rules(*numbers)  # type: ignore[arg-type]
     _best_splits(
         _plain(g), _plain(h), Columns(*map(_plain, columns)), Nodes(*map(_plain, nodes)), plain,
         trees.is_free(nodes, rules), g_unit, h_unit, best,
@@ -283,7 +284,7 @@ def _categories(
     """Cuts of the categories in the order of their gradients; what is missing goes right."""
     grouped = rules.min_data_per_group > 0 and last - first > rules.max_cat_to_onehot
     least = rules.cat_smooth if grouped else 0.0
-    order, n = _sorted_categories(g, h, first, last, rules.cat_smooth, least, node)
+    order, n = _sorted_categories(g, h, first, last, rules.cat_smooth, rules.rare_weight, least, node)
     if grouped:
         return _groups(g, h, first, order, n, e, f, n_rows, node, rules, free, best)
     single = rules.min_data_per_group > 0 or n <= rules.max_cat_to_onehot
@@ -348,13 +349,15 @@ def _groups(
 
 
 @_jit
-def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, least: Any, node: Any) -> Any:
+def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, rare: Any, least: Any, node: Any) -> Any:
     """The codes that have a hessian and ``least`` rows, in the order of their gradients, and how many they are."""
     rows, g_unit, h_unit = node[2], node[5], node[6]
     order, keys, n = np.empty(256, np.int64), np.empty(256), 0
     for code in range(last - first):
         if h[first + code] > 0 and np.floor(h[first + code] * h_unit * rows + 0.5) >= least:
             key = g[first + code] * g_unit / (h[first + code] * h_unit + smooth)
+            if h[first + code] * h_unit < rare:
+                key = 0.0
             place = n
             while place > 0 and keys[place - 1] > key:
                 keys[place], order[place] = keys[place - 1], order[place - 1]
