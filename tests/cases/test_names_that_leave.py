@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,35 @@ def test_classes_are_the_values_of_the_target(texts: tuple[str, str], kind: str,
     own = {"i": lambda t: int(t), "b": lambda t: t == "true", "U": str}[kind]
     labels = np.array([own(texts[c]) for c in y])
     assert estimator.score(x, labels) == pytest.approx(model.metrics["accuracy"])
+
+
+@pytest.mark.parametrize("options", [{}, {"hash": ["c"], "hash_bits": 6, "standardise": False}, {"bins": 4}], ids=str)
+@pytest.mark.parametrize("name", ["Logistic", "Linear", "Poisson"])
+def test_a_linear_model_with_categories_takes_the_raw_frame(
+    name: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    """In any order of columns and categories, with levels that training had not, and pickled."""
+    pytest.importorskip("sklearn")
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=300), "c": rng.choice(["u", "v", "w"], 300), "n": rng.integers(0, 9, 300)}
+    )
+    frame["y"] = ((frame.a + (frame.c == "u") + 0.3 * rng.normal(size=300)) > 0.5).astype(int)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    params = {k: v for k, v in options.items() if k == "standardise"}
+    data = {k: v for k, v in options.items() if k != "standardise"}
+    model = getattr(mrml, name)(**params).fit(tmp_path / "a.csv", target="y", engine="inline", **data)
+    other = frame.drop(columns="y").iloc[::-1][["n", "c", "a"]].astype({"c": "object"})
+    other.iloc[0, 1], other.iloc[1, 1], other.iloc[2, 2] = "never seen", None, np.nan
+    other.to_csv(tmp_path / "b.csv", index=False)
+    theirs = pickle.loads(pickle.dumps(model.to_sklearn()))
+    expected = np.asarray(model.predict(tmp_path / "b.csv"))
+    ours = expected[:, -1].astype(float)
+    for c in (other["c"], pd.Categorical(other["c"], categories=["w", "never seen", "u", "v"])):
+        own = other.assign(c=c)
+        found = theirs.predict_proba(own)[:, 1] if name == "Logistic" else theirs.predict(own)
+        np.testing.assert_allclose(found, ours, rtol=1e-6, atol=1e-9)
+    if name == "Logistic":
+        assert theirs.classes_.tolist() == [0, 1]
+        assert theirs.score(frame, frame["y"]) == pytest.approx(model.metrics["accuracy"])

@@ -76,13 +76,21 @@ class PipelineModel(Model):
         return cls(fitted, revive(header["model"], inner), header["lazy"])
 
     def to_sklearn(self) -> Any:
-        """The inner estimator over the design matrix, with classes as the target's own values: integers, truths or
-        texts."""
+        """The inner estimator, with classes as the target's own values: integers, truths or texts.
+
+        Of a linear model with categories (or bins, or hashes) a Pipeline, which takes the raw data frame; of others it
+        is over the design matrix, behind the transforms where they are only an affine map.
+        """
         estimator = self.inner.to_sklearn()
         target = self.schema.role("target")
         if target is not None and self.classes and hasattr(estimator, "classes_"):
             estimator.classes_ = _labels(self.classes, target.source)
-        return estimator
+        makes_columns = self.fitted.onehot or self.fitted.edges or self.fitted.hash
+        if not makes_columns or self.schema.sparse or not hasattr(estimator, "coef_"):
+            return estimator
+        from mrml.algorithms.pipeline.leaving import pipeline_of
+
+        return pipeline_of(self.fitted, self.lazy, estimator)
 
 
 def _labels(classes: tuple[str, ...], source: str) -> Array:
