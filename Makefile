@@ -8,23 +8,30 @@ PY := $(VENV)/bin/python
 MRML := $(VENV)/bin/mrml
 # a changed setup.cfg is installed again
 STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
-EXTRAS := fast,progress,dev,hdfs,hdfs-native,xgboost,lightgbm
+EXTRAS := fast,progress,report,dev,hdfs,hdfs-native,xgboost,lightgbm
 # two processes: more only wait for each other on the machines this was measured on
 # torch from the package index is the CUDA build: 5.4 GB, so it has an environment of its own
 TORCH := .venv-torch
 TORCH_STAMP := $(TORCH)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
+# Airflow never shares an environment with mrml's own: its package is there, and nothing that it computes with
+AIRFLOW := .venv-airflow
+AIRFLOW_NEEDS := 'apache-airflow~=3.3' 'hdfs-native>=0.14' 'hypothesis>=6.100' 'pytest>=8'
+AIRFLOW_STAMP := $(AIRFLOW)/.installed-$(shell echo "$(AIRFLOW_NEEDS)" | cat - setup.cfg | sha256sum | cut -c1-12)
 PYTEST := $(PY) -m pytest -q -n 2 --dist worksteal
 # Hadoop's jars, fetched once
 export MRML_HADOOP_CACHE ?= $(CURDIR)/.cache/hadoop
 BENCH := .cache/bench
 PROBES := ../shared/probes/make_data.py
 
-.PHONY: old-models help install demo test test-fast test-torch lint identity benchmarks benchmarks-hadoop docs
+.PHONY: old-models help browser install demo demo-nightly test test-fast test-torch test-airflow lint identity \
+    benchmarks benchmarks-hadoop docs
 
 help:
 	@echo 'make demo        train, evaluate and predict on real rows and on 2,000,000 made ones'
+	@echo 'make demo-nightly  three nights of batch runs on a Hadoop of this machine, one of them killed'
 	@echo 'make test        lint, types and every test;  make test-fast: without the slow ones and Hadoop'
 	@echo 'make test-torch  the torch kernel, exports to ONNX and the like, on the CPU; installs torch into $(TORCH), once'
+	@echo 'make test-airflow  nights in a real Airflow, installed into $(AIRFLOW), once'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
 	@echo 'make benchmarks-hadoop  what a round costs on YARN beside a bare Streaming job'
 	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of docs/'
@@ -53,14 +60,27 @@ demo: $(STAMP)
 	$(MRML) predict .demo/made.model --data .demo/made --output .demo/made.predictions --overwrite
 	@echo && echo 'models: .demo/breast-cancer.model, .demo/made.model;  $(MRML) inspect MODEL tells what is in one'
 
-test: lint
-	@$(PYTEST) -m 'not hadoop and not torch'
+demo-nightly: $(STAMP)
+	@$(MRML) cluster up --nodes 2
+	@eval "$$($(MRML) cluster env)"; $(PY) benchmarks/nightly.py hdfs:///nightly; \
+	    $(MRML) models list --store hdfs:///nightly/models
+	@echo 'the cluster still runs: `mrml cluster env` tells how to reach it, `mrml cluster down` ends it'
+
+# the pages of reports are looked at in a browser, where one is there or can be installed
+browser:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	    { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 \
+	    || echo 'no chromium: the tests of pages are skipped' >&2
+
+test: lint browser
+	@$(PYTEST) -m 'not hadoop and not torch and not airflow'
 # one cluster, and one job at a time: two cores are not enough for more
 	@$(PY) -m pytest -q -m hadoop
 	@$(MAKE) --no-print-directory test-torch
+	@$(MAKE) --no-print-directory test-airflow
 
 test-fast: lint
-	@$(PYTEST) -m 'not hadoop and not slow and not torch'
+	@$(PYTEST) -m 'not hadoop and not slow and not torch and not airflow'
 
 $(TORCH_STAMP): | $(STAMP)
 	@echo 'installing torch into $(TORCH)' >&2
@@ -71,6 +91,17 @@ $(TORCH_STAMP): | $(STAMP)
 test-torch: $(TORCH_STAMP)
 	@$(TORCH)/bin/python -m pytest -q -n 2 --dist worksteal -m torch tests/torch
 	@$(TORCH)/bin/python -m pytest -q -k '[torch' tests/contract/test_algorithms.py
+
+$(AIRFLOW_STAMP): | $(STAMP)
+	@echo 'installing Airflow into $(AIRFLOW)' >&2
+	@$(PY) -m venv $(AIRFLOW)
+	@$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check $(AIRFLOW_NEEDS)
+	@$(AIRFLOW)/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@rm -f $(AIRFLOW)/.installed-* && touch $@
+
+test-airflow: $(AIRFLOW_STAMP)
+	@$(AIRFLOW)/bin/python -m pytest -q -m 'not hadoop' tests/airflow
+	@$(AIRFLOW)/bin/python -m pytest -q -m hadoop tests/airflow
 
 lint: $(STAMP)
 	@$(PY) -m ruff format --check --quiet .

@@ -79,8 +79,8 @@ class Algorithm(ABC):
     grouped: bool = False
     #: runs of training blocks that its rounds read whole; 0: they read Block by Block
     shards: int = 0
-    #: whether the numeric columns are standardised when the user does not say
-    standardise: ClassVar[bool] = True
+    #: whether the numeric columns are standardised; None, of a hyperparameter: where the columns are not sparse
+    standardise: ClassVar[bool | None] = True
     #: what to do about many rounds where each is a job on a cluster
     fewer_rounds: ClassVar[str] = ""
     #: hyperparameters of other libraries without a counterpart, and what to do instead
@@ -110,6 +110,11 @@ class Algorithm(ABC):
         """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
         return ()
 
+    def alike(self, state: State) -> bytes | None:
+        """All that the round's maps and reduces depend on beside the rows: two algorithms that say the same here fill
+        and reduce the same statistics, and one may do it for both.  None: it is nobody's twin."""
+        return None
+
     def broadcast(self, state: State) -> State:
         """What map tasks need of the State; reducers and ``update`` see the whole."""
         return state
@@ -125,6 +130,12 @@ class Algorithm(ABC):
     @abstractmethod
     def model(self, state: State, schema: Schema) -> Model:
         """The Model of a State."""
+
+    def decided(self, schema: Schema) -> Algorithm:
+        """The algorithm with what was left to the columns: whether to standardise them."""
+        if self.standardise is not None:
+            return self
+        return dataclasses.replace(self, standardise=not schema.absent_is_zero)  # type: ignore[type-var]
 
     def wants_scale(self) -> bool:
         """Whether the design comes with ``center`` and ``scale``: by default where it standardises."""

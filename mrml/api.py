@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Paths = str | Path | Sequence[str | Path]
 #: paths, or a table in memory
 Data = Any
+#: roles whose columns may be given beside a table, and what they are called then
+_BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "id": ".id"}
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -51,8 +53,8 @@ class Estimator:
         return f"{self.algorithm}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def fit(self, data: Data, y: Any = None, *, output: str | Path | None = None, max_rounds: int | None = None,
-            overwrite: bool = False, resume: bool = False, log_dir: str | None = None,
-            **options: Any) -> FittedModel:  # fmt: skip
+            overwrite: bool = False, resume: bool = False, log_dir: str | None = None, folds: int = 0,
+            fold_by: str = "auto", oof: str | None = None, **options: Any) -> FittedModel:  # fmt: skip
         """Train on files, directories or globs, or on a table in memory.
 
         A table is a frame of pandas or polars, what Arrow takes over, an array of NumPy (its columns are named x0,
@@ -62,20 +64,20 @@ class Estimator:
 
         ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
         ``workers``, ...).  Without ``output`` the model lives in a temporary folder until it is saved.
+
+        With ``folds`` models without each fold of the rows are trained in the same scans; ``facts["folds"]`` has their
+        metrics, and the directory ``oof`` the prediction of every row by the one that did not see it.
         """
         with ExitStack() as held:
             given = _as_paths(held, data, y, options)
-            return self._fit(given, output, max_rounds, overwrite, resume, log_dir)
+            run = {"max_rounds": max_rounds, "overwrite": overwrite, "resume": resume, "log_dir": log_dir}
+            return self._fit(given, output, {**run, "folds": folds, "fold_by": fold_by, "oof": oof})
 
-    def _fit(self, options: Mapping[str, Any], output: str | Path | None, max_rounds: int | None, overwrite: bool,
-             resume: bool, log_dir: str | None) -> FittedModel:  # fmt: skip
+    def _fit(self, options: Mapping[str, Any], output: str | Path | None, run: Mapping[str, Any]) -> FittedModel:
         keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None
         where = str(Path(keep.name) / "model") if keep else str(output)
         data_config, engine_config = _sections(options)
-        config = RunConfig(
-            self.algorithm, self.params, data_config, engine_config, where, max_rounds, resume, overwrite,
-            log_dir=log_dir,
-        )  # fmt: skip
+        config = RunConfig(self.algorithm, self.params, data_config, engine_config, where, **run)
         names.allow(*engine_config.allow_import)
         names.allow(*([self.algorithm] if ":" in self.algorithm else []))
         child.train(config)
@@ -88,9 +90,9 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
     cache_dir = given.get("cache_dir")
     pairs = {"data": (data, y)}
     beside: dict[str, Any] = {}
-    for name in ("weight", "group", "offset"):  # columns that are given as such, and not by name
+    for name, column in _BESIDE.items():  # columns that are given as such, and not by name
         if given.get(name) is not None and not isinstance(given[name], str):
-            beside[name], given[name] = given[name], name
+            beside[column], given[name] = given[name], column
     if beside and not is_table(data):
         raise ConfigError("fit", f"data is a path, and its {next(iter(beside))} a table", "name the column")
     valid = given.get("valid")
@@ -117,6 +119,11 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
         if target is not None:
             given.setdefault("target", file.target)
     return given
+
+
+def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
+    """The sections of a run on data that may be a table in memory, for as long as the stack lasts."""
+    return _sections(_as_paths(held, data, y, options))
 
 
 def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:

@@ -20,8 +20,8 @@ The number is the exit code of the command line; 130 is an interrupt (Ctrl-C).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 
 class MrmlError(Exception):
@@ -32,9 +32,12 @@ class MrmlError(Exception):
     place : where it was found: a file and byte, an option, a round.
     finding : what was found there, as a sentence without a full stop.
     remedy : what to do about it; empty when there is nothing better than the finding.
+
+    ``facts`` is what there is to tell beside it, of a run that had done something: ``--json`` prints it too.
     """
 
     exit_code: ClassVar[int] = 1
+    facts: Mapping[str, Any] = {}
 
     def __init__(self, place: str, finding: str, remedy: str = "") -> None:
         super().__init__(place, finding, remedy)

@@ -194,6 +194,11 @@ class Schema:
         return self.format.name == "libsvm"
 
     @property
+    def absent_is_zero(self) -> bool:
+        """Whether rows hold entries alone, and what they leave out is zero."""
+        return self.sparse and self.format.absent != "missing"
+
+    @property
     def numeric_dtype(self) -> str:
         """dtype of ``block.X`` before transforms: float32 when every numeric feature is stored so."""
         storage = {c.storage for c in self.features("numeric")}

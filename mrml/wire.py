@@ -28,6 +28,11 @@ _DTYPES = "biufUS"
 
 def dumps(tree: Any) -> bytes:
     """The message of a tree; TypeError for a leaf the format does not know."""
+    return b"".join(pieces(tree))
+
+
+def pieces(tree: Any) -> list[Any]:
+    """The message of a tree in pieces, of which those of arrays are views: bytes and memoryviews, in order."""
     chunks: list[Any] = []
     offset = 0
 
@@ -56,7 +61,7 @@ def dumps(tree: Any) -> bytes:
     crc = zlib.crc32(header, zlib.crc32(struct.pack("<I", len(header))))
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)
-    return b"".join([_HEAD.pack(MAGIC, VERSION, crc, len(header)), header, *chunks])
+    return [_HEAD.pack(MAGIC, VERSION, crc, len(header)), header, *chunks]
 
 
 def settled(tree: Any) -> Any:

@@ -17,7 +17,11 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.search.fold import without_fold
+from mrml.algorithms.search.grid import Grid
+from mrml.algorithms.search.parting import Parting
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
@@ -45,6 +49,8 @@ class Case:
     data: dict[str, Any]
     rounds: int = 4
     evaluate: bool = False
+    #: beside training on all rows train without each of so many folds
+    folds: int = 0
 
 
 NUMBERS = {"data": "numbers", "target": "number", "weight": "w", "exclude": ("count", "label", "kind", "city")}
@@ -94,9 +100,13 @@ CASES = (
                                                             "factors": 3}, SPARSE, 6),
     Case("kmeans", "kmeans", {"k": 4, "seed": 3, "seeding_rounds": 1}, POINTS, 5),
     Case("kmeans-random", "kmeans", {"k": 3, "seeding": "random", "standardise": True}, POINTS, 5),
+    Case("kmeans-restarts", "kmeans", {"k": 4, "restarts": 3, "seeding_rounds": 1, "max_iterations": 3}, POINTS, 4),
     Case("pipeline", "logistic", {"solver": "lbfgs"}, {**MIXED, "hash": ("city",), "hash_bits": 6, "bins": 4}, 3),
+    Case("folds-logistic", "logistic", {"solver": "lbfgs"}, MIXED, 4, folds=3),
+    Case("folds-boosting", "boosting", {"objective": "logistic", "rounds": 2, "max_depth": 3}, MIXED, 7, folds=2),
     Case("evaluation-binary", "logistic", {}, MIXED, 4, evaluate=True),
     Case("evaluation-numeric", "linear", {}, NUMBERS, 4, evaluate=True),
+    Case("evaluation-clusters", "kmeans", {"k": 3, "max_iterations": 2}, POINTS, 4, evaluate=True),
 )  # fmt: skip
 ENGINES = ("inline", "local-1", "local-2", "local-3", "resident-2", "streaming-inline", "streaming-local")
 KILLS = ("none", "kill", "resume")
@@ -135,7 +145,9 @@ def prepare(case: Case, folder: Path) -> tuple[Dataset, Algorithm]:
     """The Dataset and the pipeline of a case."""
     data = {**case.data, "data": (str(folder / case.data["data"]),)}
     config = RunConfig(case.algorithm, case.params, DataConfig(window_bytes=WINDOW, **data), output="unused")
-    return setup.open_training(config, setup.algorithm_of(config))
+    dataset, pipeline = setup.open_training(config, setup.algorithm_of(config))
+    members = [without_fold(pipeline, k, Parting(case.folds, "class")) for k in range(case.folds)]
+    return dataset, Grid((pipeline, *members)) if members else pipeline
 
 
 class Killing(Serving):
@@ -200,7 +212,8 @@ class Run:
         model, _ = fit(pipeline, dataset, self.engine, Checkpoint(self.checkpoint), self.on_round, rounds)
         if not self.case.evaluate:
             return model
-        return fit(Evaluate(scorer=model), dataset, self.engine, Checkpoint(self.checkpoint / "evaluation"))[0]
+        measure = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+        return fit(measure, dataset, self.engine, Checkpoint(self.checkpoint / "evaluation"))[0]
 
 
 def model_bytes(model: Model, folder: Path) -> bytes:

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mrml import errors
 from mrml.cli import main as cli
 from mrml.cli import reference
 from mrml.cli.parser import Parser
 from mrml.errors import ConfigError
+from mrml.runs.batch.file import read as read_batch
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -102,6 +104,27 @@ def test_the_python_that_a_newcomer_copies_first_runs(page: str, tmp_path: Path)
     assert done.returncode == 0 and "auc" in done.stdout, done.stderr
 
 
+def test_the_night_of_the_docs_runs(tmp_path: Path) -> None:
+    for name in ("data-samples", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (body, *_) = fences(ROOT / "docs" / "nightly.md", "sh")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
+    done = subprocess.run(["bash", "-ec", body], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "version 1 is in service" in done.stdout, done.stderr
+
+
+def test_the_file_of_the_night_in_the_docs_is_the_one_in_conf() -> None:
+    (text,) = fences(ROOT / "docs" / "nightly.md", "yaml")
+    shown, there = yaml.safe_load(text), yaml.safe_load((ROOT / "conf/nightly/churn.yaml").read_text("utf-8"))
+    assert shown == there
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "nightly").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_file_of_a_batch_run_is_one(path: Path) -> None:
+    assert read_batch(str(path), {"ds": "2026-11-20"}).label == "2026-11-20"
+
+
 def test_a_newcomer_adds_an_algorithm_by_the_page_alone(tmp_path: Path) -> None:
     """One file, one test, the commands: exactly what the page says, in a folder that has nothing else."""
     shutil.copytree(ROOT / "data-samples", tmp_path / "data-samples")
@@ -149,8 +172,13 @@ def test_the_docs_have_every_exit_code() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_run_file_is_a_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mrml.cli.parser import flags
+    from mrml.cli.search.tune import tuning_of
     from mrml.config import sources as conf
 
+    if "search" in conf.read_file(str(path)):
+        tuning = tuning_of(cli.parse(["tune", str(path)]))
+        assert tuning.spaces and tuning.run.algorithm and tuning.run.data.data
+        return
     args = cli.parse(["train", "--config", str(path)])
     config = conf.run_config(conf.resolve(args.known, flags(args), {}, args.tree, str(path)))
     assert config.algorithm and config.data.data and config.output

@@ -27,6 +27,13 @@ def test_importing_mrml_loads_nothing_heavy() -> None:
     assert loaded("import mrml") == set()
 
 
+def test_mrml_for_airflow_says_what_it_needs_where_airflow_is_not() -> None:
+    code = "import sys; sys.modules['airflow'] = None\nimport mrml.airflow"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    needs = "ImportError: mrml.airflow needs Apache Airflow, 2.10 or later: pip install apache-airflow, in the "
+    assert done.stderr.splitlines()[-1].startswith(needs)
+
+
 def test_a_few_rows_are_scored_by_trees_without_numba_and_many_with_it() -> None:
     """Loading numba takes longer than NumPy takes for 3,000,000 rows times trees; the bits are the same."""
     pytest.importorskip("numba")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,9 @@ import mrml
 from mrml.cli.main import main
 from mrml.config.gate import Gate
 from mrml.errors import ConfigError, InputError, OutputExists
-from mrml.fs.base import LocalFileSystem
 from mrml.model import load
 from mrml.runs.store import Store
-
-CALLS = ("open", "mv", "makedirs", "rm")
+from tests.killed import die_at
 
 
 @pytest.fixture(scope="module")
@@ -69,31 +65,6 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path, models: list[str]) -> No
     check(store)
 
 
-def _die_at(call: int, work: Callable[[], Any]) -> int:
-    """Do the work in a child that is gone at its call-th call of the file system; its exit code."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = [call]
-
-    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **named: Any) -> Any:
-            left[0] -= 1
-            if not left[0]:
-                os._exit(9)
-            return original(*args, **named)
-
-        return wrapped
-
-    try:
-        for name in CALLS:
-            setattr(LocalFileSystem, name, dying(getattr(LocalFileSystem, name)))
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.parametrize("action", ["the first", "a second", "one that was there", "rollback"])
 def test_who_is_killed_at_any_instant_leaves_the_store_as_it_was_or_as_it_was_to_be(
     models: list[str], tmp_path: Path, action: str
@@ -105,7 +76,7 @@ def test_who_is_killed_at_any_instant_leaves_the_store_as_it_was_or_as_it_was_to
         before = store.current()
         model = models[0] if action == "one that was there" else models[2]
         work = store.rollback if action == "rollback" else functools.partial(store.promote, model)
-        code = _die_at(call, work)
+        code = die_at(call, lambda work=work: bool(work()) and 0)
         check(store)
         now = store.current()
         assert now == before or (now is not None and now.number == (before.number if before else 0) + 1)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 EXAMPLE = "mrml cluster up --nodes 2"
 _ABOUT = """\
 A real Hadoop on this machine, to try things on before they are submitted: HDFS, YARN and the JobHistoryServer,
-each daemon a JVM of its own on loopback.  It needs Java 17 and Maven, and no root.
+each daemon a JVM of its own on loopback.  It needs Java 17 and Maven, and no root.  With --oozie a server of Oozie is
+one of them.
 
   up      start it, or what has died of it; the data of the last time is there again
   status  what runs, with pages, process ids and memory; exit code 5 unless all of it does
@@ -45,12 +46,13 @@ def parse_cluster(argv: Sequence[str]) -> argparse.Namespace:
     )
     group.add_argument("--nodes", metavar="N", help="up: DataNodes and NodeManagers (default as before, else 2)")
     group.add_argument("--port-base", metavar="N", help="up: the first of the ports (default free ones)")
+    group.add_argument("--oozie", action="store_true", help="up: with a server of Oozie; kept from then on")
     group.add_argument("-D", dest="more", metavar="KEY=VALUE", action="append", default=[], help="up: Hadoop property")
     group.add_argument(
         "--cache",
         metavar="DIR",
         default=os.environ.get("MRML_HADOOP_CACHE") or str(_home("XDG_CACHE_HOME", ".cache") / "mrml" / "hadoop"),
-        help="up: where Hadoop's jars are kept, 106 MB; default $MRML_HADOOP_CACHE, else in the cache of your account",
+        help="up: where the jars are kept, 106 to 124 MB; default $MRML_HADOOP_CACHE, else your account's cache",
     )
     group.add_argument("--delete", action="store_true", help="down: remove the folder, HDFS and all")
     group.add_argument("--lines", metavar="N", default="40", help="logs: as many of the last lines (default 40)")
@@ -77,6 +79,7 @@ def _up(args: argparse.Namespace) -> None:
         java_home=os.environ.get("JAVA_HOME", ""),
         port_base=_number(args, "port_base"),
         more=more,
+        oozie=args.oozie,
     )
     emit_json(_facts(cluster)) if args.json else emit(_text(cluster, args.folder))
 
@@ -166,6 +169,7 @@ def _facts(cluster: Cluster) -> dict[str, Any]:
         "webhdfs": cluster.webhdfs,
         "resourcemanager": cluster.resourcemanager_url,
         "history": cluster.history_url,
+        **({"oozie": cluster.oozie_url} if cluster.has_oozie else {}),
         "environment": cluster.environment(),
         "daemons": {d.name: _daemon(d) for d in cluster.daemons},
         "containers": len({c.id for c in cluster.containers() if c.id}),
@@ -185,7 +189,7 @@ def _text(cluster: Cluster, folder: str) -> str:
         for name, d in facts["daemons"].items()
     ]
     total = sum(d["memory_mb"] for d in facts["daemons"].values())
-    pages = [(n, facts[n]) for n in ("namenode", "webhdfs", "resourcemanager", "history")]
+    pages = [(n, facts[n]) for n in ("namenode", "webhdfs", "resourcemanager", "history", "oozie") if n in facts]
     variables = [(n, v) for n, v in facts["environment"].items() if n != "PATH"]
     more = "" if folder == _default_folder() else f" --folder {shlex.quote(folder)}"
     lines = [table([("daemon", "state", "pid", "memory", "log"), *rows], indent=0), f"memory together {total} MB", ""]

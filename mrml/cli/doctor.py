@@ -37,8 +37,8 @@ def parse_doctor(argv: Sequence[str]) -> argparse.Namespace:
 def run_doctor(args: argparse.Namespace) -> None:
     settings = conf.resolve(_options(), flags(args))
     data, engine = conf.section(DataConfig, "data", settings), conf.section(EngineConfig, "engine", settings)
-    from mrml.doctor.examine import doctor
-    from mrml.doctor.findings import FAIL, worst
+    from mrml.tools.doctor.examine import doctor
+    from mrml.tools.doctor.findings import FAIL, worst
 
     findings = doctor(engine, data)
     level = worst(findings)

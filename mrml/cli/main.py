@@ -58,8 +58,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
     "train": Command("mrml.cli.train", "train a model", True),
+    "tune": Command("mrml.cli.search.tune", "find the best hyperparameters: all candidates in one scan a round", True),
     "predict": Command("mrml.cli.score", "score data with a model", True),
     "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
+    "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),
+    "compare": Command("mrml.cli.batch.compare", "two models on the same rows, and how sure the difference is", True),
+    "report": Command("mrml.cli.batch.report", "a run as one page of HTML", True),
+    "validate": Command("mrml.cli.batch.validate", "compare rows with those that a model was trained on", True),
     "export": Command(
         "mrml.cli.export",
         "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",
@@ -67,11 +72,12 @@ COMMANDS = {
     ),
     "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
     "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
-    "sample": Command("mrml.cli.sample", "make data to try things on"),
+    "sample": Command("mrml.cli.tools.sample", "make data to try things on"),
     "runs": Command("mrml.cli.runs", "what runs there are: list, show, attach, kill, clean"),
     "models": Command("mrml.cli.models", "versions and which is in service: list, show, promote, rollback", True),
     "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
-    "pack": Command("mrml.cli.pack", "the environment that runs, as an archive for the nodes of a cluster"),
+    "pack": Command("mrml.cli.tools.pack", "the environment that runs, as an archive for the nodes of a cluster"),
+    "oozie": Command("mrml.cli.tools.oozie", "a run under Oozie: render, validate, submit, status, kill, rerun"),
     "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),
     "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
 }
@@ -97,8 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        remedy = "--resume goes on from the last checkpoint" if "train" in argv else ""
-        error = Interrupted("", "interrupted", remedy)
+        on = "--resume goes on from the last checkpoint"
+        remedy = {"train": on, "tune": on, "run": "the same command goes on"}
+        error = Interrupted("", "interrupted", remedy.get(_split(argv)[1], ""))
     except MrmlError as found:
         error = found
     except (IsADirectoryError, NotADirectoryError, PermissionError) as found:  # in the place of what a run writes
@@ -112,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.close()
     _report(error, verbose)
     if as_json:
-        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}})
+        emit_json({"error": {**to_json(error), "exit_code": error.exit_code}, **error.facts})
     return error.exit_code
 
 

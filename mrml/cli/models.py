@@ -126,7 +126,8 @@ def _show(args: argparse.Namespace, store: Any) -> None:
     history = [s._asdict() for s in store.switches() if s.version == number]
     if args.json:
         return emit_json({**about, "switches": history})
-    metrics = [(f"metric {name}", logs.number(v)) for name, v in about.pop("metrics").items() if name != "reasons"]
+    figures = {name: v for name, v in about.pop("metrics").items() if name not in ("reasons", "clusters")}
+    metrics = [(f"metric {name}", logs.number(v)) for name, v in figures.items()]
     emit(table([(k, str(v)) for k, v in about.items()] + metrics))
     emit(table([("put into service", "by", "with"), *((s["at"], s["by"], s["action"]) for s in history)]))
 

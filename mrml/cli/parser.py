@@ -18,15 +18,31 @@ from mrml.config import sources as conf
 from mrml.errors import ConfigError
 from mrml.params import once, unknown
 
-_TITLES = {"run": "the run", "data": "the data", "engine": "where it runs", "algorithm": "hyperparameters"}
+_TITLES = {
+    "run": "the run",
+    "data": "the data",
+    "engine": "where it runs",
+    "algorithm": "hyperparameters",
+    "limits": "limits",
+    "oozie": "render: the application of Oozie",
+    "search": "the search",
+}
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
-    **dict.fromkeys(("output", "cache_dir", "log_dir"), "DIR"),
+    **dict.fromkeys(("output", "cache_dir", "log_dir", "oof"), "DIR"),
     **dict.fromkeys(("delimiter", "quote"), "CHAR"),
     **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
+    **dict.fromkeys(("start", "end", "input_start"), "TIME"),
 }
-_LISTS = {"data": "DATA", "valid": "DATA", "jobconf": "KEY=VALUE", "allow_import": "MODULE"}
+_LISTS = {
+    **dict.fromkeys(("data", "valid"), "DATA"),
+    **dict.fromkeys(("set", "env"), "NAME=VALUE"),
+    "jobconf": "KEY=VALUE",
+    "allow_import": "MODULE",
+    "file": "FILE",
+    "email": "ADDRESS",
+}
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from mrml.cli.main import COMMANDS
 from mrml.cli.parser import load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig
+from mrml.config.steps import STEPS
 
 
 def algorithms() -> str:
@@ -40,7 +41,22 @@ def data_options() -> str:
     return "\n".join(["| option | what it is for | default |", "|---|---|---|", *rows])
 
 
-PARTS = {"algorithms": algorithms, "commands": commands, "data-options": data_options}
+def steps() -> str:
+    """The table of the steps of a batch run with their keys."""
+    rows = []
+    for name, cls in STEPS.items():
+        about = (cls.__doc__ or "").splitlines()[0].rstrip(".")
+        keys = [f"`{o.name}` {o.field.metadata['help']}{_given(o)}" for o in conf.options(cls, "steps")]
+        rows.append(f"| `{name}` | {about} | {_cell('; '.join(keys)) or 'none'} |")
+    return "\n".join(["| step | what it does | its keys, and defaults |", "|---|---|---|", *rows])
+
+
+def _given(option: conf.Option) -> str:
+    value = _default(option) if option.default not in ("", ()) else ""
+    return f" ({value})" if value else ""
+
+
+PARTS = {"algorithms": algorithms, "commands": commands, "data-options": data_options, "steps": steps}
 
 
 def refreshed(text: str) -> str:

@@ -31,12 +31,13 @@ def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _parser("evaluate", "Exact metrics of a model, weighted where the model has a weight.", EVALUATE_EXAMPLE)
+    about = "Exact metrics of a model, weighted where the model has a weight; of clusters their inertia and rows."
+    parser = _parser("evaluate", about, EVALUATE_EXAMPLE)
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
 def run_predict(args: argparse.Namespace) -> None:
-    data, engine = _sections(args)
+    data, engine = scoring_sections(args)
     from mrml.engines.hadoop.kerberos import ticket
     from mrml.runs import train as run
 
@@ -50,7 +51,7 @@ def run_predict(args: argparse.Namespace) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
-    data, engine = _sections(args)
+    data, engine = scoring_sections(args)
     from mrml.engines.hadoop.kerberos import ticket
     from mrml.runs import train as run
 
@@ -58,28 +59,32 @@ def run_evaluate(args: argparse.Namespace) -> None:
         metrics = run.evaluate(args.model, data, engine, logs.progress())
     if args.json:
         return emit_json(metrics)
-    reasons = metrics.pop("reasons", {})
+    reasons, clusters = metrics.pop("reasons", {}), metrics.pop("clusters", [])
     emit(table([(name, value) for name, value in metrics.items() if value is not None]))
     for name, why in reasons.items():
         emit(f"  no {name}: {why}")
+    if clusters:
+        emit(table([tuple(clusters[0]), *(tuple(c.values()) for c in clusters)]))
 
 
 def _parser(command: str, about: str, example: str) -> Parser:
     parser = Parser(command, example, description=about)
     parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
-    parser.add_options(_options(), {"format": "--input-format"})
+    parser.add_options(scoring_options(), {"format": "--input-format"})
     parser.usage = f"mrml {command} MODEL --data DATA{' --output DIR' * (command == 'predict')} [options]"
     return parser
 
 
-def _options() -> list[conf.Option]:
+def scoring_options() -> list[conf.Option]:
+    """The options of what scores data."""
     return [*conf.options(DataConfig, "data", without=_IN_THE_MODEL), *conf.options(EngineConfig, "engine")]
 
 
-def _sections(args: argparse.Namespace) -> tuple[Any, Any]:
+def scoring_sections(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Data and engine, as the options and the environment say."""
     if conf.variables():  # what train knows may be set for the train beside it; its algorithms take 0.1 s to import
         conf.refuse_unknown_variables(every_option())
-    settings = conf.resolve(_options(), flags(args))
+    settings = conf.resolve(scoring_options(), flags(args))
     data = conf.section(DataConfig, "data", settings)
     if not data.data:
         raise ConfigError(f"model {args.model}", "no data to score", "give --data")

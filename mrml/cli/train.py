@@ -52,6 +52,8 @@ def run_train(args: argparse.Namespace) -> None:
     else:
         emit(summary_text(config, summary))
     run.check_converged(config, summary)
+    if not summary["converged"]:
+        logs.log.warning("%s: has not converged: %s", config.output, summary["stop"], extra={"event": "unconverged"})
 
 
 def run_config(args: argparse.Namespace) -> None:
@@ -66,9 +68,12 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     """Metrics, where the model lies, what to run next."""
     train, valid = summary.get("metrics") or {}, summary.get("valid") or {}
     sides = [(name, side) for name, side in (("train", train), ("valid", valid)) if side]
+    folds = summary.get("folds") or {}
+    for column, key in ((f"{folds.get('folds')} folds", "mean"), ("std", "std"), ("out of fold", "out_of_fold")):
+        sides += [(column, {name: told[key] for name, told in folds["metrics"].items()})] if folds else []
     names = list(dict.fromkeys(k for _, side in sides for k in side))
     columns = [(name, *(side.get(name) for _, side in sides)) for name in names]
-    rows = [row for row in columns if row[0] != "reasons" and any(v is not None for v in row[1:])]
+    rows = [row for row in columns if row[0] not in ("reasons", "clusters") and any(v is not None for v in row[1:])]
     output = summary["output"]
     rows_of = [logs.count(summary["n_rows"], "row")]
     if summary.get("valid_rows"):
@@ -89,6 +94,8 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
         parts.append(f"time   {', '.join(spent)}")
     data = config.data.valid[0] if config.data.valid else config.data.data[0] if config.data.data else "DATA"
     parts.append(f"model  {output}/model.json, {output}/model.npz")
+    if folds and config.oof:
+        parts.append(f"oof    {config.oof}")
     code = [str(c).partition(":")[0] for c in (config.algorithm, config.params.get("module", "")) if ":" in str(c)]
     own = "".join(f" --allow-import {module}" for module in code)
     steps = [f"mrml evaluate {output} --data {data}{own}"] if rows or config.data.target else []

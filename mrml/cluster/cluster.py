@@ -9,7 +9,8 @@
 
 One folder holds it all and is its HADOOP_HOME: ``bin/``, ``lib`` (a link to the fetched jars), ``conf/`` for clients
 and masters, ``conf-node1/`` and so on, ``data/``, ``logs/`` with the containers' own in ``logs/userlogs/``, and
-``cluster.json``, which records ports and processes and is written before the next daemon starts.
+``cluster.json``, which records ports and processes and is written before the next daemon starts.  With Oozie
+(``oozie=True``) its server is one more master.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from mrml.cluster import launcher, processes, ready, settings
-from mrml.cluster.jars import fetch_jars, find_java
+from mrml.cluster import oozie as oozie_server
+from mrml.cluster.jars import OOZIE, fetch_jars, find_java
 from mrml.cluster.nodes import Daemon, Node, mark
 from mrml.cluster.processes import Container, Process
 from mrml.cluster.settings import Ports
@@ -47,9 +49,10 @@ log = logging.getLogger(__name__)
 class Cluster:
     """A cluster as its folder records it; :meth:`up` and :meth:`open` make one."""
 
-    def __init__(self, folder: Path, nodes: int, ports: Ports, java: Path) -> None:
+    def __init__(self, folder: Path, nodes: int, ports: Ports, java: Path, oozie: bool = False) -> None:
         self.folder, self.ports, self.java = folder, ports, java
-        self.masters = [Daemon(r, 0, folder, ports) for r in ("namenode", "resourcemanager", "historyserver")]
+        roles = ("namenode", "resourcemanager", "historyserver", *["oozie"] * oozie)
+        self.masters = [Daemon(role, 0, folder, ports) for role in roles]
         self.nodes = [
             Node(i, Daemon("datanode", i, folder, ports), Daemon("nodemanager", i, folder, ports))
             for i in range(1, nodes + 1)
@@ -65,6 +68,7 @@ class Cluster:
         java_home: str = "",
         port_base: int | None = None,
         more: Mapping[str, object] | None = None,
+        oozie: bool = False,
         limit_s: float = READY_LIMIT_S,
     ) -> Cluster:
         """Start a cluster, or what is missing of one, and wait until it works.
@@ -76,14 +80,21 @@ class Cluster:
         java_home : by default the ``java`` on the PATH.
         port_base : the first of the ports; by default free ones are chosen.
         more : Hadoop properties that win over those of :mod:`mrml.cluster.settings`.
+        oozie : with a server of Oozie; a folder that has one keeps it.
         """
         home = _checked(Path(folder).absolute(), nodes, port_base)
         home.mkdir(parents=True, exist_ok=True)
+        jars = Path(cache or home / "jars")
         with _locked(home):
             before = cls._recorded(home)
             if before is not None and any(d.alive for d in before.daemons):
-                return before._complete(nodes, port_base, limit_s)
-            return cls._new(home, before, nodes, Path(cache or home / "jars"), java_home, port_base, more, limit_s)
+                cluster = before._complete(nodes, port_base)
+            else:
+                cluster = cls._new(home, before, nodes, jars, java_home, port_base, more)
+            if oozie or cluster.has_oozie:
+                _give_oozie(cluster, jars)
+            cluster._start([d for d in cluster.daemons if not d.alive], limit_s)
+            return cluster
 
     @classmethod
     def open(cls, folder: str | Path = "cluster") -> Cluster:
@@ -126,12 +137,22 @@ class Cluster:
     def history_url(self) -> str:
         return f"http://{self.ports.address('history-web')}"
 
+    @property
+    def has_oozie(self) -> bool:
+        return self.masters[-1].role == "oozie"
+
+    @property
+    def oozie_url(self) -> str:
+        """Of the server's REST interface; empty without one."""
+        return oozie_server.url(self.ports) if self.has_oozie else ""
+
     def environment(self) -> dict[str, str]:
         """What a client needs; PATH is for its front."""
         return {
             "HADOOP_HOME": str(self.home),
             "HADOOP_CONF_DIR": str(self.conf),
             "JAVA_HOME": str(self.java.parents[1]),
+            **({"OOZIE_URL": self.oozie_url} if self.has_oozie else {}),
             "PATH": str(self.home / "bin"),
         }
 
@@ -140,12 +161,18 @@ class Cluster:
         with _locked(self.folder):
             self._start([d for d in self.daemons if not d.alive], limit_s)
 
+    def add_oozie(self, cache: str | Path, limit_s: float = READY_LIMIT_S) -> None:
+        """Start a server of Oozie beside what runs."""
+        with _locked(self.folder):
+            _give_oozie(self, Path(cache))
+            self._start([d for d in self.daemons if not d.alive], limit_s)
+
     def down(self, patience_s: float = PATIENCE_S) -> int:
         """End every process: containers with their NodeManagers; how many there were.  The data stays."""
         if not self.folder.exists():
             return 0
         with _locked(self.folder):
-            return self._end(patience_s)
+            return _end(self, patience_s)
 
     def containers(self) -> list[Container]:
         return [c for node in self.nodes for c in node.containers()]
@@ -161,7 +188,8 @@ class Cluster:
         """What ``cluster.json`` says; None without one that can be read."""
         try:
             state = json.loads((home / "cluster.json").read_text())
-            found = cls(home, state["nodes"], Ports(state["port_base"]), Path(state["java"]))
+            ports, java = Ports(state["port_base"]), Path(state["java"])
+            found = cls(home, state["nodes"], ports, java, state.get("oozie", False))
             for daemon in found.daemons:
                 if recorded := state["processes"].get(daemon.name):
                     daemon.process = Process(*recorded)
@@ -179,7 +207,6 @@ class Cluster:
         java_home: str,
         port_base: int | None,
         more: Mapping[str, object] | None,
-        limit_s: float,
     ) -> Cluster:
         """A cluster of which nothing runs yet: its folders, its ports, its daemons."""
         kept = len(before.nodes) if before is not None else 0
@@ -192,15 +219,15 @@ class Cluster:
         while strays := processes.marked(mark(home)):
             log.warning("ending %d processes that a cluster in %s left behind", len(strays), home)
             processes.kill_all(strays)
-        cluster = cls(home, count, settings.choose_ports(home, count, port_base), java)
+        oozie = before is not None and before.has_oozie
+        cluster = cls(home, count, settings.choose_ports(home, count, port_base), java, oozie)
         (home / "logs").mkdir(exist_ok=True)
         launcher.write_launchers(home, java, jars)
         settings.write_conf(home, count, cluster.ports, more or {})
-        cluster._start(cluster.daemons, limit_s)
         return cluster
 
-    def _complete(self, nodes: int | None, port_base: int | None, limit_s: float) -> Cluster:
-        """A cluster that runs, with what has died of it started again."""
+    def _complete(self, nodes: int | None, port_base: int | None) -> Cluster:
+        """A cluster of which something runs, and may be what is asked for."""
         if nodes not in (None, len(self.nodes)):
             finding = f"runs with {len(self.nodes)} nodes, not {nodes}"
             raise ConfigError(str(self.folder), finding, "end it first with `mrml cluster down`")
@@ -212,11 +239,12 @@ class Cluster:
             log.info("the cluster in %s is up already", self.folder)
         else:
             log.info("starting again: %s", ", ".join(d.name for d in missing))
-        self._start(missing, limit_s)
         return self
 
     def _start(self, daemons: Sequence[Daemon], limit_s: float) -> None:
         """Start and wait; when one fails or the user has enough, end again what this started."""
+        for daemon in daemons:
+            daemon.process = None  # of the one that died: what waits below is not told of it
         settings.refuse_taken(p for d in daemons for p in self.ports.of(d.role, d.node))
         for node in self.nodes:
             if node.nodemanager in daemons:
@@ -225,13 +253,15 @@ class Cluster:
             if not (self.folder / "data/namenode/current/VERSION").exists():
                 _format(self)
             until = time.monotonic() + limit_s
-            # a JobHistoryServer without HDFS sleeps for 10 s before it looks again
-            late = [d for d in daemons if d.role == "historyserver"]
+            # a JobHistoryServer without HDFS sleeps for 10 s before it looks again; Oozie reads its sharelib once
+            late = [d for d in daemons if d.role in ("historyserver", "oozie")]
             self._begin([d for d in daemons if d not in late])
-            self._wait([d for d in self.daemons if d.role in ("namenode", "datanode")], until)
-            self._make_folders()
+            if any(d.role == "oozie" for d in late):
+                oozie_server.make_schema(self.folder, self.ports)
+            _wait(self, [d for d in self.daemons if d.role in ("namenode", "datanode")], until)
+            _make_folders(self)
             self._begin(late)
-            self._wait(self.daemons, until)
+            _wait(self, self.daemons, until)
         except BaseException:
             processes.end([d.process for d in daemons if d.process], PATIENCE_S)
             self._record()
@@ -242,57 +272,72 @@ class Cluster:
             daemon.start()
             self._record()
 
-    def _wait(self, waiting: Sequence[Daemon], until: float) -> None:
-        """Until these daemons work; EngineError when any that was started dies, or one is not ready in time."""
-        while waiting:
-            for daemon in self.daemons:
-                if daemon.process is not None and not daemon.alive:
-                    finding = f"died as it started: {daemon.last_words()}"
-                    raise EngineError(daemon.name, finding, f"see {daemon.log}")
-            waiting = [d for d in waiting if not d.is_ready()]
-            if waiting and time.monotonic() > until:
-                finding = f"not ready in time: {waiting[0].last_words()}"
-                raise EngineError(", ".join(d.name for d in waiting), finding, f"see {waiting[0].log}")
-            time.sleep(0.1 if waiting else 0)
-
-    def _make_folders(self) -> None:
-        user = getpass.getuser()
-        for path, mode in _HDFS_FOLDERS:
-            if not ready.make_folder(self.ports, path.format(user=user), user, mode):
-                raise EngineError(self.webhdfs, f"cannot make {path}", f"see {self.masters[0].log}")
-
     def _record(self) -> None:
         """Write ``cluster.json`` in one step."""
         state: dict[str, Any] = {
             "nodes": len(self.nodes),
             "port_base": self.ports.base,
             "java": str(self.java),
+            "oozie": self.has_oozie,
             "processes": {d.name: d.process for d in self.daemons if d.process},
         }
         aside = self.folder / ".cluster.json"
         aside.write_text(json.dumps(state, indent=1))
         aside.replace(self.folder / "cluster.json")
 
-    def _end(self, patience_s: float) -> int:
-        """NodeManagers first, because one signs off, and without a ResourceManager it tries to for 30 s.
 
-        With a container it takes 15 s to end by itself; it keeps nothing that a SIGKILL could spoil.
-        """
-        running = [d for d in self.daemons if d.process is not None and d.alive]
-        workers = [d for d in running if d.role == "nodemanager"]
-        processes.end([d.process for d in workers if d.process], min(patience_s, 3.0))
-        processes.end([d.process for d in running if d.process and d not in workers], patience_s)
-        left = len(running)
-        while strays := processes.marked(mark(self.folder)):  # what they started as they ended, too
-            processes.end(strays, patience_s)
-            left += len(strays)
-        for node in self.nodes:
-            left += len(node.containers())
-            node.kill_containers()
-        for daemon in self.daemons:
-            daemon.process = None
-        self._record()
-        return left
+def _give_oozie(cluster: Cluster, jars: Path) -> None:
+    """Everything that a server of Oozie needs; one that runs is left alone."""
+    if not cluster.has_oozie:
+        cluster.masters.append(Daemon("oozie", 0, cluster.folder, cluster.ports))
+    if not cluster.masters[-1].alive:
+        oozie_server.write_home(cluster.folder, cluster.ports, fetch_jars(jars, OOZIE))
+
+
+def _wait(cluster: Cluster, waiting: Sequence[Daemon], until: float) -> None:
+    """Until these daemons work; EngineError when any that was started dies, or one is not ready in time."""
+    while waiting:
+        for daemon in cluster.daemons:
+            if daemon.process is not None and not daemon.alive:
+                finding = f"died as it started: {daemon.last_words()}"
+                raise EngineError(daemon.name, finding, f"see {daemon.log}")
+        waiting = [d for d in waiting if not d.is_ready()]
+        if waiting and time.monotonic() > until:
+            finding = f"not ready in time: {waiting[0].last_words()}"
+            raise EngineError(", ".join(d.name for d in waiting), finding, f"see {waiting[0].log}")
+        time.sleep(0.1 if waiting else 0)
+
+
+def _end(cluster: Cluster, patience_s: float) -> int:
+    """NodeManagers first, because one signs off, and without a ResourceManager it tries to for 30 s.
+
+    With a container it takes 15 s to end by itself; it keeps nothing that a SIGKILL could spoil.
+    """
+    running = [d for d in cluster.daemons if d.process is not None and d.alive]
+    workers = [d for d in running if d.role == "nodemanager"]
+    processes.end([d.process for d in workers if d.process], min(patience_s, 3.0))
+    processes.end([d.process for d in running if d.process and d not in workers], patience_s)
+    left = len(running)
+    while strays := processes.marked(mark(cluster.folder)):  # what they started as they ended, too
+        processes.end(strays, patience_s)
+        left += len(strays)
+    for node in cluster.nodes:
+        left += len(node.containers())
+        node.kill_containers()
+    for daemon in cluster.daemons:
+        daemon.process = None
+    cluster._record()
+    return left
+
+
+def _make_folders(cluster: Cluster) -> None:
+    """What has to be on HDFS before anybody works there."""
+    user = getpass.getuser()
+    for path, mode in _HDFS_FOLDERS:
+        if not ready.make_folder(cluster.ports, path.format(user=user), user, mode):
+            raise EngineError(cluster.webhdfs, f"cannot make {path}", f"see {cluster.masters[0].log}")
+    if cluster.has_oozie and not cluster.masters[-1].alive:
+        oozie_server.put_shared(cluster.folder, cluster.ports)
 
 
 def _format(cluster: Cluster) -> None:

@@ -57,9 +57,9 @@ case $tool:$sub in
   *:*.*) class=;;
   *) echo "$tool: unknown command '$sub'" >&2; exit 1;;
 esac
-options=$HADOOP_OPTS
-unset HADOOP_OPTS  # a command that this one starts would take them too
-exec "$JAVA_HOME/bin/java" @FLAGS@ $options -cp "$HADOOP_CONF_DIR:$HOME_OF_IT/lib/*" \
+options=$HADOOP_OPTS more=$HADOOP_CLASSPATH
+unset HADOOP_OPTS HADOOP_CLASSPATH  # a command that this one starts would take them too
+exec "$JAVA_HOME/bin/java" @FLAGS@ $options -cp "$HADOOP_CONF_DIR:$HOME_OF_IT/lib/*${more:+:$more}" \
   "${class:+org.apache.hadoop.}${class:-$sub}" "$@"
 """
 
@@ -73,14 +73,15 @@ def write_launchers(home: Path, java: Path, jars: Path) -> None:
         aside.write_text(script)
         aside.chmod(0o755)
         aside.rename(home / "bin" / name)
-    _link(home / "lib", jars)
+    link(home / "lib", jars)
     tools = home / "share" / "hadoop" / "tools" / "lib"
     tools.mkdir(parents=True, exist_ok=True)
     for jar in jars.glob("hadoop-streaming-*.jar"):
-        _link(tools / jar.name, jar)
+        link(tools / jar.name, jar)
 
 
-def _link(link: Path, target: Path) -> None:
-    if not link.is_symlink() or os.readlink(link) != str(target):
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+def link(path: Path, target: Path) -> None:
+    """Make ``path`` a link to ``target``, whatever link it was."""
+    if not path.is_symlink() or os.readlink(path) != str(target):
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)

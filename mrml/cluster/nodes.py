@@ -6,11 +6,12 @@ import dataclasses
 import re
 from pathlib import Path
 
-from mrml.cluster import processes, ready, settings
+from mrml.cluster import oozie, processes, ready, settings
 from mrml.cluster.processes import Container, Process
 from mrml.cluster.settings import Ports
 
-_HEAP_MB = {"namenode": 256, "datanode": 192, "resourcemanager": 384, "nodemanager": 256, "historyserver": 256}
+_HEAP_MB = {"namenode": 256, "datanode": 192, "resourcemanager": 384, "nodemanager": 256, "historyserver": 256,
+            "oozie": 384}  # fmt: skip
 _TROUBLE = re.compile(r"^\d\S+ \S+ (ERROR|FATAL) |Exiting with status [1-9]|^(Caused by: )?[\w.$]+(Exception|Error): ")
 
 
@@ -52,10 +53,14 @@ class Daemon:
         """Begin the process; the log of the one before it becomes ``.log.old``."""
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
-        options = f"HADOOP_OPTS=-Xmx{_HEAP_MB[self.role]}m {mark(self.home)}"
-        conf = settings.conf_folder(self.home, self.node)
-        command = ["env", options, str(self.home / "bin/hadoop"), "--config", str(conf), self.role]
-        self.process = processes.begin(command, self.log, self.home)
+        variables, conf, command = {}, settings.conf_folder(self.home, self.node), self.role
+        if self.role == "oozie":
+            variables = oozie.environment(self.home, self.ports)
+            conf, command = oozie.home_of(self.home) / "conf", oozie.SERVER
+        options = f"-Xmx{_HEAP_MB[self.role]}m {mark(self.home)} {variables.get('HADOOP_OPTS', '')}".strip()
+        words = [f"HADOOP_OPTS={options}", f"HADOOP_CLASSPATH={variables.get('HADOOP_CLASSPATH', '')}"]
+        script = ["env", *words, str(self.home / "bin/hadoop"), "--config", str(conf), command]
+        self.process = processes.begin(script, self.log, self.home)
 
     def kill(self) -> None:
         """SIGKILL, as when the power fails."""

@@ -43,6 +43,7 @@ def is_ready(role: str, node: int, ports: Ports) -> bool:
         "resourcemanager": _resourcemanager,
         "nodemanager": _nodemanager,
         "historyserver": _historyserver,
+        "oozie": _oozie,
     }
     return checks[role](node, ports)
 
@@ -53,6 +54,18 @@ def make_folder(ports: Ports, path: str, user: str, mode: str) -> bool:
     made = ask(f"{base}&op=MKDIRS", "PUT") or {}
     ask(f"{base}&op=SETPERMISSION&permission={mode}", "PUT")
     return bool(made.get("boolean"))
+
+
+def put(ports: Ports, path: str, user: str, content: bytes) -> bool:
+    """Write a small file on HDFS by WebHDFS; folders above it are made."""
+    base = f"http://{ports.address('namenode-web')}/webhdfs/v1{path}?user.name={user}"
+    where = ask(f"{base}&op=CREATE&overwrite=true&noredirect=true", "PUT") or {}
+    try:
+        request = urllib.request.Request(where.get("Location", ""), content, method="PUT")
+        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
+            return bool(answer.status == 201)
+    except (OSError, ValueError):
+        return False
 
 
 def _namenode(node: int, ports: Ports) -> bool:
@@ -86,3 +99,8 @@ def _nodemanager(node: int, ports: Ports) -> bool:
 
 def _historyserver(node: int, ports: Ports) -> bool:
     return ask(f"http://{ports.address('history-web')}/ws/v1/history/info") is not None
+
+
+def _oozie(node: int, ports: Ports) -> bool:
+    answer = ask(f"http://{ports.address('oozie')}/oozie/v1/admin/status") or {}
+    return bool(answer.get("systemMode") == "NORMAL")

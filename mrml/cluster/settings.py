@@ -28,17 +28,21 @@ _MASTER = ("namenode", "namenode-web", "resourcemanager", "scheduler", "tracker"
            "history", "history-web", "history-admin")  # fmt: skip
 _NODE = ("datanode", "datanode-web", "datanode-ipc", "nodemanager", "localizer", "nodemanager-web", "shuffle")
 _NODE_STEP = 10
+#: behind those of the ninth node
+_BESIDE = {"oozie": 99, "mail": 98}
 
 Values = Mapping[str, object]
 
 
 class Ports(NamedTuple):
-    """Consecutive ports from ``base``: ten of the masters, then ten of each node, not all used."""
+    """Consecutive ports from ``base``: ten of the masters, ten of each node, not all used; last, what stands beside."""
 
     base: int
 
     def __call__(self, role: str, node: int = 0) -> int:
         """The port of a role; ``node`` counts from 1, 0 for the masters."""
+        if role in _BESIDE:
+            return self.base + _BESIDE[role]
         names = _NODE if node else _MASTER
         return self.base + _NODE_STEP * node + names.index(role)
 
@@ -53,11 +57,12 @@ class Ports(NamedTuple):
             "nodemanager": _NODE[3:],
             "resourcemanager": ("resourcemanager", "scheduler", "tracker", "rm-admin", "resourcemanager-web"),
             "historyserver": ("history", "history-web", "history-admin"),
+            "oozie": ("oozie",),
         }
         return [self(name, node) for name in names[role]]
 
     def every(self, nodes: int) -> list[int]:
-        masters = [self(name) for name in _MASTER]
+        masters = [self(name) for name in (*_MASTER, *_BESIDE)]
         return masters + [self(name, i) for i in range(1, nodes + 1) for name in _NODE]
 
 
@@ -123,11 +128,12 @@ def write_conf(home: Path, nodes: int, ports: Ports, more: Values) -> None:
         }
         own = _node(home, node, ports) if node else {}
         for name, values in files.items():
-            (folder / name).write_text(_xml({**values, **own.get(name, {}), **more}))
-        (folder / "log4j.properties").write_text(_LOG4J)
+            (folder / name).write_text(xml({**values, **own.get(name, {}), **more}))
+        (folder / "log4j.properties").write_text(LOG4J)
 
 
-def _xml(values: Values) -> str:
+def xml(values: Values) -> str:
+    """A file of Hadoop's settings."""
     lines = [
         f"  <property><name>{escape(key)}</name><value>{escape(_text(value))}</value></property>"
         for key, value in values.items()
@@ -144,6 +150,9 @@ def _core(home: Path, ports: Ports) -> Values:
         "fs.defaultFS": f"hdfs://{ports.address('namenode')}",
         "hadoop.tmp.dir": home / "tmp",
         "hadoop.http.staticuser.user": getpass.getuser(),
+        # Oozie's server submits for others, itself among them, and the daemons read this once
+        f"hadoop.proxyuser.{getpass.getuser()}.hosts": "*",
+        f"hadoop.proxyuser.{getpass.getuser()}.groups": "*",
         "io.file.buffer.size": 131072,
         "ipc.client.connect.max.retries": 3,
     }
@@ -262,7 +271,7 @@ _SCHEDULER: Values = {
     "yarn.scheduler.capacity.schedule-asynchronously.enable": True,
 }
 
-_LOG4J = """\
+LOG4J = """\
 log4j.rootLogger=INFO,console
 log4j.appender.console=org.apache.log4j.ConsoleAppender
 log4j.appender.console.target=System.err

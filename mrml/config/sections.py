@@ -70,6 +70,31 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """Section ``search``: which candidates there are, and how the best of them is found."""
+
+    method: str = param(
+        "random",
+        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end",
+        choices=("grid", "random", "halving"),
+    )
+    trials: int = param(20, "random, halving: candidates that are drawn", low=1)
+    points: int = param(5, "grid: values of a range", low=2)
+    metric: str | None = param(
+        None,
+        "what candidates are judged by; default log_loss for classes, rmse for numbers, ndcg for rankings",
+        choices=("auc", "pr_auc", "accuracy", "log_loss", "rmse", "mae", "r2", "deviance", "ndcg"),
+    )
+    folds: int | None = param(
+        None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
+    )
+    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=("auto", "row", "class", "group"))
+    fold_seed: int = param(0, "of the draws of folds")
+    eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
+    seed: int = param(0, "of the draws of candidates")
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """Section ``engine``: where the rounds run.  Nothing here changes a model."""
 
@@ -160,6 +185,18 @@ class RunConfig:
     overwrite: bool = param(False, "replace an output that exists")
     strict: bool = param(False, "exit 6 when the run does not converge")
     log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
+    mlflow: str | None = param(None, "URI of MLflow's server or folder to log the run to; credentials by its variables")
+    folds: int = param(
+        0, "beside the model of all rows train one without each of so many folds, in the same scans, to judge by", low=0
+    )
+    fold_by: str = param(
+        "auto",
+        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; "
+        "auto: group where a column is one, else class where there are classes",
+        choices=("auto", "row", "class", "group"),
+    )
+    fold_seed: int = param(0, "of the draws of folds")
+    oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

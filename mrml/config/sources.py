@@ -38,7 +38,7 @@ from mrml.params import check, meant, once, unknown
 SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig}
 PREFIX = "MRML_"
 #: variables of the project's own tests and benchmarks, which configure no run
-NOT_OURS = ("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_", "MRML_CLUSTER", "MRML_HADOOP_CACHE")
+NOT_OURS = ("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_", "MRML_CLUSTER", "MRML_HADOOP_CACHE", "MRML_YARN_TAGS")
 #: options of the command line that are no fields, and so no hyperparameter may be called
 RESERVED = ("config", "dry_run", "json", "help", "verbose", "quiet", "log_format", "name")
 Key = tuple[str, str]
@@ -249,12 +249,12 @@ def _file_nodes(
 ) -> dict[Key, Any]:
     """The nodes of a run file by option; ConfigError for a key nobody knows."""
     names = {path: o for o in known for path in _paths_in_file(o)}
-    tops = {path for path in names if "." not in path} | {*SECTIONS, "algorithm"}
+    tops = {path.partition(".")[0] for path in names} | {*SECTIONS, "algorithm"}
     found: dict[Key, Any] = {}
     for top, node in tree.items():
         if top not in tops:
             raise ConfigError(file, f"unknown key {top!r}", nearest(str(top), tops))
-        nested = top in SECTIONS or top == "algorithm"
+        nested = top in SECTIONS or top in ("algorithm", "search")
         if nested and node is not None and not isinstance(node, dict):
             raise ConfigError(f"{file}, {top}", f"{node!r} is not a section", f"indent its keys under {top}:")
         for path, leaf in {f"{top}.{k}": v for k, v in (node or {}).items()}.items() if nested else [(top, node)]:

@@ -141,7 +141,7 @@ def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) 
 def _without_absent_id(schema: Schema, files: Sequence[File]) -> Schema:
     """The schema without its id where the first file does not have that column: nothing is computed from it."""
     column, first = schema.role("id"), first_with_text(files)
-    if column is None or column.name in _names(first, schema.format):
+    if column is None or column.name in names_of(first, schema.format):
         return schema
     message = "%s: there is no column %r, the id when the model was trained: rows are told by file and row number"
     log.warning(message, first.name, column.name)
@@ -149,7 +149,7 @@ def _without_absent_id(schema: Schema, files: Sequence[File]) -> Schema:
     return dataclasses.replace(schema, columns=tuple(columns))
 
 
-def _names(file: File, format: Format) -> set[str]:
+def names_of(file: File, format: Format) -> set[str]:
     """Columns of a file, its partitions included."""
     stored: Iterable[str]
     if format.name == "parquet":

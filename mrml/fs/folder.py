@@ -15,7 +15,7 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from mrml.errors import EngineError, InputError
@@ -106,8 +106,8 @@ class Folder:
             raise InputError(self.join(name), f"cannot be read: {finding}", "copy it again, or begin with --overwrite")
         return found
 
-    def write(self, name: str, content: bytes, sync: bool = False) -> None:
-        """Put a file in place; with ``sync`` it is on the disk before it has its name.
+    def write(self, name: str, content: bytes | Sequence[bytes | memoryview], sync: bool = False) -> None:
+        """Put a file in place, of bytes or of pieces; with ``sync`` it is on the disk before it has its name.
 
         On HDFS a write that fails is tried again for RETRY_S: a DataNode may be lost, or the NameNode start again.
 
@@ -139,9 +139,11 @@ class Folder:
             self.remove(aside)
             raise
 
-    def _write(self, name: str, content: bytes, sync: bool) -> None:
+    def _write(self, name: str, content: bytes | Sequence[bytes | memoryview], sync: bool) -> None:
+        pieces = [content] if isinstance(content, bytes) else content
         with self.writing(name) as file:
-            file.write(content)
+            for piece in pieces if self.is_local else [b"".join(pieces)]:  # a write to HDFS may be a request
+                file.write(piece)
             if sync:
                 _sync(file)
 

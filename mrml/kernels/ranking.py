@@ -27,7 +27,9 @@ _SIGN = np.uint64(1 << 63)
 
 
 class Tally(NamedTuple):
-    """Distinct scores, ascending: ``code`` (m,) uint64; ``positive``, ``negative`` (m,) int64 (rows) or float64."""
+    """Distinct scores, ascending: ``code`` (m,) uint64; ``positive``, ``negative`` (m,) float64, or rows in the
+    narrowest unsigned integers that hold them.  That is mostly a byte: a row takes 10 bytes, for 24 with int64.
+    """
 
     code: UInt64
     positive: npt.NDArray[Any]
@@ -47,7 +49,15 @@ def tally(code: UInt64, positive: npt.NDArray[Any], negative: npt.NDArray[Any]) 
     order = np.argsort(code, kind="stable")
     code = code[order]
     first = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]]))
-    return Tally(code[first], np.add.reduceat(positive[order], first), np.add.reduceat(negative[order], first))
+    return Tally(code[first], _added(positive[order], first), _added(negative[order], first))
+
+
+def _added(amounts: npt.NDArray[Any], first: Int64) -> npt.NDArray[Any]:
+    """Sums of runs of amounts, rows in as few bytes as they take."""
+    if amounts.dtype.kind == "f":
+        return np.add.reduceat(amounts, first)
+    rows = np.add.reduceat(amounts, first, dtype=np.uint64)
+    return rows.astype(np.min_scalar_type(int(rows.max())))
 
 
 def bins(code: UInt64, lo: UInt64, hi: UInt64, width: UInt64, n_bins: int) -> Int64:
@@ -67,7 +77,7 @@ def twice_area(counts: Tally, above: int) -> int:
 
     The numerator of AUC over ``2 P N``.  Counts below 2**40 do not overflow: the factor is cut in two.
     """
-    p, n = counts.positive[::-1], counts.negative[::-1]
+    p, n = (rows[::-1].astype(np.int64) for rows in (counts.positive, counts.negative))
     factor = 2 * (above + np.cumsum(p)) - p
     high, low = factor >> 20, factor & ((1 << 20) - 1)
     return (int((n * high).sum()) << 20) + int((n * low).sum())
@@ -85,7 +95,7 @@ def precision(tally_: Tally, above: tuple[Any, Any]) -> list[float]:
     ``above`` holds the positives and the negatives above the range.  ``math.fsum`` over the expansions of all ranges
     is the rounded sum of all terms, wherever the ranges begin.
     """
-    p, n = tally_.positive[::-1], tally_.negative[::-1]
+    p, n = (a[::-1].astype(np.float64 if a.dtype.kind == "f" else np.int64) for a in tally_[1:])
     tp, fp = above[0] + np.cumsum(p), above[1] + np.cumsum(n)
     some = p > 0
     terms = (p[some] * (tp[some] / (tp[some] + fp[some]))).tolist()

@@ -7,11 +7,12 @@ the user's is left as it is, so what computes there goes to a child: arguments a
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mrml import names, pin
@@ -37,6 +38,11 @@ def predict(model: str, data: DataConfig, engine: EngineConfig, output: str) -> 
 def evaluate(model: str, data: DataConfig, engine: EngineConfig) -> dict[str, Any]:
     """See :func:`mrml.runs.train.evaluate`."""
     return _called("evaluate", {"model_dir": model, "data": data, "engine": engine})
+
+
+def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -> list[dict[str, Any]]:
+    """See :func:`mrml.runs.search.tune.judged`."""
+    return list(_called("judged", {"config": config, "chosen": [dict(c) for c in chosen], "folds": folds})["trials"])
 
 
 def _called(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,8 +80,8 @@ def serve() -> None:
 
 
 def _function(name: str) -> Callable[..., dict[str, Any]]:
-    from mrml.runs import train as commands  # loads NumPy, which must be pinned before
-
+    module = "mrml.runs.search.tune" if name == "judged" else "mrml.runs.train"
+    commands = importlib.import_module(module)  # loads NumPy, which must be pinned before
     found: Callable[..., dict[str, Any]] = getattr(commands, name)
     return found
 

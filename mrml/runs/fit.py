@@ -53,11 +53,11 @@ class Checkpoint:
         """Write the State; return it as a resumed run would read it, so that both go on alike."""
         tree, now = state.to_wire(), time.monotonic()
         if last or state.stop is not None or now - self._written >= self.every_s:
-            self._write(state, wire.dumps(tree))
+            self._write(state, wire.pieces(tree))
             self._written = now
         return State.from_wire(wire.read_only(tree))
 
-    def _write(self, state: State, message: bytes) -> None:
+    def _write(self, state: State, message: list[bytes | memoryview]) -> None:
         self.folder.make()
         self.folder.write(_name(state.round), message, sync=True)
         for number in self.rounds()[: -self.keep]:

@@ -29,4 +29,6 @@ def brought_up(begun: Mapping[str, Any]) -> dict[str, Any]:
         if name == _FOREST:
             algorithm = {k: v for k, v in algorithm.items() if k in known}
         algorithm = json.loads(json.dumps(known)) | algorithm
+        if algorithm.get("standardise", False) is None:  # before it was left to the columns they all were
+            algorithm["standardise"] = True
     return {**begun, "algorithm": {**algorithm, "class": name}}

@@ -40,6 +40,36 @@ class Silent:
         return None
 
 
+class Remembered:
+    """Hands on what it is told, and keeps the figures of the rounds for the run's record."""
+
+    #: of more rounds every second one goes, and again
+    MOST = 1000
+
+    def __init__(self, told: Progress) -> None:
+        self.told, self._rounds, self._every = told, list[dict[str, Any]](), 1
+
+    def start(self, plan: dict[str, Any]) -> None:
+        self.told.start(plan)
+
+    def round(self, facts: dict[str, Any]) -> None:
+        self.told.round(facts)
+        if facts["round"] % self._every == 0 or facts.get("eta_s") == 0.0:
+            kept = {k: v for k, v in facts.items() if k not in ("rounds", "rows_per_s", "eta_s")}
+            self._rounds.append({**kept, "seconds": round(facts["seconds"], 6)})
+        if len(self._rounds) > self.MOST:
+            self._every *= 2
+            self._rounds = [f for f in self._rounds if f["round"] % self._every == 0]
+
+    def done(self, facts: dict[str, Any]) -> None:
+        self.told.done(facts)
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """Of each round, or of every so many: its number, loss and other figures, seconds, and where they went."""
+        return self._rounds
+
+
 class Watch:
     """Turns rounds into facts for the Progress, and counts bad rows against their limit."""
 

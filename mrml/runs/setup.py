@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,15 @@ import numpy as np
 from mrml.algorithm import Algorithm, build, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.algorithms.search.parting import Parting
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.dataset import Dataset
+from mrml.data.files import File
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError, InputError
 from mrml.names import allow
+from mrml.runs.choose import chosen
 from mrml.schema import Schema
 from mrml.version import __version__
 
@@ -41,6 +46,20 @@ def engine_of(config: EngineConfig, split_bytes: int) -> Engine:
     from mrml.engines.streaming.engine import StreamingEngine
 
     return StreamingEngine(config.runner, config.workers, split_bytes, config.cache_dir)
+
+
+#: how an engine is to be started, or one that runs already
+On = EngineConfig | Engine
+
+
+@contextlib.contextmanager
+def running(engine: On, data: DataConfig, files: Sequence[File] = ()) -> Iterator[Engine]:
+    """An engine that runs already, or one that suits the data for as long as the block lasts."""
+    if isinstance(engine, Engine):
+        yield engine
+        return
+    with engine_of(chosen(engine, data, files)[0], data.split_bytes) as started:
+        yield started
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:
@@ -71,7 +90,7 @@ def pipeline_of(algorithm: Algorithm, schema: Schema, data: DataConfig) -> Pipel
     elif algorithm.design == "columns":
         from mrml.algorithms.pipeline.coded_pipeline import FactsPipeline as cls
     return cls(
-        algorithm=algorithm,
+        algorithm=algorithm.decided(schema),
         schema=schema,
         max_levels=data.max_levels,
         hash_columns=data.hash,
@@ -89,7 +108,8 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
     target = schema.role("target")
     if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
         finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
-        remedy = "use logistic for two classes, softmax for more, or name another --target"
+        say = "say --objective" if hasattr(algorithm, "objective") else "use"
+        remedy = f"{say} logistic for two classes, softmax for more, or name another --target"
         raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it
     return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
@@ -109,14 +129,15 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     return dataset, pipeline_of(algorithm, schema, data)
 
 
-def identity_of(pipeline: Pipeline, dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning."""
+def identity_of(pipeline: Pipeline, dataset: Dataset, parting: Parting | None = None) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning; ``parting``: how it deals rows to folds."""
     params = dict(pipeline.spec()["params"])
     algorithm, schema = params.pop("algorithm")["algorithm"], params.pop("schema")["schema"]
     return {
         "algorithm": {"class": algorithm["class"], **algorithm["params"]},
         "schema": schema,
         "transforms": params,
+        "folds": None if parting is None else dataclasses.asdict(parting),
         "inputs": [[f.part, f.name, f.size] for f in dataset.files],
         "builds": {"mrml": __version__, "numpy": np.__version__},
     }

@@ -2,7 +2,8 @@
 
 A directory on any file system::
 
-    versions/000003/     model.json, model.npz, run.json, version.json: whole from the moment that it has its name
+    versions/000003/     model.json, model.npz, run.json, profile.json where there is one, and version.json: whole from
+                         the moment that it has its name
     switches/000004      which version went into service then, from where, when and by whom
     CURRENT              the name of the version in service, for other programs
 
@@ -19,6 +20,7 @@ import json
 import platform
 import time
 import uuid
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ from mrml.fs.folder import Folder
 from mrml.model import load
 
 CURRENT, _VERSIONS, _SWITCHES, _ABOUT = "CURRENT", "versions", "switches", "version.json"
-_FILES = ("model.json", "model.npz", "run.json")
+_FILES = ("model.json", "model.npz", "run.json", "profile.json")
 
 
 class Switch(NamedTuple):
@@ -85,18 +87,29 @@ class Store:
 
     # ---- what changes
 
-    def promote(self, model: str) -> Switch:
-        """Put a model into service: as a new version, or as the one that has its bytes already."""
+    def promote(self, model: str, lineage: Mapping[str, Any] | None = None, instead_of: int | None = None) -> Switch:
+        """Put a model into service: as a new version, or as the one that has its bytes already.
+
+        Parameters
+        ----------
+        lineage : what it came of, kept with a new version.
+        instead_of : number of the switch by which that came into service which it was compared with, 0 for nothing;
+            OutputExists where that is no longer the last one.
+        """
         load(model)  # whole, and of a format that this mrml reads
         before, source = self.current(), Folder(model)
         files = {name: source.read(name) for name in _FILES if source.exists(name)}
         digest = sha256(b"".join(files[name] for name in _FILES[:2])).hexdigest()
         number = next((v["number"] for v in self.versions() if v["digest"] == digest), None)
-        if number is None:
-            number = self._added(files, digest, model)
         if before is not None and before.version == number:
             self._follow()
             return before
+        if instead_of is not None and instead_of != (before.number if before else 0):
+            finding = f"version {before.version if before else None} went into service meanwhile"
+            remedy = "compare with that one: `mrml run` does so with --from evaluate"
+            raise OutputExists(str(self.folder), finding, remedy)
+        if number is None:
+            number = self._added(files, digest, model, lineage or {})
         return self._switched(before, number, "promote")
 
     def rollback(self, to: int | None = None) -> Switch:
@@ -113,14 +126,14 @@ class Store:
         self.version(to)
         return self._switched(switches[-1], to, "rollback")
 
-    def _added(self, files: dict[str, bytes], digest: str, source: str) -> int:
+    def _added(self, files: dict[str, bytes], digest: str, source: str, lineage: Mapping[str, Any]) -> int:
         """A new version, whole from the moment that it has its name."""
         self.versions_folder.make()
         number = self._claimed()
         facts = json.loads(files.get("run.json", b"{}"))
         about = {
             "number": number, "digest": digest, "source": source, "created": _now(),
-            "algorithm": facts.get("algorithm"), "metrics": _metrics(facts),
+            "algorithm": facts.get("algorithm"), "metrics": _metrics(facts), "lineage": dict(lineage),
         }  # fmt: skip
         aside = self.versions_folder / f"_{_name(number)}.{uuid.uuid4().hex[:12]}"
         aside.make()

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithm import State
+from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.counting import CountRecords
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.pipeline.model import PipelineModel
@@ -22,6 +23,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.inference.infer import infer, to_yaml
 from mrml.data.open import open_dataset
 from mrml.engines.base import Engine
+from mrml.engines.task import Report
 from mrml.engines.write import Scoring, sweep, write_nothing
 from mrml.errors import ConfigError, NotConverged, OutputExists
 from mrml.fs.folder import Folder
@@ -32,39 +34,48 @@ from mrml.runs.choose import chosen
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs, refuse_taken, written_aside
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
-from mrml.runs.progress import Progress, Silent, Watch, rounded
-from mrml.runs.setup import algorithm_of, check_here, engine_of, identity_of, open_training
+from mrml.runs.progress import Progress, Remembered, Silent, Watch, rounded
+from mrml.runs.report import mlflow
+from mrml.runs.search import folds
+from mrml.runs.setup import On, algorithm_of, check_here, identity_of, open_training, running
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
 from mrml.version import __version__
 
 
-def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Train, evaluate and put the model in place; the summary of the run."""
-    progress = progress or Silent()
-    if config.log_dir:
-        progress = Events(config.log_dir, progress)
+def train(config: RunConfig, progress: Progress | None = None, on: Engine | None = None) -> dict[str, Any]:
+    """Train, evaluate and put the model in place; the summary of the run.  ``on`` is an engine that runs already."""
+    if config.mlflow:
+        mlflow.check(config.mlflow)
+    progress = Remembered(progress or Silent())
+    told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
         raise ConfigError("output", "no directory is named", "say --output DIR")
-    _check_output(config)
+    check_output(config)
+    _check_oof(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    config, why = _with_engine(config)
-    with ExitStack() as held, engine_of(config.engine, config.data.split_bytes) as engine:
+    config, why = _with_engine(config) if on is None else (config, "")
+    with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        refuse_inputs(config.output, [f.path for f in dataset.files])
-        identity = identity_of(pipeline, dataset)
+        parting = folds.parting_of(config, config.folds, algorithm, dataset)
+        learner = folds.with_folds(pipeline, parting) if parting else pipeline
+        for place in filter(None, (config.output, config.oof)):
+            refuse_inputs(place, [f.path for f in dataset.files])
+        identity = identity_of(pipeline, dataset, parting)
         directory = RunDirectory(config.output, identity, config.resume, config.overwrite, runs.abandon)
         held.enter_context(directory)
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
-        engine.attach(directory.id)
-        progress.start(plan_of(config, dataset, pipeline, engine, why))
-        watch = Watch(engine, pipeline, config.data, config.engine.strict_identity, progress)
+        if on is None:
+            engine.attach(directory.id)
+        told.start(plan_of(config, dataset, pipeline, engine, why))
+        watch = Watch(engine, learner, config.data, config.engine.strict_identity, told)
         with directory.undone_early():
-            model, state = fit(pipeline, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+            model, state = fit(learner, dataset, engine, directory.checkpoint, watch, config.max_rounds)
+        model, state, out_of_fold = folds.apart(learner, model, state, parting)
         trained = time.time()
         facts: dict[str, Any] = {
             "algorithm": config.algorithm,
@@ -83,10 +94,17 @@ def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
             "metrics": {},
             "valid": {},
         }
-        if algorithm.target != "none":
+        if algorithm.target != "none" or measures_clusters(model):
             _measure(facts, model, dataset, engine, config)
-        _record(directory, model, facts, config, engine, watch, began)
-    progress.done(facts)
+        if out_of_fold is not None:
+            facts["folds"] = folds.judged(out_of_fold, dataset, engine)
+            if config.oof:
+                rows = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+                _score(out_of_fold, folds.to_train(rows), engine, config.data, config.oof)
+        record = _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
+    if config.mlflow:
+        mlflow.tell(config.mlflow, config.algorithm, directory.id, record, config.output, mlflow.sides(record), {})
+    told.done(facts)
     return facts
 
 
@@ -109,13 +127,22 @@ def check_converged(config: RunConfig, facts: Mapping[str, Any]) -> None:
         raise NotConverged(config.algorithm, str(facts["stop"]), "allow more rounds, or a larger tol")
 
 
-def _check_output(config: RunConfig) -> None:
+def check_output(config: RunConfig) -> None:
     """Refuse before anything is read; RunDirectory decides again with the run's identity."""
     folder = Folder(config.output)
     if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
     if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
         raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
+
+
+def _check_oof(config: RunConfig) -> None:
+    """The same of the predictions out of fold, which a run that is taken up may have left."""
+    if config.oof:
+        if not config.folds:
+            raise ConfigError("run, oof", "without folds every row is trained on", "say --folds 5")
+        begun = Folder(config.output).exists("_run") and not Folder(config.output).exists(SUCCESS)
+        refuse_taken(config.oof, config.overwrite or config.resume or begun)
 
 
 def _measure(facts: dict[str, Any], model: Model, dataset: Dataset, engine: Engine, config: RunConfig) -> None:
@@ -136,7 +163,7 @@ def _record(
     engine: Engine,
     watch: Watch,
     began: float,
-) -> None:
+) -> dict[str, Any]:
     told = {
         **facts,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -145,19 +172,28 @@ def _record(
         "fingerprints": watch.fingerprints,
         "versions": {"mrml": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    directory.commit(model, json.loads(json.dumps(told)))
+    record: dict[str, Any] = json.loads(json.dumps(told))
+    directory.commit(model, record)
+    return record
 
 
 def _metrics(
     model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    algorithm = Evaluate(scorer=model)
+    algorithm: Algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+    return found_by(algorithm, dataset, engine, data, progress)[0]
+
+
+def found_by(
+    algorithm: Algorithm, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an algorithm whose model is Metrics finds in a Dataset, and what its rounds counted."""
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
         watch = Watch(engine, algorithm, data, False, progress or Silent())
         metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
-    return found
+    return found, watch.counts
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -169,11 +205,13 @@ def plan(config: RunConfig) -> dict[str, Any]:
     return plan_of(config, dataset, pipeline, why=why)
 
 
-def scoring_config(model: PipelineModel, data: DataConfig, roles: tuple[str, ...]) -> Dataset:
-    """Other data, read as the model's columns."""
+def scoring_config(
+    model: PipelineModel, data: DataConfig, roles: tuple[str, ...], schema: Schema | None = None
+) -> Dataset:
+    """Other data, read as the model's columns, or as those of a schema that has them."""
     if not data.data:
         raise ConfigError("data", "no input is named", "say --data PATH")
-    schema = model.schema
+    schema = schema or model.schema
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:
         schema = with_roles(schema, {name: role for role, name in given.items()})
@@ -209,23 +247,19 @@ def load_model(path: str) -> PipelineModel:
     return model
 
 
-def evaluate(
-    model_dir: str, data: DataConfig, engine: EngineConfig, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Exact metrics of a model on data with a target."""
-    allow(*engine.allow_import)
+def evaluate(model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
+    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
+    allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
-    if model.output == "cluster":
-        raise ConfigError(model_dir, "clusters have no target to be evaluated against", "use mrml predict")
     dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
-    with engine_of(chosen(engine, data, dataset.files)[0], data.split_bytes) as running:
-        return _metrics(model, dataset, running, data, progress)
+    with running(engine, data, dataset.files) as started:
+        return _metrics(model, dataset, started, data, progress)
 
 
 def predict(
     model_dir: str,
     data: DataConfig,
-    engine: EngineConfig,
+    engine: On,
     output: str,
     format: str = "parquet",
     overwrite: bool = False,
@@ -233,21 +267,14 @@ def predict(
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
     refuse_taken(output, overwrite)
-    allow(*engine.allow_import)
+    allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()
-    engine, _ = chosen(engine, data, dataset.files)
-    with written_aside(output) as aside, engine_of(engine, data.split_bytes) as running:
-        scoring = _scoring(dataset, running, data, aside.path, format)
-        with dataset.naming(), running.timed():
-            report = running.write(model, dataset, scoring)
-        Watch(running, CountRecords(), data, engine.strict_identity, Silent())(State({}))
-        sweep(aside.path)
-        if not aside.names():
-            write_nothing(model, dataset, scoring)
-        n_parts = len(aside.names())
+    strict = isinstance(engine, EngineConfig) and engine.strict_identity
+    with running(engine, data, dataset.files) as started:
+        report, n_parts = _score(model, dataset, started, data, output, format, strict)
     facts = {"output": output, "n_rows": report.n_rows, "bad_rows": report.n_bad, "format": format}
     seconds, phases = time.monotonic() - began, report.phases()
     phases |= {"reduce": 0.0, "driver": max(seconds - sum(phases.values()), 0.0)}
@@ -255,6 +282,27 @@ def predict(
     if progress is not None:
         progress.done(facts)
     return facts
+
+
+def _score(
+    model: Model,
+    dataset: Dataset,
+    engine: Engine,
+    data: DataConfig,
+    output: str,
+    format: str = "parquet",
+    strict: bool = False,
+) -> tuple[Report, int]:
+    """Part files in the place of ``output``; what was counted, and how many parts there are."""
+    with written_aside(output) as aside:
+        scoring = _scoring(dataset, engine, data, aside.path, format)
+        with dataset.naming(), engine.timed():
+            report = engine.write(model, dataset, scoring)
+        Watch(engine, CountRecords(), data, strict, Silent())(State({}))
+        sweep(aside.path)
+        if not aside.names():
+            write_nothing(model, dataset, scoring)
+        return report, len(aside.names())
 
 
 def _scoring(dataset: Dataset, engine: Engine, data: DataConfig, output: str, format: str) -> Scoring:

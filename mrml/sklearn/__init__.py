@@ -1,6 +1,6 @@
 """The algorithms as estimators of scikit-learn: the same hyperparameters, the same model.
 
->>> from mrml.sklearn import LogisticRegression                          # doctest: +SKIP
+>>> from mrml.sklearn import GridSearchCV, LogisticRegression            # doctest: +SKIP
 >>> GridSearchCV(LogisticRegression(), {"l2": [1e-4, 1e-2]}).fit(X, y)   # doctest: +SKIP
 
 Names of hyperparameters are those of the algorithms (``mrml train ALGORITHM --help``); ``engine`` and ``workers`` say
@@ -13,8 +13,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from mrml.sklearn.base import Classifier, Clusterer, Linear, Regressor, Trees
+from mrml.sklearn.search import GridSearchCV
 
 __all__ = [
+    "GridSearchCV",
     "HistGradientBoostingClassifier",
     "HistGradientBoostingRegressor",
     "KMeans",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,17 @@ except ImportError as error:  # pragma: no cover - told by the extra's absence
 _OWN = ("objective", "loss", "init_model")
 
 
+class Plan(NamedTuple):
+    """A run: data and target, the algorithm with its hyperparameters, columns beside the data, where it runs."""
+
+    X: Any
+    y: Any
+    algorithm: str
+    params: dict[str, Any]
+    beside: dict[str, Any]
+    options: dict[str, Any]
+
+
 class Base(BaseEstimator):  # type: ignore[misc]
     """An algorithm as scikit-learn's estimators are."""
 
@@ -49,8 +60,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         return tags
 
-    def train(self, X: Any, y: Any, sample_weight: Any, algorithm: str, **decided: Any) -> None:
-        """Fit on what was checked."""
+    def planned(self, X: Any, y: Any, sample_weight: Any, algorithm: str, **decided: Any) -> Plan:
+        """The run that fits what was checked."""
         beside: dict[str, Any] = {}
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -63,9 +74,13 @@ class Base(BaseEstimator):  # type: ignore[misc]
             for k, v in self.get_params(deep=False).items()
             if k in given and not (k == "class_weight" and isinstance(v, dict))
         }
-        options = {"engine": self.engine, "workers": self.workers}
+        return Plan(X, y, algorithm, {**params, **decided}, beside, {"engine": self.engine, "workers": self.workers})
+
+    def train(self, plan: Plan) -> None:
+        """Fit."""
         try:
-            self.model_: FittedModel = Estimator(algorithm, **params, **decided).fit(X, y, **beside, **options)
+            estimator = Estimator(plan.algorithm, **plan.params)
+            self.model_: FittedModel = estimator.fit(plan.X, plan.y, **plan.beside, **plan.options)
         except (ConfigError, InputError) as error:  # scikit-learn's callers expect it
             raise ValueError(str(error)) from error
         self.n_iter_ = int(self.model_.facts["rounds"])
@@ -115,9 +130,13 @@ class Regressor(RegressorMixin, Base):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to numbers ``y`` (n_samples,)."""
-        X, y = self.checked(X, _there(self, y), numeric=True)
-        self.train(X, y, sample_weight, self.algorithm)
+        self.train(self.plan(X, y, sample_weight))
         return self
+
+    def plan(self, X: Any, y: Any, sample_weight: Any = None) -> Plan:
+        """The run that fits to numbers ``y`` (n_samples,)."""
+        X, y = self.checked(X, _there(self, y), numeric=True)
+        return self.planned(X, y, sample_weight, self.algorithm)
 
     def predict(self, X: Any) -> Array:
         """(n_samples,) float64: means."""
@@ -129,9 +148,17 @@ class Classifier(ClassifierMixin, Base):  # type: ignore[misc]
     two: ClassVar[dict[str, Any]] = {}
     many: ClassVar[dict[str, Any]] = {}
     algorithm_of_many: ClassVar[str] = ""
+    classes_: Array
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Fit to classes ``y`` (n_samples,): texts, whole numbers, or anything else that ``numpy.unique`` sorts."""
+        self.train(self.plan(X, y, sample_weight))
+        if len(self.model_.model.classes) < len(self.classes_):  # rows of no weight had the others
+            self.classes_ = np.array([c for c in self.classes_ if str(c) in self.model_.model.classes])
+        return self
+
+    def plan(self, X: Any, y: Any, sample_weight: Any = None) -> Plan:
+        """The run that fits to classes ``y`` (n_samples,)."""
         X, y = self.checked(X, _there(self, y))
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -146,10 +173,7 @@ class Classifier(ClassifierMixin, Base):  # type: ignore[misc]
             given = np.ones(len(codes)) if sample_weight is None else np.asarray(sample_weight, np.float64)
             sample_weight = given * of_class[codes]
         labels = np.asarray(y, None if self.classes_.dtype.kind in "iu" else str) if self._named else codes
-        self.train(X, labels, sample_weight, algorithm, **(self.many if several else self.two))
-        if len(self.model_.model.classes) < len(self.classes_):  # rows of no weight had the others
-            self.classes_ = np.array([c for c in self.classes_ if str(c) in self.model_.model.classes])
-        return self
+        return self.planned(X, labels, sample_weight, algorithm, **(self.many if several else self.two))
 
     def predict_proba(self, X: Any) -> Array:
         """(n_samples, n_classes) float64, in the order of ``classes_``."""
@@ -170,7 +194,7 @@ class Clusterer(ClusterMixin, Base):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Find the clusters."""
         X, _ = self.checked(X)
-        self.train(X, None, sample_weight, self.algorithm)
+        self.train(self.planned(X, None, sample_weight, self.algorithm))
         self.labels_ = self.predict(X)
         return self
 

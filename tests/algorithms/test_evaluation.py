@@ -395,6 +395,39 @@ def test_score_counts_do_not_depend_on_the_order_of_merging(values: list[int], o
     assert np.array_equal(merged.tally().positive, counts) and np.array_equal(merged.tally().negative, 2 * counts)
 
 
+def held_by_rounds(n: int, limits: dict[str, int]) -> tuple[list[int], list[int]]:
+    """Of every round that ranks: the bytes of what a process that maps all rows holds, and the rows among them."""
+    r = np.random.default_rng(n)
+    algorithm, data = Evaluate(scorer=Fake("classes", BINARY), **limits), blocks(r.random(n), r.integers(0, 2, n))
+    state, held, rows = algorithm.init(SCHEMA), [], []
+    while state.stop is None:
+        kept: dict[str, Any] = {}
+        for block in data:
+            algorithm.map(state, block, Into(lambda key, s=state: algorithm.statistic(s, key), kept))  # type: ignore[misc]
+        if state["phase"] == "rank":
+            tallies = [s.tally() for s in kept.values()]
+            held.append(sum(s.n_bytes() for s in kept.values()))
+            rows.append(sum(int(t.positive.sum()) + int(t.negative.sum()) for t in tallies))
+        state = one_round(algorithm, state, data)
+    return held, rows
+
+
+def test_a_round_that_ranks_holds_no_more_of_many_rows_than_of_few_and_every_row_is_ranked_once() -> None:
+    limits = {"range_rows": 200, "round_rows": 2000}
+    for n in (4000, 16000):
+        held, rows = held_by_rounds(n, limits)
+        assert sum(rows) == n and max(rows) <= 2000
+        assert max(held) <= 10 * 2000 and sum(held) == 10 * n
+        assert len(held) <= 1.25 * n / 2000 + 1
+
+
+def test_scores_of_more_rows_than_a_byte_counts_are_exact() -> None:
+    x, y = np.repeat([0.25, 0.5, 0.75], [300, 70000, 3]), np.arange(70303) % 3 == 0
+    found, _ = run(Fake("classes", BINARY), blocks(x, y, rows=999))
+    assert close(found["auc"], peer.roc_auc_score(y, x))
+    assert found["pr_auc"] == pytest.approx(peer.average_precision_score(y, x), rel=1e-12)
+
+
 def test_an_empty_statistic_of_scores_changes_nothing() -> None:
     for cls in (ScoreCounts, ScoreWeights):
         full = cls()

@@ -152,7 +152,7 @@ def naive_objective(name: str, algorithm: GLM, rows: Rows) -> Callable[[Array], 
     """Of the flat (n_outputs, n_features + 1) coefficients of the standardised columns, and the intercepts."""
     center, scale = moments(rows)
     X = rows.X.astype(np.float64)
-    Z = (X - center) / scale if algorithm.standardise or algorithm.fit_intercept else X / scale
+    Z = (X - center) / scale if algorithm.standardise is not False or algorithm.fit_intercept else X / scale
     y, n = rows.y, len(rows.y)
     weight = np.ones(n) if rows.weight is None else rows.weight
     if getattr(algorithm, "class_weight", "none") == "balanced":
@@ -160,7 +160,7 @@ def naive_objective(name: str, algorithm: GLM, rows: Rows) -> Callable[[Array], 
         weight = weight * (sums.sum() / (len(sums) * sums))[y.astype(int)]
     offset = np.zeros(n) if rows.offset is None else rows.offset
     k = len(rows.classes) if name == "softmax" else 1
-    penalty = algorithm.l2 * (np.ones_like(scale) if algorithm.standardise else 1 / scale**2)
+    penalty = algorithm.l2 * (np.ones_like(scale) if algorithm.standardise is not False else 1 / scale**2)
 
     def objective(flat: Array) -> float:
         theta = flat.reshape(k, -1)
@@ -196,7 +196,7 @@ def check_optimal(name: str, algorithm: GLM, rows: Rows, **how: Any) -> None:
     objective = naive_objective(name, algorithm, rows)
     k, p = model.coef.shape
     best = optimum(objective, k * (p + 1))
-    if algorithm.standardise or algorithm.fit_intercept:
+    if algorithm.standardise is not False or algorithm.fit_intercept:
         intercept = model.standard_intercept * algorithm.fit_intercept
     else:
         intercept = np.zeros(k)

@@ -185,6 +185,67 @@ def test_cuts_memos_and_resuming_change_no_byte(
     assert as_bytes(fit(algorithm, blocks(x, 30, weight, memo), cuts, resume=True)) == as_bytes(expected)
 
 
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, 11), max_size=4), st.sampled_from(["numpy", "fast"]), st.booleans())
+def test_cuts_memos_and_resuming_change_no_byte_of_restarts(cuts: list[int], kernels: str, memo: bool) -> None:
+    x = blobs(340, 4, 5, spread=1.0)
+    algorithm = KMeans(k=5, restarts=3, seeding_rounds=2, kernels=kernels, seed=4)
+    expected = fit(algorithm, blocks(x, 30))
+    assert as_bytes(fit(algorithm, blocks(x, 30, None, memo), cuts, resume=True)) == as_bytes(expected)
+
+
+def test_restarts_are_the_runs_of_the_seeds_that_follow_and_the_best_is_the_model() -> None:
+    x = blobs(900, 3, 12, spread=1.2)
+    data = blocks(x)
+    alone = [KMeans(k=12, seed=s) for s in range(5, 10)]
+    runs = [fit(a, data) for a in alone]
+    best = int(np.argmin([run["inertia"] for run in runs]))
+    assert len({run["inertia"] for run in runs}) == 5 and best > 0
+    algorithm = KMeans(k=12, seed=5, restarts=5)
+    together = fit(algorithm, data)
+    assert together.round == max(run.round for run in runs)  # shared rounds: no more than the longest run has
+    assert f"restart {best + 1} of 5" in str(together.stop) and together.converged
+    found, expected = algorithm.model(together, SCHEMA), alone[best].model(runs[best], SCHEMA)
+    assert found.header() == expected.header() and np.array_equal(found.centres, expected.centres)
+
+
+def test_a_restart_that_stands_still_leaves_the_rounds() -> None:
+    data = blocks(blobs(900, 3, 12, spread=1.2))
+    algorithm = KMeans(k=12, seed=7, restarts=5)
+    state, moving = algorithm.init(SCHEMA), []
+    while state.stop is None:
+        kept: dict[str, Any] = {}
+        into = Into(lambda key, state=state: algorithm.statistic(state, key), kept)  # type: ignore[misc]
+        algorithm.map(state, data[0], into)
+        moving.append(len({key.partition(" ")[0] for key in (*into.fresh, *kept)}))
+        state = one_round(algorithm, state, data)
+    assert moving[0] == 5 and moving == sorted(moving, reverse=True) and len(set(moving)) > 1
+    assert algorithm.progress(state)["restarts"] == 0
+
+
+def test_given_centres_are_one_run_whatever_the_restarts() -> None:
+    data = blocks(x := blobs(200, 2, 3))
+    one, many = (fit(KMeans(k=3, centres=starting(x, 3), restarts=r), data) for r in (1, 10))
+    assert as_bytes(one) == as_bytes(many)
+
+
+def test_one_run_has_the_state_that_it_had_before_there_were_restarts() -> None:
+    assert KMeans().restarts == 1 and "runs" not in KMeans(k=2).init(SCHEMA).params
+
+
+@pytest.mark.parametrize("n_clusters", [10, 20])
+def test_ten_restarts_are_as_tight_as_scikit_learns_ten(n_clusters: int) -> None:
+    if not OPTDIGITS.exists():
+        pytest.skip("shared/data/optdigits is not beside the checkout")
+    x = np.loadtxt(OPTDIGITS, delimiter=",")[:, :64]
+    mine, data = [], blocks(x, 1024, memo=True)
+    for seed in (0, 100, 200):
+        algorithm = KMeans(k=n_clusters, seed=seed, restarts=10)
+        mine.append(algorithm.model(fit(algorithm, data), SCHEMA).inertia)
+    peers = [Peer(n_clusters, n_init=10, random_state=seed).fit(x).inertia_ for seed in range(3)]
+    assert np.median(mine) <= 1.01 * np.median(peers)
+
+
 @pytest.mark.parametrize("seeding", ["kmeans||", "random"])
 def test_an_empty_block_and_validation_rows_change_nothing(seeding: str) -> None:
     x = blobs(200, 3, 4)

@@ -89,3 +89,14 @@ def test_what_is_wrong_with_a_command_line_is_told(mrml: Cli, stopped: Cluster, 
 def test_the_folder_is_that_of_the_environment(mrml: Cli, stopped: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MRML_CLUSTER", str(stopped.folder))
     assert f"HADOOP_HOME={stopped.folder}" in mrml("cluster", "env").out
+
+
+def test_a_cluster_with_oozie_tells_where_it_is(mrml: Cli, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "cluster", 1, Ports(20000), Path("/jdk/bin/java"), oozie=True)
+    (cluster.folder / "logs").mkdir(parents=True)
+    cluster._record()
+    there = ["--folder", str(cluster.folder)]
+    assert "export OOZIE_URL=http://127.0.0.1:20099/oozie\n" in mrml("cluster", "env", *there).out
+    status = mrml("cluster", "status", *there)
+    assert status.code == 5 and status.out.count("http://127.0.0.1:20099/oozie") == 2
+    assert mrml("cluster", "logs", "oozie", *there).code == 0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mrml.cluster.jars import POM
+from mrml.cluster.jars import HADOOP, OOZIE
 
+JARS = {
+    HADOOP: ("hadoop-common-3.5.0.jar", "hadoop-streaming-3.4.2.jar"),
+    OOZIE: ("oozie-server-5.2.1.jar", "oozie-sharelib-oozie-5.2.1.jar", "oozie-sharelib-streaming-5.2.1.jar"),
+}
 Program = Callable[[str, str], Path]
 #: tells a version, formats the name folder, and fails as any daemon
 JAVA = """
@@ -18,6 +21,7 @@ case "$*" in
   -version) echo 'openjdk version "17.0.1"' >&2;;
   *-format*) home=$(dirname "$HADOOP_CONF_DIR"); mkdir -p "$home/data/namenode/current"
              : > "$home/data/namenode/current/VERSION";;
+  *OozieDBCLI*) for word; do last=$sql; sql=$word; done; : > "$last";;
   *) DAEMON;;
 esac
 """
@@ -44,11 +48,10 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """A cache that holds the jars, as far as anybody can see."""
-    folder = tmp_path / "cache" / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
-    folder.mkdir(parents=True)
-    sizes = {}
-    for name in ("hadoop-common-3.5.0.jar", "hadoop-streaming-3.4.2.jar"):
-        (folder / name).write_text(name)
-        sizes[name] = len(name)
-    (folder / "whole.json").write_text(json.dumps(sizes))
-    return folder.parent
+    for jars, names in JARS.items():
+        folder = jars.folder(tmp_path / "cache")
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / name).write_text(name)
+        (folder / "whole.json").write_text(json.dumps({name: len(name) for name in names}))
+    return tmp_path / "cache"

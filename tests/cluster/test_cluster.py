@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ def up(program: Program, cache: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """``up(daemon)`` starts a cluster whose Java runs these lines as a daemon; ready is what lives."""
     monkeypatch.setattr(ready, "is_ready", lambda role, node, ports: True)
     monkeypatch.setattr(ready, "make_folder", lambda *a: True)
+    monkeypatch.setattr(ready, "put", lambda *a: True)
     home = tmp_path / "cluster"
 
-    def start(daemon: str = STAYS, nodes: int | None = None, **more: Any) -> Cluster:
+    def start(daemon: str = STAYS, nodes: int | None = None, program: Program = program, **more: Any) -> Cluster:
         program("java", JAVA.replace("DAEMON", daemon))
         return Cluster.up(nodes, home, cache=cache, **more)
 
@@ -58,6 +60,46 @@ def test_what_has_died_starts_again_and_the_rest_stays(up: Up) -> None:
     assert changed == {"datanode2", "nodemanager2"}
     cluster.masters[0].kill()
     assert up().masters[0].alive
+
+
+def test_oozie_is_one_more_daemon_that_a_cluster_keeps(up: Up) -> None:
+    before = up(nodes=1)
+    assert not before.has_oozie and "OOZIE_URL" not in before.environment()
+    cluster = up(oozie=True)
+    assert [d.pid for d in cluster.daemons if d.role != "oozie"] == [d.pid for d in before.daemons]
+    assert up().masters[-1].process == cluster.masters[-1].process and cluster.has_oozie
+    assert Cluster.open(cluster.folder).environment()["OOZIE_URL"] == cluster.oozie_url
+    running = [d.process for d in cluster.daemons]
+    for late in cluster.masters[2:]:
+        late.kill()
+    assert {d.name for d in up().daemons if d.process not in running} == {"historyserver", "oozie"}
+    assert Cluster.open(cluster.folder).down() == 6 and up().has_oozie
+
+
+def test_oozie_is_started_with_its_own_settings_and_the_clusters(up: Up) -> None:
+    cluster = up(f'echo "$HADOOP_CONF_DIR $*"; {STAYS}', nodes=1, oozie=True, more={"x.y": "z"})
+    oozie = cluster.folder / "oozie"
+    until = time.monotonic() + 30
+    while not (said := cluster.masters[-1].log.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert said.startswith(f"{oozie}/conf -XX") and said.endswith(" org.apache.oozie.server.EmbeddedOozieServer\n")
+    assert f"/lib/*:{oozie}/embedded-oozie-server:{oozie}/lib/* " in said and mark(cluster.folder) in said
+    for name in ("core-site.xml", "yarn-site.xml"):
+        assert "<name>x.y</name><value>z</value>" in (oozie / "conf/hadoop-conf" / name).read_text()
+    assert (
+        f"<value>{cluster.conf},{cluster.folder}/lib/*</value>"
+        in (oozie / "conf/hadoop-conf/yarn-site.xml").read_text()
+    )
+    assert "hadoop.proxyuser." in (cluster.conf / "core-site.xml").read_text()
+
+
+def test_a_database_of_oozie_that_cannot_be_made_is_told_and_made_by_the_next_up(up: Up, program: Program) -> None:
+    def fails(name: str, script: str) -> Path:
+        return program(name, script.replace("*OozieDBCLI*)", "*OozieDBCLI*) echo no room; exit 1;;\n  never)"))
+
+    with pytest.raises(EngineError, match=r"oozie: its database cannot be made: no room; see .*oozie-schema.log"):
+        up(nodes=1, oozie=True, program=fails)
+    assert up().masters[-1].alive
 
 
 def test_down_ends_everything_and_down_again_nothing(up: Up) -> None:
@@ -164,6 +206,9 @@ def test_the_launchers_start_the_classes_of_hadoops_own(up: Up, program: Program
         [script, "--config", "/c", "fs"], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
     )
     assert other.stdout.startswith("/c -XX")
+    more = {"PATH": os.environ["PATH"], "HADOOP_CLASSPATH": "/a.jar"}
+    other = subprocess.run([script, "fs"], capture_output=True, text=True, env=more)
+    assert other.stdout.endswith("/lib/*:/a.jar org.apache.hadoop.fs.FsShell\n")
 
 
 def test_a_home_has_the_streaming_jar_where_mrjob_looks(up: Up) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrml.cluster.jars import POM, fetch_jars, find_java
+from mrml.cluster.jars import HADOOP, OOZIE, Jars, fetch_jars, find_java
 from mrml.errors import EngineError
 
 from .conftest import Program
@@ -51,6 +51,19 @@ def test_jars_are_fetched_once_and_again_when_one_is_missing(program: Program, t
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [folder.name]
 
 
+def test_of_two_that_fetch_at_once_the_second_takes_what_the_first_has_put_there(
+    program: Program, tmp_path: Path
+) -> None:
+    fast = (
+        'for a in "$@"; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done; place=${d%/fetching-*}; '
+        f'mkdir -p "$place/{HADOOP.folder(tmp_path).name}"; cd "$place/{HADOOP.folder(tmp_path).name}"; '
+        "printf jar1 > hadoop-first.jar; echo '{\"hadoop-first.jar\": 4}' > whole.json"
+    )
+    program("mvn", f"{FETCHES}\n{fast}")
+    assert [p.name for p in fetch_jars(tmp_path / "cache").glob("*.jar")] == ["hadoop-first.jar"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 def test_no_maven_is_no_matter_once_the_jars_are_there(program: Program, tmp_path: Path, cache: Path) -> None:
     assert fetch_jars(cache).parent == cache
     with pytest.raises(EngineError, match=r"Maven: is not installed.*install Maven \(mvn\)"):
@@ -71,8 +84,19 @@ def test_any_other_failure_of_maven_is_its_first_error(program: Program, tmp_pat
         fetch_jars(tmp_path / "cache")
 
 
-def test_the_pom_names_no_repository_and_pins_every_version() -> None:
-    text = POM.read_text()
+@pytest.mark.parametrize("jars, n_jars", [(HADOOP, 13), (OOZIE, 40)])
+def test_the_poms_name_no_repository_and_pin_every_version(jars: Jars, n_jars: int) -> None:
+    text = jars.pom.read_text()
     assert "://" not in text and "repositor" not in text
-    assert text.count("<dependency>") == text.count("</artifactId><version>${") == 13
+    assert text.count("<dependency>") == len(re.findall(r"</artifactId><version>[$\d]", text)) == n_jars
     assert not re.search("<version>(LATEST|RELEASE|[\\[(])", text)
+
+
+def test_what_is_missing_is_told_by_name_and_a_relative_cache_is_where_the_command_runs(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EngineError, match="Oozie's jars are not fetched yet"):
+        fetch_jars(Path("cache"), OOZIE)
+    program("mvn", FETCHES)
+    assert fetch_jars(Path("cache")).parent == tmp_path / "cache"

@@ -433,13 +433,6 @@ def test_what_cannot_be_evaluated_is_told(place: Place, trained: Path, trap: Tra
     place.refused(trap.code, trap.message, "evaluate", str(trained), *SCORE, *trap.argv)
 
 
-def test_clusters_cannot_be_evaluated(place: Place) -> None:
-    place.put({"d/a.csv": R})
-    assert place(*KMEANS, "--k", "3").code == 0
-    message = "m: clusters have no target to be evaluated against; use mrml predict"
-    place.refused(2, message, "evaluate", "m", "--data", "d", "--engine", "inline")
-
-
 # ---- options, environment, run files and schema files
 
 

@@ -7,6 +7,8 @@ import gzip
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -614,12 +616,54 @@ def test_the_model_is_the_same_bytes_whatever_the_caller_s_blas_threads(place: P
     assert place.model("n") == place.model("m")
 
 
+@pytest.mark.parametrize("quiet", [(), ("-q",), ("--json",)])
+def test_what_has_not_converged_says_so_in_the_last_line(place: Place, quiet: tuple[str, ...]) -> None:
+    place.put({"d/a.csv": "a,b\n" + "".join(f"{i % 7},{i * i % 11}\n" for i in range(60))})
+    command = ("train", "kmeans", "--k", "5", "--seeding", "random", "--data", "d", *INLINE, *quiet)
+    done = place(*command, "--max-iterations", "1", "--output", "m")
+    assert done.code == 0
+    last = "warning: m: has not converged: max_iterations (1) reached before the centres stood still"
+    assert done.err.splitlines()[-1] == last
+    done = place(*command, "--output", "n")
+    assert done.code == 0 and "converged" not in done.err
+
+
+def test_what_has_not_converged_is_in_colour_on_a_terminal(place: Place) -> None:
+    place.put({"d/a.csv": "a,b\n" + "".join(f"{i % 7},{i * i % 11}\n" for i in range(60))})
+    ours, theirs = os.openpty()
+    command = ["train", "kmeans", "--k", "5", "--seeding", "random", "--max-iterations", "1", "--data", "d",
+               "--output", "m", *INLINE, "-q"]  # fmt: skip
+    with open(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run([sys.executable, "-m", "mrml", *command], stdout=subprocess.DEVNULL, stderr=theirs,
+                              cwd=place.here, env={**place.environment, "TERM": "xterm"}, timeout=60)  # fmt: skip
+        told = terminal.read(4096).decode()
+        os.close(theirs)
+    assert done.returncode == 0 and "\033[33mwarning:\033[0m m: has not converged" in told
+
+
 def test_clusters_are_found_and_predicted(place: Place) -> None:
     place.put({"d/a.csv": "a,b\n" + "".join(f"{i % 3 * 10 + i % 2},{i % 3 * -7}\n" for i in range(60))})
     assert place("train", "kmeans", "--k", "3", "--data", "d", "--output", "m", *INLINE).code == 0
     found = [row["prediction"] for row in scored(place, "--data", "d")]
     assert len({(i % 3, c) for i, c in enumerate(found)}) == 3 == len(set(found))
     assert told(place, "inspect", "m")["class"] == "mrml.kmeans-model/1"
+
+
+def test_clusters_are_measured_in_the_summary_and_by_evaluate(place: Place) -> None:
+    place.put({"d/a.csv": "a,b\n0,0\n2,0\n10,5\n10,9\n13,7\n", "e/a.csv": "a,b\n1,3\n11,6\n"})
+    done = place("train", "kmeans", "--k", "2", "--n-init", "3", "--data", "d", "--output", "m", *INLINE)
+    assert done.code == 0 and "restart 1 of 3 has the least inertia" in done.out
+    inertia = 2 * 1.0 + (1 + 4) * 2 + 4  # about (1, 0) and (11, 7)
+    assert ["inertia", str(int(inertia))] in [line.split() for line in done.out.splitlines()]
+    assert told(place, "inspect", "m")["inertia"] == pytest.approx(inertia)
+    found = told(place, "evaluate", "m", "--data", "e", *INLINE)
+    assert found["n_rows"] == 2 and found["inertia"] == pytest.approx(9 + 1)
+    assert sorted((c["rows"], c["inertia"]) for c in found["clusters"]) == [
+        (1, pytest.approx(1)),
+        (1, pytest.approx(9)),
+    ]
+    text = place("evaluate", "m", "--data", "e", *INLINE).out
+    assert ["cluster", "rows", "weight", "inertia"] in [line.split() for line in text.splitlines()]
 
 
 def test_a_sample_is_made_trained_on_and_evaluated_by_the_installed_command(place: Place) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
+import venv
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +21,13 @@ import pytest
 from mrml.cluster import Cluster
 from mrml.cluster.cluster import delete
 from mrml.engines.hadoop.yarn import ResourceManager
+from mrml.tools import pack
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("MRML_HADOOP_CACHE") or ROOT / ".cache" / "hadoop")
 JOB_LIMIT_S = 300
 #: a job takes 5 to 30 s here: the Hadoop part of the tests is to stay below 13 minutes
-MOST_JOBS = 90
+MOST_JOBS = 101
 Run = Callable[..., str]
 
 
@@ -44,6 +47,17 @@ def fresh(name: str) -> Path:
         Cluster.open(folder).down()
         delete(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """mrml and links to what it needs: enough on this machine, and small."""
+    pytest.importorskip("venv_pack", reason="the extra `pack` is not installed")
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder / "env", symlinks=True, with_pip=False)
+    site = next((folder / "env").glob("lib/python*/site-packages"))
+    (site / "theirs.pth").write_text("".join(f"{p}\n" for p in sys.path if p.endswith("site-packages")))
+    return pack.pack(str(folder / "env.tar.gz"), prefix=str(folder / "env")).path
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def listening() -> set[str]:
 
 
 def test_every_daemon_is_a_process_of_its_own_that_works(cluster: Cluster) -> None:
-    assert len({d.pid for d in cluster.daemons}) == 7 and all(d.is_ready() for d in cluster.daemons)
+    assert len({d.pid for d in cluster.daemons}) == 7 + cluster.has_oozie and all(d.is_ready() for d in cluster.daemons)
     assert len(cluster.nodes) == 2 and cluster.nodes[0].port != cluster.nodes[1].port
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,17 +44,6 @@ def place(client: Cluster) -> Folder:
 @pytest.fixture
 def mrml(run: Run) -> Mrml:
     return lambda *argv: run(sys.executable, "-m", "mrml", *argv, "-q")
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """mrml and links to what it needs: enough on this machine, and small."""
-    pytest.importorskip("venv_pack", reason="the extra `pack` is not installed")
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder / "env", symlinks=True, with_pip=False)
-    site = next((folder / "env").glob("lib/python*/site-packages"))
-    (site / "theirs.pth").write_text("".join(f"{p}\n" for p in sys.path if p.endswith("site-packages")))
-    return pack.pack(str(folder / "env.tar.gz"), prefix=str(folder / "env")).path
 
 
 def parts(folder: Folder) -> dict[str, bytes]:

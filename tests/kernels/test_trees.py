@@ -83,6 +83,7 @@ def rules(draw: Any) -> Any:
         cat_l2=draw(st.sampled_from([0.0, 10.0])),
         max_cat_threshold=draw(st.sampled_from([1, 3, 32])),
         max_cat_to_onehot=draw(st.sampled_from([1, 3])),
+        min_data_per_group=draw(st.sampled_from([0, 1, 8])),
     )
 
 

@@ -35,6 +35,12 @@ class KMeansModel(Model):
         labels, _ = self._rows(block).nearest(self.centres, self.centres.mean(axis=0))
         return Prediction(labels.astype(np.float64))
 
+    def nearest(self, block: Block) -> tuple[Array, Array]:
+        """The codes (n_rows,) int64 that :meth:`predict` says, and the squared distances (n_rows,) float64 to them."""
+        rows = self._rows(block)
+        labels, _ = rows.nearest(self.centres, self.centres.mean(axis=0))
+        return labels, rows.squared(self.centres, labels)
+
     def transform(self, block: Block) -> Block:
         """The block whose X (n_rows, k) float64 is the distance to every centre."""
         d2 = self._rows(block).distances(self.centres, self.centres.mean(axis=0))

@@ -3,11 +3,13 @@
 The rounds::
 
     points   sums over rows, and for two classes a histogram of the scores: rows of each class by the top 16 bits
-    split    (only where a bin holds more than range_rows rows of different scores) those bins, in 4,096 bins each
+    split    (only where a bin holds more than range_rows rows of different scores) those bins, in 1,024 bins each
     rank     ranges of the score are keys: the rows of each distinct score; a reducer sorts its own range
 
 ``rank`` takes as many ranges a round as hold round_rows rows together, so that a process that reduces every range
-holds no more.  Why not one round: a range's share of the area under a curve depends on the rows above it.
+holds no more: 10 bytes a row, 80 MB, and whoever reduces one range at a time 3 MB.  Rows of other ranges are left out
+before they are sorted, so that all these rounds together sort every row once.  Why not one round: a range's share of
+the area under a curve depends on the rows above it.
 
 Definitions are scikit-learn's: ``roc_auc_score``, ``average_precision_score``, ``log_loss`` (probabilities clipped by
 the epsilon of float64), ``accuracy_score``, ``r2_score``, ``mean_tweedie_deviance``; the deviance of a classifier is
@@ -35,7 +37,10 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     grouped,
     join,
     no_segments,
+    packed,
     pointwise,
+    revived,
+    score_of,
 )
 from mrml.algorithms.moments import Moments
 from mrml.algorithms.objectives.lambdarank import group_starts
@@ -43,15 +48,15 @@ from mrml.arrays import Array
 from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
 from mrml.kernels import groups, ranking
-from mrml.model import Model, Prediction, describe, revive
+from mrml.model import Model, Prediction
 from mrml.names import name_of
 from mrml.params import param
 from mrml.schema import Schema
 from mrml.statistic import Counts, Into, Statistic, Sums
 
 FIRST_BINS = 1 << 16
-SPLIT_BINS = 1 << 12
-#: ranges split in one round: 128 * 4,096 bins of four 8-byte numbers are 16 MB
+SPLIT_BINS = 1 << 10
+#: ranges split in one round: 128 * 1,024 bins of four 8-byte numbers are 4 MB
 MAX_OPEN = 128
 SUMS = ("weight", "correct", "log_loss", "squared", "absolute", "deviance", "ndcg", "queries")
 KEYS = ("auc", "pr_auc", "log_loss", "accuracy", "rmse", "mae", "r2", "deviance")
@@ -87,8 +92,9 @@ class Evaluate(Algorithm):
     """
 
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
-    range_rows: int = param(1 << 20, "rows of a range of scores", low=1, internal=True)
+    range_rows: int = param(1 << 18, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)
+    first_bins: int = param(FIRST_BINS, "bins of the first histogram, a power of two", low=2, internal=True)
 
     def spec(self) -> dict[str, Any]:
         params = {"range_rows": self.range_rows, "round_rows": self.round_rows}
@@ -101,8 +107,9 @@ class Evaluate(Algorithm):
         if model.output not in ("numeric", "classes"):
             finding = f"a model whose output is {model.output!r} has no target to compare with"
             raise ConfigError("evaluate", finding, "evaluate a model of numbers or classes")
-        scorer = {"header": describe(self.scorer), "arrays": dict(self.scorer.arrays())}
-        whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), np.array([2**48], np.uint64)
+        scorer = packed(self.scorer)
+        width = np.array([2**64 // self.first_bins], np.uint64)
+        whole = np.zeros(1, np.uint64), np.array([2**64 - 1], np.uint64), width
         return State(
             {
                 "phase": "points",
@@ -115,7 +122,7 @@ class Evaluate(Algorithm):
                 "metrics": {},
                 "reasons": {},
                 "open": dict(zip(("lo", "hi", "width"), whole, strict=True)),
-                "bins": FIRST_BINS,
+                "bins": self.first_bins,
                 "segments": no_segments(),
                 "next": 0,
                 "until": 0,
@@ -144,11 +151,12 @@ class Evaluate(Algorithm):
         if state["phase"] == "points":
             self._points(state, block, into)
         else:
-            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self._scored(state, block)))
+            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self.scored(state, block)))
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
-    def _scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
-        scorer = _revived(state["scorer"])
+    def scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
+        """What the model says of a block, and the truth; InputError for a row without a target that it knows."""
+        scorer = cast(Scorer, revived(state["scorer"]))
         y_true, found = scorer.targets(block), scorer.predict(block)
         n_classes = len(state["classes"]) if state["output"] == "classes" else None
         known = np.isfinite(y_true) if n_classes is None else (y_true >= 0) & (y_true < n_classes)
@@ -162,15 +170,10 @@ class Evaluate(Algorithm):
 
     def _ranked(self, state: State, found: Prediction, y_true: Array) -> dict[str, Array]:
         """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
-        score, raw = found.y_pred, found.raw_prediction
-        if found.probability is not None:
-            score = found.probability[:, 1]
-        elif raw is not None:
-            score = raw if raw.ndim == 1 else raw[:, 1] - raw[:, 0]
-        return {"code": ranking.ordered(score), "positive": y_true == 1}
+        return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
 
     def _points(self, state: State, block: Block, into: Into) -> None:
-        found, y_true = self._scored(state, block)
+        found, y_true = self.scored(state, block)
         sums, counts, target = into["sums"], into["counts"], into["target"]
         assert isinstance(sums, Sums) and isinstance(counts, Counts)
         weight = block.weight
@@ -212,10 +215,13 @@ class Evaluate(Algorithm):
             )
 
     def _rank(self, state: State, block: Block, ranked: Mapping[str, Array], into: Into) -> None:
-        code, positive, weight = _positive_weight(ranked, block.weight)
-        amount = np.ones(len(code), np.int64) if weight is None else weight
-        found = ranking.tally(code, np.where(positive, amount, 0), np.where(positive, 0, amount))
         first, last = state["next"], state["until"]
+        code, positive, weight = _positive_weight(ranked, block.weight)
+        here = (code >= state["segments"]["lo"][first]) & (code <= state["segments"]["hi"][last - 1])
+        code, positive = code[here], positive[here]
+        amount = np.ones(len(code), np.uint8) if weight is None else weight[here]
+        none = amount.dtype.type(0)
+        found = ranking.tally(code, np.where(positive, amount, none), np.where(positive, none, amount))
         starts = np.searchsorted(found.code, state["segments"]["lo"][first:last], side="left")
         stops = np.searchsorted(found.code, state["segments"]["hi"][first:last], side="right")
         for i, start, stop in zip(range(first, last), starts.tolist(), stops.tolist(), strict=True):
@@ -350,18 +356,6 @@ def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at
     starts = group_starts(block)
     of_group = np.add.reduceat(weight, starts) / groups.sizes_of(starts, block.n_rows)
     return {"ndcg": float((of_group * groups.ndcg(y_true, scores, starts, at)).sum()), "queries": float(of_group.sum())}
-
-
-_LAST: list[Any] = [None, None]
-
-
-def _revived(tree: Mapping[str, Any]) -> Scorer:
-    """The model of a State, rebuilt once for every State a process receives."""
-    kept, scorer = _LAST
-    if kept is not tree:
-        scorer = revive(tree["header"], tree["arrays"])
-        _LAST[:] = [tree, scorer]
-    return cast(Scorer, scorer)
 
 
 def _with(state: State, **params: Any) -> State:

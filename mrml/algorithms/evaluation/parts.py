@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -11,10 +12,31 @@ from mrml.arrays import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
 from mrml.losses import AbsoluteError, Huber, Loss, Quantile
-from mrml.model import Model, Prediction
+from mrml.model import Model, Prediction, describe, revive
 from mrml.statistic import Statistic, Sums
 
 EPSILON = float(np.finfo(np.float64).eps)
+
+
+#: the models of the States that this process has, by the identity of the part of a State that holds one
+_REVIVED: dict[int, tuple[weakref.ref[Any], Model]] = {}
+
+
+def packed(model: Model) -> dict[str, Any]:
+    """A model as a parameter of a State."""
+    return {"header": describe(model), "arrays": dict(model.arrays())}
+
+
+def revived(tree: Mapping[str, Any]) -> Model:
+    """The model of a State, rebuilt once for every State that a process receives, and kept as long as that is."""
+    number = id(tree)
+    kept = _REVIVED.get(number)
+    if kept is not None and kept[0]() is tree:
+        return kept[1]
+    model = revive(tree["header"], tree["arrays"])
+    if type(tree) is not dict:  # of plain dicts there are no weak references; a State of a round has none
+        _REVIVED[number] = weakref.ref(tree, lambda _: _REVIVED.pop(number, None)), model
+    return model
 
 
 def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> tuple[dict[str, Array], Array]:
@@ -33,6 +55,16 @@ def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> t
             "deviance": unit_deviance(deviance, y_true, found.y_pred),
         }
     return rows, np.empty(0, bool)
+
+
+def score_of(found: Prediction) -> Array:
+    """(n_rows,) what rows of two classes are ranked by: the probability of the second, or its raw prediction."""
+    raw = found.raw_prediction
+    if found.probability is not None:
+        return found.probability[:, 1]
+    if raw is None:
+        return found.y_pred
+    return raw if raw.ndim == 1 else raw[:, 1] - raw[:, 0]
 
 
 def unit_deviance(name: str, y_true: Array, y_pred: Array) -> Array:
@@ -110,7 +142,8 @@ class Histogram(Statistic):
 class _Scores(Statistic):
     """A range's distinct scores; what is added waits until it outweighs what is sorted."""
 
-    dtype: ClassVar[Any] = np.int64
+    #: the narrowest of the amounts
+    dtype: ClassVar[Any] = np.uint8
 
     def __init__(self) -> None:
         self._parts: list[Tally] = []
@@ -140,7 +173,7 @@ class _Scores(Statistic):
         return new
 
     def n_bytes(self) -> int:
-        return sum(24 * len(part.code) for part in self._parts)
+        return sum(column.nbytes for part in self._parts for column in part)
 
 
 class ScoreCounts(_Scores):

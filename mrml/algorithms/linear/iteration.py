@@ -14,7 +14,7 @@ from mrml import losses
 from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.linear import descent
 from mrml.algorithms.linear.descent import Trials
-from mrml.algorithms.linear.lbfgs import first_metric, lbfgs_direction, remember, through_metric
+from mrml.algorithms.linear.lbfgs import Pairs, first_metric, lbfgs_direction, remember, through_metric
 from mrml.algorithms.linear.newton import free_gauge, pseudo_inverse
 from mrml.algorithms.linear.units import Units
 from mrml.arrays import Array
@@ -23,6 +23,10 @@ from mrml.statistic import Sums
 
 #: parameters up to which ``auto`` means Newton, and beyond which a Hessian (200 MB) is refused
 NEWTON_PARAMETERS, MOST_NEWTON_PARAMETERS = 300, 5000
+#: ``auto`` goes over from L-BFGS to Newton where that has taken a round for so many parameters: about three of Newton's
+#: rounds in seconds (60,000 x 54, 7 classes: 0.72 s for 0.045), after which Newton mostly has six to go.  Up to 1,600
+#: parameters that comes before the 200 rounds are over, and a task sends 20 MB
+PARAMETERS_A_ROUND, MOST_AUTO_NEWTON = 8, 1600
 #: numbers up to which L-BFGS keeps the inverse Hessian of the first point: 2 MB, as much as Newton of 512 parameters
 METRIC_NUMBERS = 1 << 18
 #: steps that a search round tries: Newton needs only their losses, L-BFGS their gradients too
@@ -30,9 +34,6 @@ NEWTON_TRIALS, LBFGS_TRIALS = 8, 4
 #: a Newton step that shrinks the gradient to this share has a Hessian that the next step can use again: its error is
 #: of that share's order, and a round without a Hessian takes half the time (2,000,000 x 28: 0.07 s for 0.14)
 CONTRACTION = 0.1
-
-#: the memory of L-BFGS: steps and changes of the gradient
-Pairs = tuple[Array, Array]
 
 
 class Iteration(Algorithm):
@@ -44,7 +45,7 @@ class Iteration(Algorithm):
     tol: float
     max_iterations: int
     fit_intercept: bool
-    standardise: bool  # type: ignore[misc]
+    standardise: bool | None  # type: ignore[misc]
     memory: int
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
@@ -99,15 +100,23 @@ class Iteration(Algorithm):
         stop = descent.converged(largest, self.tol)
         if stop is None and new["stalled"] >= descent.STALLED:
             stop = descent.exhausted(largest, self.tol)
+        if stop is None and self._is_slow(state):
+            return self._next(state, {**new, **_at_newtons_first_point(state)})
         pairs = state["memory_steps"], state["memory_changes"]
         if state["solver"] == "lbfgs" and state["objective"] is not None:
             step, change = new["theta"] - state["theta"], new["gradient"] - state["gradient"]
-            pairs = remember(pairs[0], pairs[1], step.ravel(), change.ravel(), self.memory)
+            pairs = remember(pairs, step.ravel(), change.ravel(), self.memory)
         new.update(self._direction(state, new["gradient"], trials.hessian, pairs))
         if stop is None and not new["slope"] < 0:
             stop = descent.exhausted(largest, self.tol)
         phase = "chord" if self._smooth(state, new) else "point"
         return self._next(state, {"phase": phase, "steps": np.ones(1), **new}, stop)
+
+    def _is_slow(self, state: State) -> bool:
+        """Whether L-BFGS, which ``auto`` began with, has taken so many rounds that Newton is the cheaper way on."""
+        size = state["theta"].size
+        chosen = self.solver == "auto" and state["solver"] == "lbfgs" and size <= MOST_AUTO_NEWTON
+        return chosen and (state.round + 1) * PARAMETERS_A_ROUND >= size
 
     def _smooth(self, state: State, new: dict[str, Any]) -> bool:
         """Whether the Hessian changes so little from here that the last one serves the next step too."""
@@ -122,7 +131,7 @@ class Iteration(Algorithm):
         """Where to go from a point: ``direction``, its ``slope``, and what the solver keeps."""
         k, q = gradient.shape
         flat = gradient.ravel()
-        found: dict[str, Any] = {"memory_steps": pairs[0], "memory_changes": pairs[1]}
+        found: dict[str, Any] = {"memory_steps": list(pairs[0]), "memory_changes": list(pairs[1])}
         if state["solver"] == "lbfgs":
             if hessian is not None:
                 metric = first_metric(self._between_classes(state), hessian[0, :, 0], state["penalty"])
@@ -150,8 +159,7 @@ class Iteration(Algorithm):
         if steps is not None:
             return self._next(state, {"phase": "search", "steps": steps})
         if not newton and len(state["memory_steps"]):
-            none = np.zeros((0, state["theta"].size))
-            again = self._direction(state, state["gradient"], None, (none, none))
+            again = self._direction(state, state["gradient"], None, ([], []))
             return self._next(state, {"phase": "point", "steps": np.ones(1), **again})
         return self._next(state, {}, descent.exhausted(state["gradient_max"], self.tol))
 
@@ -172,13 +180,13 @@ class Iteration(Algorithm):
         return np.diag(p) - np.outer(p, p)
 
     def _units(self, state: State) -> Units:
-        free = self.standardise or self.fit_intercept
+        free = self.standardise is not False or self.fit_intercept
         shift = np.zeros_like(state["scale"]) if free else state["center"] / state["scale"]
         return Units(state["center"], state["scale"], shift, self.fit_intercept)
 
     def _penalty(self, scale: Array) -> Array:
         """(n_free,) l2 of each coefficient in solver units, 0 for the intercept."""
-        coef = np.full(len(scale), self.l2) if self.standardise else self.l2 / scale**2
+        coef = np.full(len(scale), self.l2) if self.standardise is not False else self.l2 / scale**2
         return np.append(coef, 0.0) if self.fit_intercept else coef
 
     def _solver(self, parameters: int) -> str:
@@ -190,6 +198,22 @@ class Iteration(Algorithm):
         if self.solver == "auto":
             return "newton" if parameters <= NEWTON_PARAMETERS else "lbfgs"
         return self.solver
+
+
+def _at_newtons_first_point(state: State) -> dict[str, Any]:
+    """What turns a State of L-BFGS into one of Newton, whose next round takes the point as it is."""
+    none = np.zeros((0, 0))
+    return {
+        "solver": "newton",
+        "phase": "point",
+        "direction": np.zeros_like(state["direction"]),
+        "steps": np.zeros(1),
+        "slope": 0.0,
+        "inverse": none,
+        "basis": none,
+        "memory_steps": [],
+        "memory_changes": [],
+    }
 
 
 def first_phase(solver: str, theta: Array) -> str:

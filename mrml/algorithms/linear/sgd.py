@@ -1,8 +1,8 @@
 """Linear, logistic, softmax and Poisson regression by SGD: for tables too wide for L-BFGS to send its gradient often.
 
-The network of :mod:`mrml.kernels.net.describe` with a wide part alone, over the standardised columns (LibSVM and hashed
-columns are divided by their deviation and not centred), so that one learning rate fits all; the model is that of the
-other solvers.  ``weight_decay`` is their ``l2``, but that it holds the intercept too.
+The network of :mod:`mrml.kernels.net.describe` with a wide part alone, over the standardised columns, so that one
+learning rate fits all (sparse ones as they are, or with ``standardise`` divided by their deviation and not centred);
+the model is that of the other solvers.  ``weight_decay`` is their ``l2``, but that it holds the intercept too.
 """
 
 from __future__ import annotations

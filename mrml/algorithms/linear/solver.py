@@ -5,12 +5,15 @@ The objective, for weights w and theta in the units of :mod:`mrml.algorithms.lin
     sum_i w_i * loss(y_i, raw_i) / sum_i w_i  +  l2 / 2 * |coef|**2
 
 over the standardised columns, or with ``standardise`` false over the columns as they are (their penalty is then
-``l2 / scale**2`` in solver units).  The intercept is never penalised.  A class weight multiplies its rows' weights.
+``l2 / scale**2`` in solver units).  Sparse columns are as they are unless it is asked for: the deviation of a rare
+column is small, and to divide by it would all but free its coefficient of the penalty.  The intercept is never
+penalised.  A class weight multiplies its rows' weights.
 
 Newton's method (IRLS; McCullagh and Nelder 1989, section 2.5) takes one round a step: loss, gradient and Hessian in
 one pass; near the minimum the last Hessian serves again (the chord method) and the pass leaves it out.  L-BFGS (Nocedal
 and Wright 2006, algorithm 7.4) takes one round a step too; its metric is the inverse of the Hessian at the first point
-where that is small enough to be sent, else a bound of its diagonal.  Steps are tried as
+where that is small enough to be sent, else a bound of its diagonal.  ``auto`` begins with the one that should cost less
+and goes over to Newton where L-BFGS has spent what Newton would.  Steps are tried as
 :mod:`mrml.algorithms.linear.descent` says.  Converged means: the largest entry of the gradient of the objective, in
 solver units, is at most ``tol``.
 """
@@ -22,12 +25,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrml import losses
+from mrml import losses, wire
 from mrml.algorithm import State
 from mrml.algorithms.linear import descent
 from mrml.algorithms.linear import rows as glm_rows
 from mrml.algorithms.linear.iteration import Iteration, derivatives, first_phase
 from mrml.algorithms.linear.model import GLMClassifier, GLMModel
+from mrml.algorithms.linear.warm_start import starting_point
 from mrml.arrays import CSR, Array
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
@@ -44,14 +48,18 @@ class GLM(Iteration):
     l2: float = param(0.0, "strength of the penalty l2/2 * |coef|^2", low=0.0)
     solver: str = param(
         "auto",
-        "auto: newton up to 300 parameters, else lbfgs; sgd has hyperparameters of its own (--solver sgd --help)",
+        "auto: newton up to 300 parameters, else lbfgs, and up to 1,600 newton where that is slow; "
+        "sgd has hyperparameters of its own (--solver sgd --help)",
         choices=("auto", "newton", "lbfgs", "sgd"),
     )
     tol: float = param(1e-6, "largest entry of the gradient at which it has converged", low=0.0)
     max_iterations: int = param(200, "the most rounds", low=1)
     fit_intercept: bool = param(True, "fit an intercept")
-    standardise: bool = param(True, "penalise coefficients of the standardised columns")  # type: ignore[misc]
+    standardise: bool | None = param(  # type: ignore[misc]
+        None, "penalise coefficients of the standardised columns; default: unless they are sparse"
+    )
     memory: int = param(20, "pairs of steps that L-BFGS remembers", low=1)
+    init_model: str | None = param(None, "directory of a model of the same kind whose coefficients it begins from")
 
     lazy: ClassVar[bool] = True
     loss: ClassVar[losses.Loss]
@@ -100,25 +108,38 @@ class GLM(Iteration):
         n, k = design.n_features, self.n_outputs(design)
         solver = self._solver(k * (n + 1))
         scale = np.ones(n) if design.scale is None else np.array(design.scale, np.float64)
+        center = np.zeros(n) if design.center is None else np.array(design.center, np.float64)
         theta = np.zeros((k, n + self.fit_intercept))
+        if self.init_model:
+            coef, intercept = starting_point(self.init_model, self.loss.name, design, k)
+            theta[:, :n] = coef * scale
+            intercept += coef @ center
+        else:
+            intercept = self.intercepts(design, class_weight)
         if self.fit_intercept:
-            theta[:, -1] = self.intercepts(design, class_weight)
+            theta[:, -1] = intercept
+        looks_first = isinstance(self.loss, losses.Poisson) and not self.init_model
         return State(
             {
                 "solver": solver,
-                "phase": "start" if isinstance(self.loss, losses.Poisson) else first_phase(solver, theta),
+                "phase": "start" if looks_first else first_phase(solver, theta),
                 **_at_rest(theta, n),
                 "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
                 "inverse": np.zeros((0, 0)),
                 "basis": np.zeros((0, 0)),
-                "memory_steps": np.zeros((0, theta.size)),
-                "memory_changes": np.zeros((0, theta.size)),
-                "center": np.zeros(n) if design.center is None else np.array(design.center, np.float64),
+                "memory_steps": [],
+                "memory_changes": [],
+                "center": center,
                 "scale": scale,
                 "penalty": self._penalty(scale),
                 "class_weight": class_weight,
             }
         )
+
+    def broadcast(self, state: State) -> State:
+        """All but what the driver remembers to choose its steps by."""
+        params = {**state.params, "memory_steps": [], "memory_changes": [], "inverse": np.zeros((0, 0))}
+        return State(params, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:
         trials = len(state["steps"])
@@ -157,6 +178,14 @@ class GLM(Iteration):
         assert isinstance(statistic, Sums)
         statistic.add(**sums)
 
+    def alike(self, state: State) -> bytes | None:
+        """Penalties and tolerances are the driver's: maps see points, units and weights of classes alone."""
+        spec = self.spec()
+        own = {k: v for k, v in spec["params"].items() if k not in ("l2", "tol", "max_iterations", "memory")}
+        names = ("solver", "phase", "center", "scale", "class_weight")
+        at = [state[name] for name in names] + [state.round == 0, descent.trial_points(state)]
+        return wire.dumps([spec["class"], own, at])
+
     def progress(self, state: State) -> dict[str, float]:
         names = {"loss": "objective", "step": "step", "gradient": "gradient_max", "valid_loss": "valid_loss"}
         found = {name: float(state[key]) for name, key in names.items() if state[key] is not None}
@@ -169,7 +198,7 @@ class GLM(Iteration):
         augmented = units.augmented(theta)
         design = schema.design or Design()
         cls = GLMClassifier if self.target in ("binary", "classes") else GLMModel
-        hyper = self.spec()["params"]
+        hyper = {name: value for name, value in self.spec()["params"].items() if name != "init_model"}
         return cls(
             loss=self.loss.name,
             coef=coef,

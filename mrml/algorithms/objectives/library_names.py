@@ -95,5 +95,5 @@ ABSENT: dict[str, str] = {
     **dict.fromkeys(("num_parallel_tree", "interaction_constraints", "linear_tree", "sampling_method", "extra_trees",
                      "path_smooth", "multi_strategy", "data_sample_strategy", "top_rate", "other_rate",
                      "updater", "refresh_leaf", "process_type", "max_cached_hist_node", "min_data_in_bin",
-                     "min_data_per_group", "bin_construct_sample_cnt"), "there is nothing like it: leave it out"),
+                     "bin_construct_sample_cnt"), "there is nothing like it: leave it out"),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -41,6 +42,11 @@ class Fitted:
         return f"{zlib.crc32(wire.dumps(dict(self.params))):08x}"
 
     @cached_property
+    def digest(self) -> bytes:
+        """(32 bytes) Tells these transforms from all others."""
+        return hashlib.blake2b(wire.dumps(dict(self.params)), digest_size=32).digest()
+
+    @cached_property
     def n_numeric(self) -> int:
         """Width of the numeric piece before one-hot columns."""
         return sum(len(e) + 2 for e in self.edges) if self.edges else len(self.fill)
@@ -65,8 +71,7 @@ class Fitted:
 
     @cached_property
     def sparse(self) -> bool:
-        missing = self.schema.format.absent == "missing"
-        if self.schema.sparse and not missing:
+        if self.schema.absent_is_zero:
             return True
         if self.schema.sparse and self.n_features > DENSE_COLUMNS:
             finding = f"{self.n_features:,} LibSVM columns cannot be missing where they are absent"

@@ -8,6 +8,7 @@ become one-hot columns, columns of more levels than that and texts are hashed.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard
 from mrml.errors import ConfigError, InputError
 from mrml.model import Model
+from mrml.names import name_of
 from mrml.params import param
 from mrml.schema import Schema
 from mrml.statistic import Into, Statistic
@@ -88,6 +90,15 @@ class Pipeline(Algorithm):
 
     def keeps(self, state: State) -> tuple[str, ...]:
         return () if state["fitted"] is None else tuple(self.algorithm.keeps(self._inner(state)))
+
+    def alike(self, state: State) -> bytes | None:
+        if state["fitted"] is None:
+            words = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "algorithm"}
+            words["schema"] = self.schema.to_json()
+            told = [name_of(type(self)), words, self.algorithm.target, self.algorithm.grouped]
+            return json.dumps(told, sort_keys=True).encode()
+        inner = self.algorithm.alike(self._inner(state))
+        return None if inner is None else self.fitted(state).digest + inner
 
     def broadcast(self, state: State) -> State:
         if state["fitted"] is None:

@@ -90,6 +90,10 @@ class SGD(Averaging):
     precision: str = param("float32", "of products of matrices in torch", choices=PRECISIONS)
     compile: bool = param(False, "let torch.compile make one program of the network")
     seed: int = param(0, "of the random draws")
+    standardise: bool | None = param(  # type: ignore[misc]
+        None, "centre the numeric columns and divide them by their deviation, sparse ones only divide; "
+        "default: unless they are sparse",
+    )  # fmt: skip
 
     lazy: ClassVar[bool] = True
     design: ClassVar[str] = "codes"
@@ -162,7 +166,7 @@ class SGD(Averaging):
         return Schedule(self.learning_rate, self.schedule, self.warmup_steps, self.decay, self.decay_every)
 
     def wants_scale(self) -> bool:
-        return True
+        return self.standardise is not False
 
     def expected_rounds(self) -> int:
         return self.rounds_in_all(None, None)

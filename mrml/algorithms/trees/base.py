@@ -325,7 +325,8 @@ def _finished(settings: TreeSettings, rate: float, params: Mapping[str, Any], re
     last, done = [], []
     for number, tree in enumerate(params["growing"]):
         nodes = growth.from_wire(tree, NODE)
-        weights = growth.weights(nodes, settings.rules, g_unit, h_unit)
+        l2 = growth.l2_of(nodes, settings.rules, params["n_bins"])
+        weights = growth.weights(nodes, settings.rules, g_unit, h_unit, l2)
         if residuals is not None and settings.loss.renews is not None:
             weights = residuals.quantiles(number, len(nodes), settings.loss.renews)
             weights = np.clip(weights, nodes["lower"], nodes["upper"])

@@ -72,10 +72,14 @@ class Boosting(TreeAlgorithm):
     colsample_bytree: float = param(1.0, "share of the columns that a tree may use", low=0.0, high=1.0)
     colsample_bylevel: float = param(1.0, "of those, share that a level may use", low=0.0, high=1.0)
     colsample_bynode: float = param(1.0, "of those, share that a node may use", low=0.0, high=1.0)
-    cat_smooth: float = param(10.0, "hessian added to that of a category before categories are sorted", low=0)
+    cat_smooth: float = param(
+        10.0, "hessian added to that of a category before categories are sorted; leafwise: also the least rows of a "
+        "node's category that takes part, others go right", low=0,
+    )  # fmt: skip
     cat_l2: float = param(10.0, "L2 penalty more for a split of sorted categories", low=0)
     max_cat_threshold: int = param(32, "most categories on the smaller side of a split", low=1, high=255)
     max_cat_to_onehot: int = param(4, "with at most this many categories one is split off", low=1, high=255)
+    min_data_per_group: int = param(100, "leafwise: least rows of sorted categories between two cuts", low=1)
     scale_pos_weight: float = param(1.0, "logistic: what weights of the second class are multiplied with", low=1e-9)
     huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
     quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
@@ -111,6 +115,7 @@ class Boosting(TreeAlgorithm):
             or_default(self.min_data_in_leaf, 0, 20),
             float(loss.max_delta_step if self.max_delta_step is None else self.max_delta_step),
             float(self.cat_smooth), float(self.cat_l2), self.max_cat_threshold, self.max_cat_to_onehot,
+            self.min_data_per_group if self.leafwise else 0,
         )  # fmt: skip
         return TreeSettings(
             self.objective, loss, rules,

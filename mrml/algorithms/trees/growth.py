@@ -18,6 +18,7 @@ import numpy as np
 from mrml.arrays import Array
 from mrml.kernels.trees import numpy as kernel
 from mrml.kernels.trees.numpy import Rules, Splits, Step
+from mrml.kernels.trees.runs import shrinks_by_cat_l2
 
 #: A node while its tree grows: its best split, whether it is ``split`` in the tree, its children (``left`` and the one
 #: after it, -1: none), integer sums of the node and of the left child, bounds of its value.
@@ -119,10 +120,22 @@ def _bound(children: Array, parent: Array, sign: Array, rules: Rules, g_unit: fl
             part[name][here] = middle[here]
 
 
-def weights(nodes: Array, rules: Rules, g_unit: float, h_unit: float) -> Array:
-    """(n,) float64: what leaves of these sums would add, before the learning rate."""
+def weights(nodes: Array, rules: Rules, g_unit: float, h_unit: float, l2: float | Array | None = None) -> Array:
+    """(n,) float64: what leaves of these sums would add, before the learning rate; ``l2`` by default the rules' own."""
     g, h = nodes["g"] * g_unit, nodes["h"] * h_unit
-    out: Array = kernel.leaf_weight(g, h, rules.l2, rules.l1, rules.max_delta_step, nodes["lower"], nodes["upper"])
+    l2 = rules.l2 if l2 is None else l2
+    out: Array = kernel.leaf_weight(g, h, l2, rules.l1, rules.max_delta_step, nodes["lower"], nodes["upper"])
+    return out
+
+
+def l2_of(nodes: Array, rules: Rules, n_bins: Array) -> Array:
+    """(n,) float64: the L2 penalty on the value of every node of a tree, which is more below sorted categories."""
+    out = np.full(len(nodes), rules.l2)
+    inner = np.flatnonzero((nodes["left"] >= 0) & (nodes["feature"] >= 0))
+    levels = n_bins[nodes["feature"][inner]]
+    left = nodes["left"][inner[shrinks_by_cat_l2(rules, nodes["bin"][inner], levels)]]
+    out[left] += rules.cat_l2
+    out[left + 1] += rules.cat_l2
     return out
 
 

@@ -245,7 +245,7 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
         rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
         for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
             profile.take(pa.array(texts, pa.string()), ALL)
-        largest = max([largest, *(int(i) for i in re.findall(rb"\s(\d{1,18}):", some))])
+        largest = max(largest, max((int(m[1]) for m in re.finditer(rb"\s(\d{1,18}):", some)), default=0))
         _refuse_columns_beyond_memory(largest, some, file)
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)

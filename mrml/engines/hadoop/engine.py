@@ -228,7 +228,9 @@ class HadoopEngine(StreamingEngine):
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
         conf = {"mapreduce.job.name": f"mrml round {self.label} of {self.run_id}"}
         conf |= {**self._uber.properties, **self.jobconf}
-        conf["mapreduce.job.tags"] = f"{self.run_id},{tag},{attempt}"
+        # those of a scheduler that ends by its tag what a job of its own has begun (mrml.tools.oozie.action)
+        more = pin.environment().get("MRML_YARN_TAGS", "")
+        conf["mapreduce.job.tags"] = ",".join(filter(None, (self.run_id, tag, attempt, more)))
         if "--state" in args:
             conf |= {"mapreduce.job.reduces": str(self.n_reducers), **RAWBYTES}
         if self._fed is not None:

@@ -170,12 +170,18 @@ class ResourceManager:
         raise failed
 
 
-def fetch(url: str, method: str = "GET", body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
+def fetch(
+    url: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    timeout_s: float = TIMEOUT_S,
+    content_type: str = "application/json",
+) -> bytes:
     """What a daemon's web address answers; never through a proxy.
 
     EngineError when it asks for Kerberos and what that takes is not installed.
     """
-    headers = {"Accept": "application/json, text/plain", "Content-Type": "application/json"}
+    headers = {"Accept": "application/json, text/plain", "Content-Type": content_type}
     request = urllib.request.Request(url, body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -185,7 +185,7 @@ def _best_splits(
                 continue
             first, last = columns.offsets[f], columns.offsets[f] + columns.n_bins[f]
             if columns.categorical[f]:
-                _categories(g[e], h[e], first, last, e, f, node, rules, free, best)
+                _categories(g[e], h[e], first, last, e, f, nodes.rows[e], node, rules, free, best)
             else:
                 _numbers(g[e], h[e], first, last, e, f, columns.monotone[f], node, rules, free, best)
         if best.gain[e] > -np.inf:
@@ -278,11 +278,15 @@ def _numbers(
 
 @_jit
 def _categories(
-    g: Any, h: Any, first: Any, last: Any, e: Any, f: Any, node: Any, rules: Any, free: Any, best: Any
+    g: Any, h: Any, first: Any, last: Any, e: Any, f: Any, n_rows: Any, node: Any, rules: Any, free: Any, best: Any
 ) -> None:
     """Cuts of the categories in the order of their gradients; what is missing goes right."""
-    order, n = _sorted_categories(g, h, first, last, rules.cat_smooth, node[5], node[6])
-    single = n <= rules.max_cat_to_onehot
+    grouped = rules.min_data_per_group > 0 and last - first > rules.max_cat_to_onehot
+    least = rules.cat_smooth if grouped else 0.0
+    order, n = _sorted_categories(g, h, first, last, rules.cat_smooth, least, node)
+    if grouped:
+        return _groups(g, h, first, order, n, e, f, n_rows, node, rules, free, best)
+    single = rules.min_data_per_group > 0 or n <= rules.max_cat_to_onehot
     if single:
         order[:n] = np.sort(order[:n])
     l2 = rules.l2 if single else rules.l2 + rules.cat_l2
@@ -312,11 +316,44 @@ def _categories(
 
 
 @_jit
-def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, g_unit: Any, h_unit: Any) -> Any:
-    """The codes that have a hessian, in the order of their gradients, and how many they are."""
+def _groups(
+    g: Any, h: Any, first: Any, order: Any, n: Any, e: Any, f: Any, n_rows: Any, node: Any, rules: Any, free: Any,
+    best: Any,
+) -> None:  # fmt: skip
+    """The same by LightGBM's rules: a cut after a group of rows, and what takes no part goes right too."""
+    most = min(rules.max_cat_threshold, (n + 1) // 2)
+    for end in range(2):
+        gl, hl, left, group = np.int64(0), np.int64(0), 0.0, 0.0
+        for i in range(most):
+            at = first + (order[i] if end == 0 else order[n - 1 - i])
+            count = np.floor(h[at] * node[6] * node[2] + 0.5)
+            gl, hl, left, group = gl + g[at], hl + h[at], left + count, group + count
+            if left < rules.min_data_in_leaf or hl * node[6] < rules.min_child_weight:
+                continue
+            if n_rows - left < max(rules.min_data_in_leaf, float(rules.min_data_per_group)):
+                break
+            if (node[1] - hl) * node[6] < rules.min_child_weight:
+                break
+            if group < rules.min_data_per_group:
+                continue
+            group = 0.0
+            score = _children(gl, hl, node, rules.l2 + rules.cat_l2, 0, rules, free)
+            if score > best.gain[e]:
+                best.gain[e], best.feature[e], best.bin[e], best.missing_left[e] = score, f, -1, False
+                best.gl[e], best.hl[e] = gl, hl
+                best.categories[e, :] = 0
+                for j in range(i + 1):
+                    code = order[j] if end == 0 else order[n - 1 - j]
+                    best.categories[e, code >> 5] |= np.uint32(1) << np.uint32(code & 31)
+
+
+@_jit
+def _sorted_categories(g: Any, h: Any, first: Any, last: Any, smooth: Any, least: Any, node: Any) -> Any:
+    """The codes that have a hessian and ``least`` rows, in the order of their gradients, and how many they are."""
+    rows, g_unit, h_unit = node[2], node[5], node[6]
     order, keys, n = np.empty(256, np.int64), np.empty(256), 0
     for code in range(last - first):
-        if h[first + code] > 0:
+        if h[first + code] > 0 and np.floor(h[first + code] * h_unit * rows + 0.5) >= least:
             key = g[first + code] * g_unit / (h[first + code] * h_unit + smooth)
             place = n
             while place > 0 and keys[place - 1] > key:

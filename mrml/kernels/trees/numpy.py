@@ -8,8 +8,7 @@ Codes are uint8: 0 to n_bins - 1 are the bins of a column, n_bins is "missing". 
 places; the columns of a block of features lie one after the other (``offsets``).
 
 Gains are those of Chen and Guestrin, "XGBoost" (KDD 2016), eq. 7, without the factor 1/2, as XGBoost and LightGBM
-report them.  Categories are sorted by gradient / (hessian + cat_smooth) and cut once (Fisher, JASA 53, 1958), as
-LightGBM does.
+report them.  Which sets of categories are tried is told in :mod:`mrml.kernels.trees.runs`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrml.arrays import Array
+from mrml.kernels.trees.runs import Rules as Rules
+from mrml.kernels.trees.runs import Sums, are_split_off, groups, prefixes
 
 #: rows whose packed gradients add up in one int64: 2**16 times 15 bits and a sign above 16 bits
 PACKED_ROWS = 1 << 16
@@ -38,20 +39,6 @@ class Step(NamedTuple):
     feature: Array
     left: Array
     goes_left: Array
-
-
-class Rules(NamedTuple):
-    """What a split must satisfy, and how gains are regularised (XGBoost's and LightGBM's definitions)."""
-
-    l2: float
-    l1: float
-    min_child_weight: float
-    min_data_in_leaf: float
-    max_delta_step: float
-    cat_smooth: float
-    cat_l2: float
-    max_cat_threshold: int
-    max_cat_to_onehot: int
 
 
 class Splits(NamedTuple):
@@ -293,27 +280,20 @@ class _Seek:
         """Cuts of the categories in the order of their gradients; what is missing goes right."""
         n_bins = len(g) - 1
         used = np.flatnonzero(h[:n_bins] > 0)
-        runs, l2 = self._runs(used, g, h)
+        sums = Sums(g, h, self.g_unit, self.h_unit, int(self.nodes.h[node]), int(self.nodes.rows[node]))
+        few, grouped = are_split_off(self.rules, n_bins, len(used)), self.rules.min_data_per_group > 0
+        runs = [[c] for c in used.tolist()] if few else (groups if grouped else prefixes)(self.rules, used, sums)
+        l2 = self.rules.l2 + (0.0 if few else self.rules.cat_l2)
         if not runs:
             return
-        if g[n_bins] != 0 or h[n_bins] != 0:  # also a run and what is missing on the right, the others on the left
+        if (few or not grouped) and (g[n_bins] != 0 or h[n_bins] != 0):
+            # also a run and what is missing on the right, the others on the left
             runs = [r for run in runs for r in (run, [c for c in used.tolist() if c not in set(run)])]
         gl, hl = (np.array([[a[run].sum() for run in runs]], np.int64) for a in (g, h))
         k, which = self.offer(gl, hl, np.array([node]), feature, l2)
         if len(k):
             self.best.bin[node], self.best.missing_left[node] = -1, False
             self.best.categories[node] = bits(runs[which[0]])
-
-    def _runs(self, used: Array, g: Array, h: Array) -> tuple[list[list[int]], float]:
-        """The sets of codes to try on the left, and the L2 penalty they are judged by."""
-        rules = self.rules
-        if len(used) <= rules.max_cat_to_onehot:
-            return [[c] for c in used.tolist()], rules.l2
-        key = g[used] * self.g_unit / (h[used] * self.h_unit + rules.cat_smooth)
-        order = used[np.argsort(key, kind="stable")].tolist()
-        most = min(rules.max_cat_threshold, (len(order) + 1) // 2)
-        low, high = [order[: i + 1] for i in range(most)], [order[-i - 1 :] for i in range(most)]
-        return low + high, rules.l2 + rules.cat_l2
 
 
 def _shrunk(g: Array, l1: float) -> Array:
@@ -324,7 +304,9 @@ def _shrunk(g: Array, l1: float) -> Array:
     return out
 
 
-def leaf_weight(g: Array, h: Array, l2: float, l1: float, max_delta_step: float, lower: Array, upper: Array) -> Array:
+def leaf_weight(
+    g: Array, h: Array, l2: float | Array, l1: float, max_delta_step: float, lower: Array, upper: Array
+) -> Array:
     """(n,) float64: ``-G / (H + l2)`` with its thresholds and bounds."""
     t = _shrunk(g, l1)
     w = np.where(h + l2 > 0, -t / np.where(h + l2 > 0, h + l2, 1.0), 0.0)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import tempfile
 
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.doctor import machine
-from mrml.doctor.findings import Check, Finding, examine
+from mrml.tools.doctor import machine
+from mrml.tools.doctor.findings import Check, Finding, examine
 
 
 def doctor(engine: EngineConfig, data: DataConfig) -> list[Finding]:
@@ -21,7 +21,7 @@ def doctor(engine: EngineConfig, data: DataConfig) -> list[Finding]:
         ("scratch", lambda: machine.scratch(engine.cache_dir or tempfile.gettempdir())),
     ]
     if engine.runner == "hadoop":
-        from mrml.doctor.hadoop import checks as of_cluster
+        from mrml.tools.doctor.hadoop import checks as of_cluster
 
         checks += of_cluster(engine)
     if data.data:

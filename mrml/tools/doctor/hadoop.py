@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 
 from mrml.config.sections import EngineConfig
-from mrml.doctor.findings import FAIL, GIB, OK, WARN, Check, Finding, gib, timed
-from mrml.doctor.machine import java_version
 from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar
 from mrml.engines.hadoop.environment import shipped
 from mrml.engines.hadoop.probe import Probe, Told, source_digest
@@ -28,6 +26,8 @@ from mrml.engines.hadoop.yarn import ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.kernels.fingerprint import fingerprint
+from mrml.tools.doctor.findings import FAIL, GIB, OK, WARN, Check, Finding, gib, timed
+from mrml.tools.doctor.machine import java_version
 from mrml.version import PACKAGE, __version__
 
 TIMEOUT_S = 10.0

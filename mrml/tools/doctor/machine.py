@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mrml import pin
 from mrml.config.sections import DataConfig
-from mrml.doctor.findings import FAIL, GIB, OK, WARN, Finding, gib
+from mrml.tools.doctor.findings import FAIL, GIB, OK, WARN, Finding, gib
 from mrml.version import __version__
 
 

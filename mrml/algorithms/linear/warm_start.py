@@ -1,0 +1,44 @@
+"""Where a linear model begins that goes on from another one: its coefficients, by the names of the columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrml.algorithms.linear.model import GLMModel
+from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.arrays import Array
+from mrml.errors import ConfigError
+from mrml.model import load
+from mrml.schema import Design
+
+_PLACE = "algorithm, init_model"
+
+
+def starting_point(path: str, loss: str, design: Design, n_outputs: int) -> tuple[Array, Array]:
+    """Coefficients (n_outputs, n_features) and intercepts (n_outputs,) of the columns as they are.
+
+    A column that the other model does not know begins at 0.
+
+    Raises
+    ------
+    ConfigError
+        It is no linear model of this loss, or of other classes.
+    """
+    model = load(path)
+    if not (isinstance(model, PipelineModel) and isinstance(model.inner, GLMModel)):
+        raise ConfigError(_PLACE, f"{path} is no linear model", "name the output of the same `mrml train ALGORITHM`")
+    inner = model.inner
+    if inner.loss != loss:
+        raise ConfigError(_PLACE, f"{path} has the loss {inner.loss}, and this run {loss}", "name one of the same")
+    if inner.classes != design.classes:
+        finding = f"{path} has the classes {', '.join(inner.classes)}, and the data {', '.join(design.classes)}"
+        raise ConfigError(_PLACE, finding, "begin without one")
+    coef = np.zeros((n_outputs, design.n_features))
+    known = {name: j for j, name in enumerate(model.fitted.names)}
+    if design.names and known:
+        pairs = [(j, known[name]) for j, name in enumerate(design.names) if name in known]
+    else:  # of LibSVM data columns are their indices
+        pairs = [(j, j) for j in range(min(design.n_features, inner.coef.shape[1]))]
+    mine, other = (np.array(side, np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    coef[:, mine] = inner.coef[:, other]
+    return coef, inner.intercept.copy()

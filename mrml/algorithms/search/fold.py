@@ -1,0 +1,135 @@
+"""An algorithm over the rows of all folds but one, and one over those of a fold: training and judging apart.
+
+What is left out of training is left out of everything: transforms are fitted, bins cut and classes counted on the other
+rows alone, so that nothing of the fold leaks into the model.  Rows to validate with, which files of their own hold, are
+no part of any fold and stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.algorithms.search.parting import BY, Part, Parting
+from mrml.data.block import Block
+from mrml.data.shards import Reads, Shard
+from mrml.model import Model
+from mrml.params import param
+from mrml.schema import Schema
+from mrml.statistic import Into, Statistic
+
+
+@dataclass(frozen=True)
+class Around(Algorithm):
+    """Runs another algorithm; a subclass says on which rows."""
+
+    algorithm: Any = param(None, "the algorithm that runs", internal=True)
+    fold: int = param(0, "number of the fold, from 0", low=0, internal=True)
+    folds: int = param(5, "folds in all", low=2, internal=True)
+    by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
+    seed: int = param(0, "of the draws of folds", internal=True)
+
+    @property
+    def parting(self) -> Parting:
+        """Which fold a row is in."""
+        return Parting(self.folds, self.by, self.seed)
+
+    def init(self, schema: Schema) -> State:
+        found: State = self.algorithm.init(schema)
+        return found
+
+    def statistic(self, state: State, key: str) -> Statistic:
+        found: Statistic = self.algorithm.statistic(state, key)
+        return found
+
+    def reads(self, state: State) -> Reads:
+        found: Reads = self.algorithm.reads(state)
+        return found
+
+    def broadcast(self, state: State) -> State:
+        found: State = self.algorithm.broadcast(state)
+        return found
+
+    def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
+        return self.algorithm.reduce(state, key, statistic)
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        found: State = self.algorithm.update(state, values)
+        return found
+
+    def model(self, state: State, schema: Schema) -> Model:
+        found: Model = self.algorithm.model(state, schema)
+        return found
+
+    def check_here(self) -> None:
+        self.algorithm.check_here()
+
+    def expected_rounds(self) -> int:
+        return int(self.algorithm.expected_rounds())
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        return int(self.algorithm.rounds_in_all(state, n_rows))
+
+    def progress(self, state: State) -> dict[str, float]:
+        found: dict[str, float] = self.algorithm.progress(state)
+        return found
+
+
+@dataclass(frozen=True)
+class Fold(Around):
+    """Trains on the rows of all folds but one."""
+
+    @cached_property
+    def part(self) -> Part:
+        """The rows it sees."""
+        return Part(self.parting, self.fold, without=True)
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        self.algorithm.map(state, self._seen(block), into)
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        self.algorithm.map_shard(state, shard.through(self._seen), into)
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        return tuple(f"{self.part.name}.{name}" for name in self.algorithm.keeps(state))
+
+    def alike(self, state: State) -> bytes | None:
+        inner = self.algorithm.alike(state)
+        return None if inner is None else self.part.name.encode() + b":" + inner
+
+    def _seen(self, block: Block) -> Block:
+        return self.part.block(block) if block.part == "train" else block
+
+
+@dataclass(frozen=True)
+class Held(Around):
+    """Judges on the training rows of one fold, on those of all of them, or on the rows to validate with."""
+
+    rows: str = param("fold", "which rows", choices=("fold", "train", "valid"), internal=True)
+
+    @cached_property
+    def part(self) -> Part:
+        """The rows it sees."""
+        return Part(self.parting, self.fold, without=False)
+
+    def reads(self, state: State) -> Reads:
+        return Reads(train=self.rows != "valid", valid=self.rows == "valid")
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        if block.part == ("valid" if self.rows == "valid" else "train"):
+            self.algorithm.map(state, self.part.block(block) if self.rows == "fold" else block, into)
+
+
+def without_fold(algorithm: Algorithm, fold: int, parting: Parting) -> Fold:
+    """The algorithm on the rows of all folds but one."""
+    return Fold(algorithm, fold, **dataclasses.asdict(parting))
+
+
+def on_fold(algorithm: Algorithm, fold: int | None, parting: Parting) -> Held:
+    """The algorithm on the rows of one fold; None: on those of all."""
+    rows = "train" if fold is None else "fold"
+    return Held(algorithm, fold or 0, rows=rows, **dataclasses.asdict(parting))

@@ -1,0 +1,273 @@
+"""A search among candidates as one Algorithm: training and judging take turns, one scan a round for all of them.
+
+Training is a :class:`~mrml.algorithms.search.grid.Grid`: of every candidate a member without each fold, or one of all
+rows where there are others to validate with.  Judging is a Grid of evaluations of their models, so many at a time as a
+process can rank.  With ``rungs`` (successive halving: Jamieson and Talwalkar, "Non-stochastic best arm identification",
+AISTATS 2016) training pauses after those rounds, all candidates are judged, and only the best go on.  All of it is in
+the State: a search that is killed goes on from its last round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mrml.algorithm import Algorithm, State, Value
+from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.evaluation.parts import Metrics
+from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.search.fold import Held, without_fold
+from mrml.algorithms.search.grid import Grid, member_name
+from mrml.algorithms.search.out_of_fold import OutOfFold
+from mrml.algorithms.search.parting import BY, Parting
+from mrml.algorithms.search.scores import FIRST_BINS, METRICS, Standing
+from mrml.data.block import Block
+from mrml.data.shards import Reads, Shard
+from mrml.errors import ConfigError
+from mrml.model import Model
+from mrml.params import param
+from mrml.schema import Schema
+from mrml.statistic import Into, Statistic
+
+#: rows whose scores are ranked in one round, of all members together: 24 bytes each travel
+JUDGED_ROWS = 1 << 23
+#: members that are judged in one round
+JUDGED_MEMBERS = 256
+
+
+@dataclass(frozen=True)
+class Search(Algorithm):
+    """Trains candidates side by side, judges them, and says which is the best."""
+
+    candidates: tuple[Any, ...] = param((), "pipelines of the candidates", internal=True)
+    schema: Schema = param(Schema(()), "columns of the raw blocks", internal=True)
+    folds: int = param(5, "folds to judge by; 0: by the rows to validate with", low=0, internal=True)
+    by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
+    seed: int = param(0, "of the draws of folds", internal=True)
+    metric: str = param("", "what is judged by; default by the target", choices=("", *METRICS), internal=True)
+    rungs: tuple[int, ...] = param((), "rounds of training after which the worse leave", internal=True)
+    eta: float = param(3.0, "of so many candidates one goes on", low=1.0, internal=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = (dataclasses.replace(c, schema=self.schema) if not c.schema.columns else c for c in self.candidates)
+        object.__setattr__(self, "candidates", tuple(whole))
+
+    def spec(self) -> dict[str, Any]:
+        """As of every algorithm, but that the schema, which all candidates have, is told once."""
+        told = super().spec()
+        for candidate in told["params"]["candidates"]:
+            del candidate["algorithm"]["params"]["schema"]
+        return told
+
+    @cached_property
+    def parting(self) -> Parting:
+        """How rows are dealt to folds."""
+        return Parting(max(self.folds, 2), self.by, self.seed)
+
+    @property
+    def each(self) -> int:
+        """Members of a candidate."""
+        return self.folds or 1
+
+    @cached_property
+    def trainer(self) -> Grid:
+        """Member ``candidate * each + fold`` trains a candidate without a fold."""
+        if not self.folds:
+            return Grid(self.candidates, self._names(""), forgiving=True)
+        members = [without_fold(c, k, self.parting) for c in self.candidates for k in range(self.folds)]
+        return Grid(tuple(members), self._names(", without fold {}"), forgiving=True)
+
+    @cached_property
+    def judges(self) -> Grid:
+        """The evaluation of every member."""
+        rows, parting = "fold" if self.folds else "valid", dataclasses.asdict(self.parting)
+        judges = [Held(Evaluate(), k, rows=rows, **parting) for k in range(self.each)] * len(self.candidates)
+        return Grid(tuple(judges), self._names(", fold {}"), forgiving=True)
+
+    def _names(self, ending: str) -> tuple[str, ...]:
+        return tuple(f"trial {c}" + ending.format(k) for c in range(len(self.candidates)) for k in range(self.each))
+
+    def init(self, schema: Schema) -> State:
+        train = self.trainer.init(schema)
+        judged: dict[str, Any] = {"judge": None, "waiting": [], "metrics": {}, "rung": 0, "dropped": {}}
+        state = State({"phase": "train", "train": train.to_wire(), **judged})
+        return state if train.stop is None else self._decided(state, 0)
+
+    # ---- what one of the two Grids does
+
+    def _now(self, state: State) -> tuple[Grid, State]:
+        grid = self.trainer if state["phase"] == "train" else self.judges
+        return grid, State.from_wire(state[state["phase"]])
+
+    def reads(self, state: State) -> Reads:
+        grid, inner = self._now(state)
+        return grid.reads(inner)
+
+    def broadcast(self, state: State) -> State:
+        grid, inner = self._now(state)
+        return State(
+            {"phase": state["phase"], state["phase"]: grid.broadcast(inner).to_wire()}, state.round, state.stop
+        )
+
+    def statistic(self, state: State, key: str) -> Statistic:
+        grid, inner = self._now(state)
+        return grid.statistic(inner, key)
+
+    def map(self, state: State, block: Block, into: Into) -> None:
+        grid, inner = self._now(state)
+        grid.map(inner, block, into)
+
+    def map_shard(self, state: State, shard: Shard, into: Into) -> None:
+        grid, inner = self._now(state)
+        grid.map_shard(inner, shard, into)
+
+    def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
+        grid, inner = self._now(state)
+        return grid.reduce(inner, key, statistic)
+
+    def keeps(self, state: State) -> tuple[str, ...]:
+        grid, inner = self._now(state)
+        return grid.keeps(inner)
+
+    # ---- training and judging in turns
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        grid, inner = self._now(state)
+        after = grid.update(inner, values)
+        if state["phase"] == "train":
+            after = self._without_failed(after)
+        next_ = State({**state.params, state["phase"]: after.to_wire()}, state.round + 1)
+        if state["phase"] == "judge":
+            return next_ if after.stop is None else self._judged(next_)
+        pause = state["rung"] < len(self.rungs) and after.round >= self.rungs[state["rung"]]
+        return self._to_judge(next_) if after.stop is not None or pause else next_
+
+    def _without_failed(self, train: State) -> State:
+        """A candidate that fails in a fold is none any more: its other members leave."""
+        failed = {int(name) // self.each for name in train["failed"]}
+        return self._ended(train, failed, "the candidate failed without another fold") if failed else train
+
+    def _ended(self, train: State, candidates: Collection[int], why: str) -> State:
+        """Training without the members of some candidates."""
+        members = dict(train["members"])
+        for name in (member_name(c * self.each + k) for c in candidates for k in range(self.each)):
+            if members[name]["stop"] is None:
+                members[name] = {**members[name], "stop": why, "converged": False}
+        return State({**train.params, "members": members}, train.round, *self.trainer.over(members))
+
+    def _to_judge(self, state: State) -> State:
+        """All members that have learned something since they were judged, to be judged."""
+        train, known = State.from_wire(state["train"]), state["metrics"]
+        waiting = [
+            number
+            for number in range(len(self.trainer.members))
+            if str(number // self.each) not in state["dropped"]
+            and member_name(number) not in train["failed"]
+            and known.get(member_name(number), {}).get("round") != self.trainer.state_of(train, number).round
+        ]
+        return self._batch(State({**state.params, "waiting": waiting}, state.round))
+
+    def _batch(self, state: State) -> State:
+        """The next candidates, to be judged side by side; when there are none any more, what comes of it."""
+        train, waiting = State.from_wire(state["train"]), list(state["waiting"])
+        judges: dict[str, Any] = {}
+        while waiting and len(judges) < self._room(train):
+            candidate = waiting[0] // self.each
+            numbers = [n for n in waiting if n // self.each == candidate]
+            judges |= self._judges_of(train, candidate, numbers)
+            waiting = waiting[len(numbers) :]
+        if not judges:
+            return self._decided(state, state["rung"])
+        judge = State({"members": judges, "failed": {}, "common": {}}).to_wire()
+        return State({**state.params, "phase": "judge", "judge": judge, "waiting": waiting}, state.round)
+
+    def _room(self, train: State) -> int:
+        """Members whose scores can be ranked in one round, by the rows that they are trained on."""
+        states = (self.trainer.state_of(train, number) for number in range(len(self.trainer.members)))
+        n_rows = max((int(f["n_rows"]) for s in states if (f := s.params.get("fitted"))), default=1)
+        return min(max(JUDGED_ROWS * max(self.each - 1, 1) // n_rows, 1), JUDGED_MEMBERS)
+
+    def _judges_of(self, train: State, candidate: int, numbers: list[int]) -> dict[str, Any]:
+        """The States in which members of a candidate are about to be judged, on the classes of all of its folds."""
+        models = self._models(train, candidate)
+        if not models:
+            return {}
+        whole = max(models.values(), key=lambda m: len(m.classes))
+        found: dict[str, Any] = {}
+        for number in (n for n in numbers if n in models):
+            own = models[number]
+            same = own.classes == whole.classes
+            model: Model = own if same else OutOfFold(whole, {number % self.each: own}, self.parting)
+            found[member_name(number)] = Evaluate(scorer=model, first_bins=FIRST_BINS).init(self.schema).to_wire()
+        return found
+
+    def _models(self, train: State, candidate: int) -> dict[int, PipelineModel]:
+        """The models of a candidate by member; none of a member that failed, or has none yet."""
+        found = {}
+        for number in range(candidate * self.each, (candidate + 1) * self.each):
+            try:
+                model = self.trainer.model_of(train, number, self.schema)
+            except ConfigError:  # only its transforms are fitted
+                continue
+            if isinstance(model, PipelineModel):
+                found[number] = model
+        return found
+
+    def _judged(self, state: State) -> State:
+        """Take in what the judges found; on to the next ones."""
+        judge, train = State.from_wire(state["judge"]), State.from_wire(state["train"])
+        metrics = dict(state["metrics"])
+        for name in judge["members"]:
+            if name not in judge["failed"]:
+                found = self.judges.model_of(judge, int(name), self.schema)
+                assert isinstance(found, Metrics)
+                metrics[name] = {"round": self.trainer.state_of(train, int(name)).round, **found.metrics}
+        return self._batch(State({**state.params, "judge": None, "metrics": metrics}, state.round))
+
+    def _decided(self, state: State, rung: int) -> State:
+        """All are judged: the worse leave and the others go on; or it is over."""
+        train, ranking = State.from_wire(state["train"]), self.standing(state).ranking
+        if train.stop is not None:
+            best = f"; the best is {ranking[0]}" if ranking else ""
+            stop = f"{len(self.candidates)} candidates are judged{best}"
+            return State({**state.params, "phase": "train"}, state.round, stop, bool(ranking))
+        left = [c for c in ranking if str(c) not in state["dropped"]]
+        worse = left[max(math.ceil(len(left) / self.eta), 1) :]
+        dropped = {**state["dropped"], **{str(c): rung for c in worse}}
+        train = self._ended(train, worse, f"left after round {train.round}, at rung {rung}")
+        told = {"phase": "train", "train": train.to_wire(), "dropped": dropped, "rung": rung + 1}
+        after = State({**state.params, **told}, state.round)
+        return after if train.stop is None else self._decided(after, rung + 1)
+
+    # ---- what is told
+
+    def standing(self, state: State) -> Standing:
+        """What is known of the candidates."""
+        return Standing(state, len(self.candidates), self.each, len(self.rungs), self.metric)
+
+    def model(self, state: State, schema: Schema) -> Model:
+        return Metrics({"trials": self.standing(state).results()})
+
+    def check_here(self) -> None:
+        self.trainer.check_here()
+
+    def expected_rounds(self) -> int:
+        judging = 2 * math.ceil(len(self.trainer.members) / JUDGED_MEMBERS) * (len(self.rungs) + 1)
+        return self.trainer.expected_rounds() + judging
+
+    def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
+        if state is None:
+            return self.expected_rounds()
+        train = State.from_wire(state["train"])
+        return state.round - train.round + self.trainer.rounds_in_all(train, n_rows) + 2
+
+    def progress(self, state: State) -> dict[str, float]:
+        train = State.from_wire(state["train"])
+        told = self.trainer.progress(train)
+        left = len(self.candidates) - len(state["dropped"])
+        return {**told, "candidates": float(left), "judged": float(len(state["metrics"]) // self.each)}

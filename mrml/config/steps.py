@@ -1,0 +1,127 @@
+"""The steps of ``mrml run``, in their order, and what each is configured with.
+
+Floor 2: the fields of these dataclasses are the keys below ``steps:`` in a run file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mrml.config.gate import Gate
+from mrml.config.parse import from_yaml
+from mrml.config.sources import options
+from mrml.errors import ConfigError, nearest
+from mrml.params import param
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far rows may differ from those of before, each a share of the rows but ``psi``."""
+
+    psi: float = param(0.25, "population stability index of a column; one above 0.1 is told", low=0.0)
+    unseen: float = param(0.01, "rows of a category that was not there", low=0.0, high=1.0)
+    missing: float = param(0.05, "rows without a value, more than there were", low=0.0, high=1.0)
+    out_of_range: float = param(0.01, "rows whose number lies outside of what there was", low=0.0, high=1.0)
+    bad_rows: float = param(0.0, "rows that are malformed, such as a text where there were numbers", low=0.0, high=1.0)
+    min_rows: int = param(1, "fewer rows than this fail (a number)", low=0)
+    unjudged: tuple[str, ...] = param((), "columns that are told and not judged")
+
+
+@dataclass(frozen=True)
+class ValidateStep(Limits):
+    """Compare rows with those that the model in service was trained on, before anything is learned from them."""
+
+    data: tuple[str, ...] = param((), "rows to look at; default those to train on")
+    against: str = param("", "a model, a schema file or rows to compare with; default the model in service")
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Train `algorithm` on `data`."""
+
+    warm_start: bool = param(False, "begin from the model in service; boosting adds its trees to those of that one")
+
+
+@dataclass(frozen=True)
+class EvaluateStep:
+    """Metrics of the new model and of the one in service, on the same rows."""
+
+    data: tuple[str, ...] = param((), "rows with a target; default those to validate with, else those to train on")
+
+
+@dataclass(frozen=True)
+class GateStep:
+    """What must hold before the model goes into service."""
+
+    expression: str = param("", "comparisons of metrics, such as: auc >= champion.auc - 0.002 and rows > 1000")
+
+    def __post_init__(self) -> None:
+        Gate(self.expression)
+
+
+@dataclass(frozen=True)
+class PromoteStep:
+    """Put the model into service, in the store."""
+
+
+@dataclass(frozen=True)
+class PredictStep:
+    """Score rows with the model in service, or without a store with the new one."""
+
+    data: tuple[str, ...] = param((), "rows to score; default those to train on")
+    output: str = param("", "directory of the predictions, replaced whole; default one in the run's directory")
+    format: str = param("parquet", "of the predictions", choices=("parquet", "csv", "jsonl"))
+
+
+@dataclass(frozen=True)
+class ReportStep:
+    """A page about the run, made last, also where a step failed."""
+
+    output: str = param("", "the file; default report.html in the run's directory")
+
+
+Step = ValidateStep | TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep | ReportStep
+#: the steps in their order
+STEPS: dict[str, type[Step]] = {
+    "validate": ValidateStep,
+    "train": TrainStep,
+    "evaluate": EvaluateStep,
+    "gate": GateStep,
+    "promote": PromoteStep,
+    "predict": PredictStep,
+    "report": ReportStep,
+}
+
+
+def read(node: Any, file: str) -> dict[str, Step]:
+    """The steps of a run file, in their order; ConfigError for a step or a key that nobody knows."""
+    place = f"{file}, steps"
+    if not isinstance(node, dict) or not node:
+        raise ConfigError(place, "names no step", f"give some of {', '.join(STEPS)}")
+    for name in node:
+        if name not in STEPS:
+            raise ConfigError(place, f"unknown step {name!r}", nearest(str(name), STEPS))
+    return {name: _step(cls, node[name], f"{place}.{name}") for name, cls in STEPS.items() if name in node}
+
+
+def _step(cls: type[Step], node: Any, place: str) -> Step:
+    known = {o.name: o for o in options(cls, "steps")}
+    if node is None or node is True:  # the step with its defaults
+        node = {}
+    if isinstance(node, str) and len(known) == 1:  # the one thing that it takes
+        node = {next(iter(known)): node}
+    if not isinstance(node, Mapping):
+        raise ConfigError(place, f"{node!r} is not a section", f"indent its keys: {', '.join(known) or 'none'}")
+    for key in node:
+        if key not in known:
+            raise ConfigError(place, f"unknown key {key!r}", nearest(str(key), known) if known else "it has none")
+    values = {
+        key: known[key].checked(from_yaml(value, known[key].type, f"{place}.{key}"), f"{place}.{key}")
+        for key, value in node.items()
+    }
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(place, error.finding, error.remedy) from error

@@ -1,0 +1,147 @@
+"""The file of ``mrml run``: a run file with variables, and steps around the training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from mrml.algorithm import Algorithm, hyperparameters, load_class
+from mrml.algorithms import locate
+from mrml.config import sources as conf
+from mrml.config.sections import DataConfig, RunConfig
+from mrml.config.steps import PredictStep, Step, TrainStep
+from mrml.config.steps import read as read_steps
+from mrml.config.template import filled, variables
+from mrml.data.files import discover
+from mrml.errors import ConfigError
+from mrml.fs.folder import Folder
+from mrml.runs.report import mlflow, plots
+
+#: the hyperparameter of algorithms that can begin from a model
+INIT_MODEL = "init_model"
+_OWN = ("variables", "work", "store", "steps")
+#: what a training run has and a run of steps decides itself
+_NOT_HERE = {"output": "work: names the folder of the runs", "resume": "a run goes on by itself",
+             "overwrite": "a run goes on by itself; another one gets a directory of its own"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be done.
+
+    Attributes
+    ----------
+    file : the path of the file.
+    given : the variables that are set for the run.
+    values : every variable.
+    run : the training, without an output.
+    work : the folder in which each run gets a directory.
+    store : the folder of the store of models, or "".
+    steps : what is asked for, in order.
+    tree : the file with its variables filled in.
+    """
+
+    file: str
+    given: Mapping[str, str]
+    values: Mapping[str, str]
+    run: RunConfig
+    work: str
+    store: str
+    steps: Mapping[str, Step]
+    tree: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What a run is called for people: its day, or the name of its file."""
+        return self.values.get("ds") or Folder(self.file).name.rpartition(".")[0] or "run"
+
+    def run_id(self) -> str:
+        """Of what the run is asked to do and of what lies there for it: the same twice is one run.
+
+        A file counts with its name, size and time of change.  The engine, and how long it may wait, count not: they
+        change no result.
+        """
+        told = {k: v for k, v in self.tree.items() if k not in ("engine", "variables")}
+        text = json.dumps([told, self.listing()], sort_keys=True, default=str)
+        return sha256(text.encode()).hexdigest()[:12]
+
+    def listing(self) -> list[list[Any]]:
+        """Every input file once: path, bytes, seconds since 1970.  InputError where an input holds none."""
+        paths = {self.run.data.data: None, self.run.data.valid: None}
+        paths |= {found: None for step in self.steps.values() if (found := getattr(step, "data", ()))}
+        files = {f.path: f for given in paths if given for f in discover(given)}
+        stores = {path: Folder(path) for path in files}
+        return [[path, files[path].size, stores[path].fs.modified(stores[path].path)] for path in sorted(files)]
+
+
+def read(path: str, given: Mapping[str, str]) -> Batch:
+    """The file at a path with these variables set; ConfigError naming the place of what is wrong with it."""
+    tree = conf.read_file(path)
+    values = variables(given, tree.get("variables"), path)
+    body = {k: v for k, v in tree.items() if k != "variables"}
+    body = filled(body, values, path, tree.get("variables") or {})
+    for name, remedy in _NOT_HERE.items():
+        if name in body:
+            raise ConfigError(path, f"{name!r} is no key of a run of steps", remedy)
+    work, store = (_text(body.get(name), f"{path}, {name}") for name in ("work", "store"))
+    if not work:
+        raise ConfigError(path, "has no work:", "name the folder in which each run gets a directory")
+    steps = read_steps(body.get("steps"), path)
+    if "promote" in steps and not store:
+        raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
+    run, can_begin = _training({k: v for k, v in body.items() if k not in _OWN}, path)
+    train = steps.get("train")
+    if isinstance(train, TrainStep) and train.warm_start and not can_begin:
+        remedy = "leave it out; linear, logistic, softmax, poisson, kmeans and boosting can"
+        raise ConfigError(f"{path}, steps.train.warm_start", f"{run.algorithm} begins from no model", remedy)
+    batch = Batch(path, dict(given), values, run, work, store, steps, body)
+    _refuse_overlap(batch)
+    if "report" in steps:  # known before the night's work is done
+        plots.require()
+    if run.mlflow:
+        mlflow.check(run.mlflow)
+    return batch
+
+
+def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool]:
+    """The training, and whether its algorithm can begin from a model."""
+    name = conf.algorithm_name(None, {}, tree)
+    if not name:
+        raise ConfigError(path, "names no algorithm", "write algorithm: NAME")
+    if ":" in name:
+        conf.see_current_directory()
+    cls = load_class(locate(name, conf.solver_name((), {}, tree)), Algorithm)
+    absent = dict(getattr(cls, "no_counterpart", {}))
+    config = conf.run_config(conf.resolve(conf.run_options(cls), {}, tree=tree, file=path, absent=absent))
+    if not config.data.data:
+        raise ConfigError(path, "names no data", "write data: below data:")
+    conf.allow_imports(config.engine.allow_import)
+    return config, INIT_MODEL in hyperparameters(cls)
+
+
+def _refuse_overlap(batch: Batch) -> None:
+    """Predictions that lie among the inputs would be read as rows the next time."""
+    step = batch.steps.get("predict")
+    if isinstance(step, PredictStep) and step.output:
+        for source in (*step.data, *batch.run.data.data):
+            if f"{step.output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+                finding = f"the output {step.output} lies in the input {source}"
+                raise ConfigError(f"{batch.file}, steps.predict", finding, "name another output")
+
+
+def _text(node: Any, place: str) -> str:
+    if node is None:
+        return ""
+    if not isinstance(node, str):
+        raise ConfigError(place, f"{node!r} is not text", "put it in quotes")
+    return node
+
+
+def data_of(config: DataConfig, paths: tuple[str, ...]) -> DataConfig:
+    """How other rows are read: as those to train on."""
+    from dataclasses import replace
+
+    return replace(config, data=paths, valid=(), schema=None)

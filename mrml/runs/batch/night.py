@@ -1,0 +1,204 @@
+"""One run of steps: what each of them does.
+
+A step leaves what it made in the run's directory, or replaces it whole where it goes, so that it may be done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mrml import logs
+from mrml.config.gate import Clause, Gate
+from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, TrainStep, ValidateStep
+from mrml.engines.base import Engine
+from mrml.errors import ConfigError, Refused
+from mrml.fs.folder import Folder
+from mrml.runs import train as runs
+from mrml.runs.batch.compare import curves_of, joined, uncertainty
+from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
+from mrml.runs.batch.records import Records
+from mrml.runs.batch.validate import PROFILE, before_of
+from mrml.runs.batch.validate import validate as judged
+from mrml.runs.progress import Progress
+from mrml.runs.store import Store, Switch, metrics_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Night:
+    """A run that goes on.
+
+    ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
+    ``engine`` gives the one that all steps share, begun by the first that needs it: of resident tasks, one job.
+    """
+
+    batch: Batch
+    id: str
+    folder: Folder
+    records: Records
+    champion: Switch | None
+    progress: Progress
+    engine: Callable[[], Engine]
+
+    @property
+    def model(self) -> str:
+        """The directory of the new model."""
+        return self.folder.join("model")
+
+    @property
+    def store(self) -> Store | None:
+        return Store(self.batch.store) if self.batch.store else None
+
+    @property
+    def in_service(self) -> str | None:
+        """The directory of the champion."""
+        return self.store.directory(self.champion.version) if self.store and self.champion else None
+
+    def done(self, step: str) -> dict[str, Any]:
+        """What an earlier step left; ConfigError where it was not done."""
+        found = self.records.get(step)
+        if found is None or found["outcome"] == "failed":
+            raise ConfigError(f"step {step}", "is not done", f"it comes first: --only {step}, or the whole run")
+        return found
+
+
+def validate(night: Night) -> dict[str, Any]:
+    """Compare the rows with those of the champion, and keep what they hold for the next night."""
+    step, config = night.batch.steps["validate"], night.batch.run
+    assert isinstance(step, ValidateStep)
+    data = data_of(config.data, step.data or config.data.data)
+    against = step.against or night.in_service
+    if not step.against and against and not Folder(against).exists(PROFILE):
+        found = "%s has no profile: nobody validated its rows; from the next version on there is one to compare with"
+        logs.log.warning(found, against)
+        against = None
+    before = before_of(against, data, night.engine()) if against else None
+    facts = judged(data, night.engine(), before, step, night.progress)
+    night.folder.write(PROFILE, json.dumps(facts.pop("profile")).encode())
+    return facts
+
+
+def train(night: Night) -> dict[str, Any]:
+    """The model; a training that was stopped goes on, one that is finished is kept."""
+    output, config, step = night.model, night.batch.run, night.batch.steps["train"]
+    assert isinstance(step, TrainStep)
+    if step.warm_start and night.in_service:
+        config = dataclasses.replace(config, params={**config.params, INIT_MODEL: night.in_service})
+    config = dataclasses.replace(config, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
+    summary = runs.train(config, night.progress, night.engine())
+    runs.check_converged(config, summary)
+    if night.folder.exists(PROFILE):
+        Folder(output).write(PROFILE, night.folder.read(PROFILE))
+    told = ("algorithm", "n_rows", "valid_rows", "bad_rows", "rounds", "stop", "converged", "notes", "seconds_in")
+    facts = {name: summary[name] for name in told if name in summary}
+    began_from = config.params.get(INIT_MODEL)
+    return {**facts, "model": output, "began_from": began_from, "metrics": summary["valid"] or summary["metrics"]}
+
+
+def evaluate(night: Night) -> dict[str, Any]:
+    """Metrics of the new model, and of the champion, on the same rows."""
+    night.done("train")
+    step, config = night.batch.steps["evaluate"], night.batch.run
+    assert isinstance(step, EvaluateStep)
+    data = data_of(config.data, step.data or config.data.valid or config.data.data)
+    data = dataclasses.replace(data, id=None)  # which is a feature of an older champion, maybe
+    own = _rows(runs.evaluate(night.model, data, night.engine(), night.progress))
+    clusters = "inertia" in own  # which have no target to be compared with, row by row
+    drawn = "report" in night.batch.steps and not clusters
+    told = {"curves": curves_of(night.model, data, night.engine(), night.progress)} if drawn else {}
+    if not night.in_service:
+        return {"metrics": own, **told}
+    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress))
+    if clusters:
+        return {"metrics": own, "champion": other}
+    intervals = uncertainty((night.in_service, night.model), data, night.engine(), night.progress)
+    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
+
+
+def gate(night: Night) -> dict[str, Any]:
+    """Refused where a clause does not hold, each of which is told."""
+    step = night.batch.steps["gate"]
+    assert isinstance(step, GateStep)
+    if "evaluate" in night.batch.steps:
+        found = night.done("evaluate")
+        own, other = found["metrics"], found.get("champion")
+    else:
+        own, other = _rows(night.done("train")["metrics"]), night.in_service and _rows(metrics_of(night.in_service))
+    clauses = Gate(step.expression).judged(own, other)
+    tell(clauses)
+    facts = {"clauses": [clause._asdict() for clause in clauses]}
+    if failed := [clause.text for clause in clauses if clause.holds is False]:
+        stays = f"version {night.champion.version} stays in service" if night.champion else "nothing is in service"
+        finding = f"{'; '.join(failed)}: does not hold; {stays}"
+        store = night.batch.store
+        all_the_same = f"mrml models promote {night.model} --store {store}" if store else ""
+        remedy = f"look at the report; to put it into service all the same: {all_the_same}" if store else ""
+        error = Refused(f"gate of {night.batch.file}", finding, remedy)
+        error.facts = facts
+        raise error
+    return facts
+
+
+def promote(night: Night) -> dict[str, Any]:
+    """Put the new model into service in the champion's place; OutputExists where another one took it meanwhile."""
+    if "gate" in night.batch.steps:
+        night.done("gate")
+    trained = night.done("train")
+    store = night.store
+    assert store is not None
+    lineage = {
+        "run": night.id, "directory": night.folder.path, "file": night.batch.file,
+        "parent": night.champion.version if night.champion else None,
+        "began_from": trained["began_from"], "inputs": night.batch.listing(),
+    }  # fmt: skip
+    switch = store.promote(night.model, lineage, night.champion.number if night.champion else 0)
+    return {"version": switch.version, "directory": store.directory(switch.version)}
+
+
+def predict(night: Night) -> dict[str, Any]:
+    """Score with what is in service now, which after a refusal is the champion."""
+    step, config, store = night.batch.steps["predict"], night.batch.run, night.store
+    assert isinstance(step, PredictStep)
+    switch = store.current() if store else None
+    model = store.directory(switch.version) if store and switch else night.model
+    if model == night.model:
+        night.done("train")
+    data = dataclasses.replace(data_of(config.data, step.data or config.data.data), target=None, weight=None)
+    output = step.output or night.folder.join("predictions")
+    facts = runs.predict(model, data, night.engine(), output, step.format, True, night.progress)
+    return {**facts, "model": model, "version": switch.version if switch else None}
+
+
+def report(night: Night) -> dict[str, Any]:
+    """The page, of whatever is done."""
+    from mrml.runs.report import page
+
+    step = night.batch.steps["report"]
+    assert isinstance(step, ReportStep)
+    return {"report": page.write(night.folder.path, step.output or night.folder.join("report.html"))}
+
+
+DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
+    "validate": validate,
+    "train": train,
+    "evaluate": evaluate,
+    "gate": gate,
+    "promote": promote,
+    "predict": predict,
+    "report": report,
+}
+
+
+def tell(clauses: list[Clause]) -> None:
+    """A line for each clause of a gate."""
+    for clause in clauses:
+        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[clause.holds]
+        values = ", ".join(f"{name} {logs.number(value)}" for name, value in clause.values.items())
+        logs.log.info("gate: %s %s%s", clause.text, word, f" ({values})" if values else "")
+
+
+def _rows(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics with ``rows``, as gates may call their number."""
+    return {**metrics, **({"rows": metrics["n_rows"]} if "n_rows" in metrics else {})}

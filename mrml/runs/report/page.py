@@ -1,0 +1,48 @@
+"""The page of a run: facts and pictures laid out by Jinja, which escapes every text."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from typing import Any
+
+from mrml.fs.folder import Folder
+from mrml.runs.report import facts as found
+from mrml.runs.report import plots
+from mrml.version import __version__
+
+
+def write(run: str, output: str, curves: Mapping[str, Any] | None = None) -> str:
+    """Write the page of a run; its path.
+
+    Parameters
+    ----------
+    run : directory of a training run or of a run of steps.
+    output : the file, local or on HDFS; one that is there is replaced whole.
+    curves : what :class:`~mrml.algorithms.evaluation.curves.Curves` counted, where the run does not have it.
+    """
+    plots.require()
+    facts = found.of_run(run)
+    text = page(facts | ({"curves": curves} if curves else {}))
+    target = Folder(output)
+    target.parent.make()
+    target.parent.write(target.name, text.encode())
+    return target.path
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """The HTML of facts."""
+    import jinja2
+
+    source = importlib.resources.files("mrml.runs.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.policies["compiler.ascii_str"] = False
+    pictures = dict(plots.curves(facts["curves"]))
+    if loss := plots.losses(facts["losses"]):
+        pictures["Loss by round"] = loss
+    weights = facts["weights"]
+    wide = {weights["title"]: plots.bars("weights", weights["title"], weights["values"])} if weights else {}
+    phases = sorted({name for _, by in facts["phases"] for name in by})
+    return environment.from_string(source).render(
+        **facts, pictures=pictures, wide=wide, phase_names=phases, made=found.now(), version=__version__
+    )

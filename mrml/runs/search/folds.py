@@ -1,0 +1,108 @@
+"""``--folds``: how rows are dealt, the run of a model with its folds, and what the folds say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from typing import Any, Protocol
+
+from mrml.algorithm import Algorithm, State
+from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.algorithms.search.fold import on_fold, without_fold
+from mrml.algorithms.search.grid import Grid, GridModel
+from mrml.algorithms.search.out_of_fold import OutOfFold
+from mrml.algorithms.search.parting import Parting
+from mrml.algorithms.search.scores import FIGURES, FIRST_BINS, spread
+from mrml.data.dataset import Dataset
+from mrml.engines.base import Engine
+from mrml.errors import ConfigError
+from mrml.model import Model
+from mrml.runs.fit import Checkpoint, fit
+
+
+class Dealt(Protocol):
+    """What a configuration says of folds."""
+
+    @property
+    def fold_by(self) -> str: ...
+
+    @property
+    def fold_seed(self) -> int: ...
+
+
+def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset) -> Parting | None:
+    """How a run deals its rows to folds, or None for no folds; ConfigError where that cannot be.
+
+    By itself groups stay together where there is a group column, and else classes are dealt evenly.
+    """
+    if not folds:
+        return None
+    name, by = type(algorithm).__name__.lower(), config.fold_by
+    if folds < 2:
+        raise ConfigError("run, folds", "one fold leaves no rows to train on", "say --folds 2 or more")
+    if algorithm.target == "none":
+        raise ConfigError("run, folds", f"{name} has no target to be judged by", "leave out --folds")
+    grouped = dataset.schema.role("group") is not None or any(f.query for f in dataset.files if f.part == "train")
+    target = dataset.schema.role("target")
+    classes = algorithm.target in ("binary", "classes") or (
+        algorithm.target == "auto" and target is not None and target.kind != "numeric"
+    )
+    if by == "auto":
+        by = "group" if grouped else "class" if classes else "row"
+    if by == "group" and not grouped:
+        raise ConfigError("run, fold_by", "no column is the group", "name it with --group")
+    if by != "group" and algorithm.grouped:
+        raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "say --fold-by group")
+    if by == "class" and not classes and algorithm.target != "auto":
+        raise ConfigError("run, fold_by", "the target is a number and has no classes", "say --fold-by row")
+    return Parting(folds, by, config.fold_seed)
+
+
+def with_folds(pipeline: Pipeline, parting: Parting) -> Grid:
+    """Training on all rows, and without each fold, side by side."""
+    folds = [without_fold(pipeline, k, parting) for k in range(parting.folds)]
+    names = ["all rows", *(f"without fold {k}" for k in range(parting.folds))]
+    return Grid((pipeline, *folds), tuple(names))
+
+
+def apart(
+    learner: Algorithm, model: Model, state: State, parting: Parting | None
+) -> tuple[Model, State, OutOfFold | None]:
+    """The model of all rows and its State, and where rows were dealt what scores each by the model without it."""
+    if parting is None:
+        return model, state, None
+    assert isinstance(learner, Grid) and isinstance(model, GridModel)
+    whole, *rest = model.models
+    assert isinstance(whole, PipelineModel)
+    models = {k: m for k, m in enumerate(rest) if isinstance(m, PipelineModel)}
+    return whole, learner.state_of(state, 0), OutOfFold(whole, models, parting)
+
+
+def to_train(dataset: Dataset) -> Dataset:
+    """The rows to train on, without those to validate with."""
+    return dataclasses.replace(dataset, files=tuple(f for f in dataset.files if f.part == "train"))
+
+
+def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]:
+    """What the folds say: of every metric its value in each fold, their mean and standard deviation (of a sample), and
+    its value over all out-of-fold predictions; exact, in one run for all."""
+    parting = model.parting
+    scorers = [model, *(OutOfFold(model.whole, {k: one}, parting) for k, one in model.models.items())]
+    judges = [
+        on_fold(Evaluate(scorer=scorer, first_bins=FIRST_BINS), k, parting)
+        for k, scorer in zip([None, *model.models], scorers, strict=True)
+    ]
+    names = ["all folds", *(f"fold {k}" for k in model.models)]
+    with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
+        grid = Grid(tuple(judges), tuple(names), forgiving=True)  # a fold may be without rows
+        found, _ = fit(grid, dataset, engine, Checkpoint(folder))
+    assert isinstance(found, GridModel)
+    whole, *each = [{} if m is None else m.header()["metrics"] for m in found.models]
+    metrics = {name: spread([e.get(name) for e in each], whole[name]) for name in whole if name not in FIGURES}
+    return {
+        **dataclasses.asdict(parting),
+        "metrics": {name: told for name, told in metrics.items() if told["mean"] is not None},
+        "rows": [e.get("n_rows", 0) for e in each],
+    }

@@ -1,0 +1,274 @@
+"""mrml run: steps that are each done once, whatever kills them, and a gate before what is in service changes."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mrml.cli.main import main
+from mrml.config.template import filled, variables
+from mrml.errors import ConfigError
+from mrml.model import load
+from mrml.runs.store import Store
+from tests.killed import die_at
+
+CHURN = Path(__file__).parents[1] / "data-samples" / "churn"
+EXAMPLE = Path(__file__).parents[1] / "conf" / "nightly" / "churn.yaml"
+#: times that a run is killed; 200 by hand
+KILLS = int(os.environ.get("MRML_TEST_KILLS", "40"))
+DAY = "--set=ds=2026-11-20"
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Path:
+    """The example's file over one day of rows, below a folder of its own."""
+    tree = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    tree["variables"]["root"] = str(tmp_path)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    day, holdout = tmp_path / "rows" / "ds=2026-11-20", tmp_path / "holdout"
+    for folder, name in ((day, "part-00000.csv"), (holdout, "part-00001.csv")):
+        folder.mkdir(parents=True)
+        shutil.copy(CHURN / name, folder)
+    return tmp_path
+
+
+def run(night: Path, *words: str, code: int = 0, capsys: Any = None) -> dict[str, Any]:
+    """The JSON of a run in this process, which ends with that exit code."""
+    assert main(["run", str(night / "run.yaml"), DAY, "--json", "-q", *words]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out) if capsys else {}
+    return found
+
+
+def changed(night: Path, **keys: Any) -> None:
+    """The file with other values."""
+    path = night / "run.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text("utf-8")), **keys}), encoding="utf-8")
+
+
+def outcomes(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "kept" if step.get("kept") else step["outcome"] for name, step in facts["steps"].items()}
+
+
+def test_a_night_is_done_once_and_said_again_it_is_kept(night: Path, capsys: Any) -> None:
+    first = run(night, capsys=capsys)
+    assert set(outcomes(first).values()) == {"done"} and first["verdict"] == "promoted" and first["version"] == 1
+    scores = night / "scores" / "ds=2026-11-20"
+    before = {p: p.stat().st_mtime_ns for p in [*scores.iterdir(), *(night / "models").rglob("*")]}
+    again = run(night, capsys=capsys)
+    assert set(outcomes(again).values()) == {"kept"} and again["run"] == first["run"]
+    assert {p: p.stat().st_mtime_ns for p in [*scores.iterdir(), *(night / "models").rglob("*")]} == before
+    assert again["metrics"] == first["metrics"]
+
+
+def test_the_metrics_are_those_of_evaluate_and_the_model_that_of_train(night: Path, capsys: Any) -> None:
+    facts = run(night, capsys=capsys)
+    rows, model = str(night / "rows" / "ds=2026-11-20"), night / "alone"
+    words = ["train", "logistic", "--l2=0.01", "--target=churned", "--id=id", f"--data={rows}", f"--output={model}"]
+    assert main([*words, "-q"]) == 0
+    for name in ("model.json", "model.npz"):
+        assert (Path(facts["directory"]) / "model" / name).read_bytes() == (model / name).read_bytes()
+    capsys.readouterr()
+    assert main(["evaluate", str(model), f"--data={night / 'holdout'}", "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert facts["metrics"] == {**told, "rows": told["n_rows"]}
+
+
+def test_rows_that_differ_too_much_end_the_night_before_anything_is_learned(night: Path, capsys: Any) -> None:
+    run(night, capsys=capsys)
+    part = night / "rows" / "ds=2026-11-20" / "part-00000.csv"
+    text = part.read_text("utf-8")
+    plans = ("free", "basic", "plus", "family")
+    part.write_text(functools.reduce(lambda t, plan: t.replace(f'"{plan}"', '"gold"'), plans, text), encoding="utf-8")
+    facts = run(night, code=3, capsys=capsys)
+    assert outcomes(facts) == {"validate": "failed", "report": "done"} and "plan: psi" in facts["error"]["finding"]
+    assert facts["champion"] == 1 and facts["verdict"] is None
+    assert {p.name for p in Path(facts["directory"]).iterdir()} == {"steps", "report.html"}
+    by = {c["column"]: c for c in facts["steps"]["validate"]["columns"]}
+    assert by["plan"]["unseen"] == 1.0 and by["age"]["psi"] == 0.0
+
+
+def test_a_changed_partition_is_another_run(night: Path, capsys: Any) -> None:
+    first = run(night, capsys=capsys)
+    part = night / "rows" / "ds=2026-11-20" / "part-00000.csv"
+    text = part.read_text("utf-8")
+    part.write_text(text.replace("yes", "yEs") if "yes" in text else text[:-2] + "0\n", encoding="utf-8")
+    second = run(night, "--dry-run", capsys=capsys)
+    assert second["run"] != first["run"] and set(second["steps"].values()) == {"to do"}
+
+
+def test_what_the_gate_refuses_changes_nothing_and_the_rows_are_scored_all_the_same(night: Path, capsys: Any) -> None:
+    run(night, capsys=capsys)
+    champion = load(Store(str(night / "models")).directory(1))
+    steps = yaml.safe_load((night / "run.yaml").read_text("utf-8"))["steps"]
+    changed(night, algorithm={"name": "logistic", "l2": 1e4}, steps={**steps, "gate": "auc > champion.auc + 0.5"})
+    facts = run(night, code=7, capsys=capsys)
+    assert outcomes(facts) | {"predict": "done"} == outcomes(facts)
+    assert outcomes(facts)["gate"] == "refused" and outcomes(facts)["promote"] == "skipped"
+    assert facts["verdict"] == "refused" and facts["error"]["exit_code"] == 7
+    assert "version 1 stays in service" in facts["error"]["finding"]
+    assert facts["steps"]["predict"]["version"] == 1
+    assert len(Store(str(night / "models")).switches()) == 1 and champion is not None
+    again = run(night, code=7, capsys=capsys)
+    assert set(outcomes(again).values()) == {"kept", "skipped"} and again["error"] == facts["error"]
+
+
+def test_steps_begin_anew_from_one_on_and_alone(night: Path, capsys: Any) -> None:
+    run(night, "--only=validate", "--only=train", capsys=capsys)
+    assert run(night, "--only=gate", code=2, capsys=capsys)["error"]["finding"] == "is not done"
+    done = run(night, capsys=capsys)
+    assert outcomes(done)["train"] == "kept" and outcomes(done)["evaluate"] == "done"
+    again = run(night, "--from=evaluate", capsys=capsys)
+    assert outcomes(again) == {"validate": "kept", "train": "kept", **dict.fromkeys(list(again["steps"])[2:], "done")}
+    assert again["champion"] == 1 and again["version"] == 1  # compared with itself, and still in service
+    assert run(night, "--from=tarin", code=2, capsys=capsys)["error"]["remedy"] == "did you mean 'train'?"
+
+
+def test_who_went_into_service_meanwhile_is_not_replaced_unseen(night: Path, capsys: Any) -> None:
+    first = run(night, "--only=train", "--only=evaluate", "--only=gate", capsys=capsys)
+    other = night / "other"
+    rows = night / "rows" / "ds=2026-11-20"
+    assert main(["train", "logistic", f"--data={rows}", "--target=churned", f"--output={other}", "-q"]) == 0
+    Store(str(night / "models")).promote(str(other))
+    capsys.readouterr()
+    told = run(night, code=4, capsys=capsys)["error"]
+    assert "version 1 went into service meanwhile" in told["finding"] and "--from evaluate" in told["remedy"]
+    facts = run(night, "--from=evaluate", capsys=capsys)
+    assert facts["run"] == first["run"] and facts["champion"] == 1 and facts["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "algorithm", [{"name": "logistic"}, {"name": "boosting", "objective": "logistic", "num_trees": 3}]
+)
+def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, algorithm: dict[str, Any]) -> None:
+    steps = {"train": {"warm_start": True}, "promote": None}
+    changed(night, algorithm=algorithm, steps=steps)
+    first = run(night, capsys=capsys)
+    assert first["steps"]["train"]["began_from"] is None
+    changed(night, max_rounds=100)  # another run over the same rows
+    second = run(night, capsys=capsys)
+    store = Store(str(night / "models"))
+    assert second["steps"]["train"]["began_from"] == store.directory(1)
+    assert store.version(2)["lineage"]["began_from"] == store.directory(1)
+    if algorithm["name"] == "logistic":
+        assert second["steps"]["train"]["rounds"] < first["steps"]["train"]["rounds"]
+    else:
+        trees = [load(store.directory(n)).inner.shape()["trees"] for n in (1, 2)]  # type: ignore[attr-defined]
+        assert trees[1] > trees[0] > 0
+
+
+def test_a_champion_of_before_there_was_a_profile_stops_no_night(night: Path, capsys: Any) -> None:
+    other, rows = night / "other", night / "rows" / "ds=2026-11-20"
+    assert main(["train", "logistic", f"--data={rows}", "--target=churned", f"--output={other}", "-q"]) == 0
+    Store(str(night / "models")).promote(str(other))
+    capsys.readouterr()
+    assert main(["run", str(night / "run.yaml"), DAY, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "has no profile" in told.err and json.loads(told.out)["steps"]["validate"]["against"] is None
+
+
+def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
+    steps = {"validate": None, "train": {"warm_start": True}, "evaluate": None, "promote": None, "report": None}
+    changed(night, algorithm={"name": "kmeans", "k": 3}, steps={**steps, "gate": "inertia < 1.1 * champion.inertia"})
+    facts = run(night, capsys=capsys)
+    assert facts["verdict"] == "promoted" and facts["metrics"]["inertia"] > 0
+    again = run(night, "--from=train", capsys=capsys)
+    assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
+
+
+def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
+    changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert "begins from no model" in told["finding"] and "warm_start" in told["place"]
+
+
+def finished(night: Path, capsys: Any) -> dict[str, bytes]:
+    """The model in service and the predictions, after the run went on to its end."""
+    run(night, capsys=capsys)
+    store, scores = Store(str(night / "models")), night / "scores" / "ds=2026-11-20"
+    (switch,), (version,) = store.switches(), store.versions()  # a number that a kill left unused stays so
+    assert switch.version == version["number"]
+    files = [*Path(store.directory(switch.version)).glob("model.*"), *scores.iterdir()]
+    left = [p.name for p in scores.parent.iterdir()]
+    assert left == ["ds=2026-11-20"], "what was begun and not finished stays beside the scores"
+    return {p.name: p.read_bytes() for p in files}
+
+
+def test_killed_at_any_call_of_the_file_system_the_same_command_ends_as_if_nothing_had_been(
+    night: Path, capsys: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    steps = yaml.safe_load((night / "run.yaml").read_text("utf-8"))["steps"]
+    changed(night, steps={name: steps[name] for name in steps if name != "report"})  # half a second, and no part of it
+    kept = tmp_path_factory.mktemp("kept") / "night"
+    shutil.copytree(night, kept)
+    whole = finished(night, capsys)
+    draw, died = random.Random(5), 0  # a run makes about 110 calls
+    for call in [*range(1, 16), *(draw.randrange(16, 110) for _ in range(KILLS - 15))]:
+        shutil.rmtree(night)
+        shutil.copytree(kept, night)
+        died += die_at(call, lambda: main(["run", str(night / "run.yaml"), DAY, "-q"])) == 9
+        for switch in Store(str(night / "models")).switches():
+            load(Store(str(night / "models")).directory(switch.version))
+        assert finished(night, capsys) == whole, call
+    assert died > 0.6 * KILLS
+
+
+@pytest.mark.parametrize(
+    ("keys", "finding"),
+    [
+        ({"output": "x"}, "'output' is no key of a run of steps"),
+        ({"steps": {"tarin": None}}, "unknown step 'tarin'"),
+        ({"steps": {"train": {"data": 3}}}, "unknown key 'data'"),
+        ({"steps": {"gate": "auc >"}}, "'auc >' is no expression"),
+        ({"steps": {}}, "names no step"),
+        ({"work": None}, "has no work:"),
+        ({"store": None}, "promotes, and has no store:"),
+        ({"algorithm": None}, "names no algorithm"),
+        ({"algorithm": {"name": "logistic", "l3": 1}}, "unknown key 'l3'"),
+        ({"data": {"data": "{{ nothing }}"}}, "{{ nothing }} names no variable"),
+        ({"variables": {"ds": "2026-13-01"}}, "names no variable"),
+        ({"variables": [1]}, "is not a section"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_place(
+    night: Path, capsys: Any, keys: dict[str, Any], finding: str
+) -> None:
+    changed(night, **keys)
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert finding in told["finding"] and "run.yaml" in told["place"] and told["remedy"]
+    assert not (night / "runs").exists() and not (night / "models").exists()
+
+
+def test_predictions_among_the_rows_are_refused(night: Path, capsys: Any) -> None:
+    changed(night, steps={"train": None, "predict": {"output": f"{night}/rows/ds=2026-11-20/scores"}})
+    assert "lies in the input" in run(night, code=2, capsys=capsys)["error"]["finding"]
+
+
+def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() -> None:
+    declared = {"ds": None, "root": "/r", "models": "{{ root }}/m/${YEAR}", "n": 5, "on": True}
+    values = variables({"ds": "2024-03-01"}, declared, "f")
+    assert values["models"] == "/r/m/2024" and values["yesterday_ds"] == "2024-02-29"
+    tree = {"a": ["{{ds_nodash}}", 7], "b": {"c": "x{{ n }}y{{ n }}"}, "d": "{{ on }}", "e": "${MONTH}/${DAY}"}
+    assert filled(tree, values, "f") == {"a": ["20240301", 7], "b": {"c": "x5y5"}, "d": True, "e": "03/01"}
+    with pytest.raises(ConfigError, match=r"f, b\.c\[1\]: \{\{ ds \}\} has no value; say --set ds=VALUE"):
+        filled({"b": {"c": ["", "{{ ds }}"]}}, {}, "f", {"ds": None})
+    with pytest.raises(ConfigError, match="'2024-2-1' is no day; write YYYY-MM-DD"):
+        variables({"ds": "2024-2-1"}, declared, "f")
+    with pytest.raises(ConfigError, match="has no such variable; did you mean 'root'"):
+        variables({"rot": "1"}, declared, "f")
+
+
+def test_the_predictions_are_the_rows_in_their_order(night: Path, capsys: Any) -> None:
+    run(night, capsys=capsys)
+    ids = [row["id"] for row in csv.DictReader((CHURN / "part-00000.csv").open(encoding="utf-8"))]
+    parts = sorted((night / "scores" / "ds=2026-11-20").glob("part-*"))
+    assert [row["id"] for part in parts for row in csv.DictReader(part.open(encoding="utf-8"))] == ids

@@ -1,0 +1,138 @@
+"""mrml compare: the differences are exact, and their intervals those of a bootstrap over rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as peer
+
+from mrml.algorithms.evaluation.compare import _areas
+from mrml.cli.main import main
+from mrml.config.sections import DataConfig, EngineConfig
+from mrml.runs.batch.compare import compare, uncertainty
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4,000 rows to hold out, and models that know one of two columns, or both, of numbers and of classes."""
+    folder, rng = tmp_path_factory.mktemp("compare"), np.random.default_rng(2)
+    for name, n in (("train", 500), ("rows", 4000)):
+        x = rng.normal(size=(n, 2))
+        y = x @ [1.0, 0.5] + rng.normal(size=n)
+        c = np.where(y > 0, "yes", "no")
+        w = rng.integers(1, 4, n)
+        columns = zip(range(n), *x.T.round(6), y.round(6), c, w, strict=True)
+        text = ["id,a,b,y,c,w", *(",".join(map(str, row)) for row in columns)]
+        (folder / f"{name}.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
+    for name, algorithm, target, features in (("la", "logistic", "c", "a"), ("lab", "logistic", "c", "a,b"),
+                                              ("ra", "linear", "y", "a"), ("rb", "linear", "y", "b")):  # fmt: skip
+        words = [f"--data={folder / 'train.csv'}", f"--target={target}", f"--features={features}", "--id=id"]
+        assert main(["train", algorithm, *words, f"--output={folder / name}", "-q"]) == 0
+    return folder
+
+
+def scores(made: Path, model: str, capsys: Any) -> list[dict[str, str]]:
+    output = made / f"{model}.scores"
+    words = [
+        str(made / model),
+        f"--data={made / 'rows.csv'}",
+        f"--output={output}",
+        "--format=csv",
+        "--overwrite",
+        "-q",
+    ]
+    assert main(["predict", *words]) == 0
+    capsys.readouterr()
+    return [row for part in sorted(output.glob("part-*")) for row in csv.DictReader(part.open(encoding="utf-8"))]
+
+
+def bootstrap(figure: Any, n: int, n_rows: int) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = [figure(rng.integers(0, n_rows, n_rows)) for _ in range(n)]
+    return tuple(np.quantile(drawn, [0.025, 0.975]))  # type: ignore[return-value]
+
+
+def test_differences_of_classes_are_exact_and_sure_as_a_bootstrap_over_rows_says(made: Path, capsys: Any) -> None:
+    rows = list(csv.DictReader((made / "rows.csv").open(encoding="utf-8")))
+    y = np.array([row["c"] == "yes" for row in rows])
+    p = [np.array([float(row["probability_yes"]) for row in scores(made, m, capsys)]) for m in ("la", "lab")]
+    found = compare((str(made / "la"), str(made / "lab")), DataConfig(data=(str(made / "rows.csv"),)), EngineConfig())
+    figures = {
+        "auc": lambda s, r: peer.roc_auc_score(y[r], s[r]),
+        "pr_auc": lambda s, r: peer.average_precision_score(y[r], s[r]),
+        "log_loss": lambda s, r: peer.log_loss(y[r], s[r]),
+        "accuracy": lambda s, r: ((s[r] > 0.5) == y[r]).mean(),
+    }
+    every = np.arange(len(y))
+    for name, figure in figures.items():
+        about = found["metrics"][name]
+        assert about["difference"] == pytest.approx(figure(p[1], every) - figure(p[0], every), abs=1e-9)
+        low, high = bootstrap(lambda r, f=figure: f(p[1], r) - f(p[0], r), 400, len(y))
+        width = high - low
+        assert about["low"] == pytest.approx(low, abs=0.2 * width), name
+        assert about["high"] == pytest.approx(high, abs=0.2 * width), name
+        assert about["better"] is True
+    assert found["n_rows"] == 4000
+
+
+def test_differences_of_numbers_too_also_where_the_models_read_other_columns(made: Path, capsys: Any) -> None:
+    rows = list(csv.DictReader((made / "rows.csv").open(encoding="utf-8")))
+    y = np.array([float(row["y"]) for row in rows])
+    p = [np.array([float(row["prediction"]) for row in scores(made, m, capsys)]) for m in ("ra", "rb")]
+    found = compare((str(made / "ra"), str(made / "rb")), DataConfig(data=(str(made / "rows.csv"),)), EngineConfig())
+    figures = {
+        "rmse": lambda s, r: peer.mean_squared_error(y[r], s[r]) ** 0.5,
+        "mae": lambda s, r: peer.mean_absolute_error(y[r], s[r]),
+        "r2": lambda s, r: peer.r2_score(y[r], s[r]),
+    }
+    for name, figure in figures.items():
+        about, every = found["metrics"][name], np.arange(len(y))
+        assert about["difference"] == pytest.approx(figure(p[1], every) - figure(p[0], every), abs=1e-9)
+        low, high = bootstrap(lambda r, f=figure: f(p[1], r) - f(p[0], r), 400, len(y))
+        assert about["low"] == pytest.approx(low, abs=0.2 * (high - low)), name
+        assert about["better"] is False
+
+
+def test_weights_count(made: Path) -> None:
+    models, paths = (str(made / "la"), str(made / "lab")), (str(made / "rows.csv"),)
+    plain = uncertainty(models, DataConfig(data=paths), EngineConfig())
+    weighted = uncertainty(models, DataConfig(data=paths, weight="w"), EngineConfig())
+    assert plain["intervals"]["auc"] != weighted["intervals"]["auc"]
+    assert weighted["intervals"]["auc"]["high"] == pytest.approx(plain["intervals"]["auc"]["high"], rel=0.4)
+
+
+@pytest.mark.parametrize("engine", ["local", "streaming", "resident"])
+def test_intervals_are_the_same_by_every_engine_and_cut(made: Path, engine: str) -> None:
+    models = str(made / "la"), str(made / "lab")
+    whole = uncertainty(models, DataConfig(data=(str(made / "rows.csv"),)), EngineConfig(engine="inline"))
+    data = DataConfig(data=(str(made / "rows.csv"),), split_bytes=20_000)
+    config = EngineConfig(engine=engine, runner="inline" if engine == "streaming" else "local", workers=2)
+    assert uncertainty(models, data, config) == whole
+
+
+def test_a_model_is_as_good_as_itself(made: Path) -> None:
+    model = str(made / "lab")
+    found = compare((model, model), DataConfig(data=(str(made / "rows.csv"),)), EngineConfig())
+    for about in found["metrics"].values():
+        assert about["difference"] == about["low"] == about["high"] == 0 and about["better"] is None
+
+
+def test_models_of_two_targets_are_refused(made: Path, capsys: Any) -> None:
+    words = [str(made / "la"), str(made / "ra"), f"--data={made / 'rows.csv'}"]
+    assert main(["compare", *words, "--json", "-q"]) in (2, 3)
+    assert json.loads(capsys.readouterr().out)["error"]["remedy"]
+
+
+def test_areas_of_counts_are_those_of_rows() -> None:
+    rng = np.random.default_rng(1)
+    positive, negative = rng.integers(0, 5, (2, 3, 40))
+    for p, n, auc, ap in zip(positive, negative, *_areas(positive, negative), strict=True):
+        y = np.repeat([1, 0], [p.sum(), n.sum()])
+        s = np.concatenate([np.repeat(np.arange(40), p), np.repeat(np.arange(40), n)])
+        assert auc == pytest.approx(peer.roc_auc_score(y, s))
+        assert ap == pytest.approx(peer.average_precision_score(y, s))

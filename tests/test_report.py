@@ -1,0 +1,178 @@
+"""mrml report: one page that asks nothing of the network, whose pictures are those of the model's predictions."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.datasets import load_iris
+
+from mrml.cli.main import main
+from mrml.config.sections import DataConfig, EngineConfig
+from mrml.runs.batch.compare import curves_of
+from mrml.runs.report import facts, plots
+from tests.shared import shared
+from tests.test_batch import EXAMPLE, night, run
+
+__all__ = ["night"]
+BUILD = Path(__file__).parents[1] / "build" / "reports"
+VOID = {"meta", "br", "path", "use", "rect", "image"}
+CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"]  # fmt: skip
+
+
+class Checked(html.parser.HTMLParser):
+    """Every element is closed; what the page asks for, and its texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.asked, self.texts, self.ids = list[str](), list[str](), list[str](), list[str]()
+        self.feed(text)
+        assert self.open == [], self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open += [] if tag in VOID else [tag]
+        about = dict(attrs)
+        self.ids += [about["id"] or ""] if "id" in about else []
+        self.asked += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "action", "onload", "onclick")]
+        assert tag not in ("script", "link", "iframe", "img"), tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        about = dict(attrs)
+        self.ids += [about["id"] or ""] if "id" in about else []
+        self.asked += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+
+def check(path: Path) -> Checked:
+    """The page, well formed, that asks for nothing but its own parts."""
+    text = path.read_text("utf-8")
+    page = Checked(text)
+    assert all(asked.startswith("#") for asked in page.asked), page.asked
+    assert len(set(page.ids)) == len(page.ids)
+    assert {a[1:] for a in page.asked} <= set(page.ids)
+    assert "url(http" not in text and "@import" not in text
+    return page
+
+
+def looked_at(path: Path, name: str, *more: str) -> None:
+    """The page in a real browser: no error, and a picture of it below build/."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not on this machine: make browser")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    picture = BUILD / f"{name}.png"
+    picture.unlink(missing_ok=True)
+    words = [*CHROMIUM, f"--user-data-dir={path.parent / 'profile'}", *more, f"--screenshot={picture}", path.as_uri()]
+    done = subprocess.run([chromium, *words], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and picture.stat().st_size > 20_000, done.stderr
+    assert "CONSOLE" not in done.stderr, done.stderr
+
+
+def train(folder: Path, algorithm: str, data: Path, *words: str) -> Path:
+    assert main(["train", algorithm, f"--data={data}", f"--output={folder / 'model'}", *words, "-q"]) == 0
+    return folder / "model"
+
+
+def report(model: Path, *words: str) -> Checked:
+    assert main(["report", str(model), f"--output={model}.html", *words, "-q"]) == 0
+    return check(Path(f"{model}.html"))
+
+
+def test_the_page_of_a_night_tells_its_verdict_and_is_looked_at_in_a_browser(night: Path, capsys: Any) -> None:
+    first = run(night, capsys=capsys)
+    tree = yaml.safe_load((night / "run.yaml").read_text("utf-8"))
+    tree["steps"]["gate"] = "auc > champion.auc + 0.5 and rows > 1"
+    (night / "run.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    second = run(night, code=7, capsys=capsys)
+    good, bad = check(Path(first["report"])), check(Path(second["report"]))
+    assert "version 1 is in service" in good.texts and "refused by the gate" in bad.texts
+    assert {"auc > champion.auc + 0.5", "does not hold", "may be chance"} <= set(bad.texts)
+    assert any(text.startswith(f"mrml run {night / 'run.yaml'} --set=ds=2026-11-20") for text in bad.texts)
+    assert {"ROC", "Precision and recall", "Calibration", "Loss"} <= set(bad.texts)
+    looked_at(Path(second["report"]), "refused-light", "--window-size=1100,2400")
+    dark = "--blink-settings=preferredColorScheme=0"
+    looked_at(Path(second["report"]), "refused-dark-phone", "--window-size=500,3200", dark)
+
+
+def test_a_night_that_failed_has_a_page_too(night: Path, capsys: Any) -> None:
+    tree = yaml.safe_load((night / "run.yaml").read_text("utf-8"))
+    tree["steps"]["validate"] = {"min_rows": 1000}
+    (night / "run.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    told = run(night, code=3, capsys=capsys)
+    assert {name: step["outcome"] for name, step in told["steps"].items()} == {"validate": "failed", "report": "done"}
+    page = check(Path(told["report"]))
+    assert "validate failed" in page.texts and any("fewer than 1000" in text for text in page.texts)
+
+
+def test_the_curves_are_those_of_the_predictions(tmp_path: Path) -> None:
+    data = shared("telco-churn", "Telco-Customer-Churn.csv")
+    model = train(tmp_path, "logistic", data, "--target=Churn", "--id=customerID")
+    told = curves_of(str(model), DataConfig(data=(str(data),)), EngineConfig())
+    weight, true = np.array(told["weight"])[::-1], np.array(told["true"])[::-1]
+    hits, alarms = np.cumsum(true), np.cumsum(weight - true)
+    auc = np.trapezoid([0, *hits / hits[-1]], [0, *alarms / alarms[-1]])
+    metrics = json.loads((model / "run.json").read_text("utf-8"))["metrics"]
+    assert auc == pytest.approx(metrics["auc"], abs=2e-3) and weight.sum() == metrics["n_rows"]
+    assert set(plots.curves(told)) == {"ROC", "Precision and recall", "Calibration"}
+
+
+def test_a_model_of_numbers_and_one_of_many_classes_have_pictures_of_their_own(tmp_path: Path) -> None:
+    x, y = load_iris(return_X_y=True)
+    rows = tmp_path / "iris.csv"
+    names = np.array(["setosa", "versi$color", "<b>virginica</b>"])[y]
+    text = "\n".join(["a,b,c,d,kind", *(",".join(map(str, (*r, n))) for r, n in zip(x, names, strict=True))])
+    rows.write_text(text + "\n", encoding="utf-8")
+    (tmp_path / "s").mkdir()
+    softmax = train(tmp_path / "s", "softmax", rows, "--target=kind")
+    page = report(softmax, f"--data={rows}")
+    assert "<b>virginica</b>" in page.texts and "versi$color" in page.texts
+    told = curves_of(str(softmax), DataConfig(data=(str(rows),)), EngineConfig())
+    assert np.sum(told["confusion"]) == 150 and np.trace(told["confusion"]) >= 145
+    linear = train(tmp_path, "linear", rows, "--target=a", "--exclude=kind")
+    page = report(linear, f"--data={rows}")
+    assert {"Truth by prediction", "Errors"} <= set(page.texts)
+    told = curves_of(str(linear), DataConfig(data=(str(rows),)), EngineConfig())
+    assert np.sum(told["errors"]) == np.sum(told["weight"]) == 150
+    assert np.sum(told["true"]) == pytest.approx(x[:, 0].sum())
+
+
+def test_boosted_trees_and_clusters_have_pages(tmp_path: Path) -> None:
+    churn = EXAMPLE.parents[2] / "data-samples" / "churn"
+    words = ["--target=churned", "--objective=logistic", "--num-trees=5"]
+    (tmp_path / "b").mkdir()
+    page = report(train(tmp_path / "b", "boosting", churn, *words))
+    assert "Share of the gain of all splits" in page.texts
+    page = report(train(tmp_path, "kmeans", EXAMPLE.parents[2] / "data-samples" / "clusters", "--k=3"))
+    assert any(text.startswith("mrml train kmeans") for text in page.texts)
+
+
+def test_what_is_no_run_is_told(tmp_path: Path, capsys: Any) -> None:
+    assert main(["report", str(tmp_path), f"--output={tmp_path}/r.html", "--json", "-q"]) == 3
+    assert "holds no run" in json.loads(capsys.readouterr().out)["error"]["finding"]
+
+
+def test_the_command_to_repeat_a_training_trains_the_same_model(tmp_path: Path) -> None:
+    import shlex
+
+    churn = EXAMPLE.parents[2] / "data-samples" / "churn"
+    model = train(tmp_path, "logistic", churn, "--target=churned", "--id=id", "--l2=0.5", "--exclude=age,city")
+    command = facts.of_run(str(model))["command"]
+    again = re.sub(r"--output=\S+", f"--output={tmp_path / 'again'}", command)
+    assert main([*shlex.split(again)[1:], "-q"]) == 0
+    for name in ("model.json", "model.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (model / name).read_bytes()
