@@ -51,11 +51,16 @@ def environment() -> dict[str, str]:
 
 
 def memory_bytes() -> int:
-    """The memory of this machine, or what the cgroup of this process allows where that is less."""
+    """The memory of this machine."""
     try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not told here
-        there = 1 << 40
+        return 1 << 40
+
+
+def allowed_bytes() -> int:
+    """The memory of this machine, or what the cgroup of this process allows where that is less."""
+    there = memory_bytes()
     for place in ("memory.max", "memory/memory.limit_in_bytes"):  # version 2 and 1, as a container sees its own
         with contextlib.suppress(OSError, ValueError):
             there = min(there, int(Path("/sys/fs/cgroup", place).read_text()))

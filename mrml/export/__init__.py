@@ -50,4 +50,6 @@ def checked(content: bytes, to: str, ensemble: Ensemble, x: Array, ours: Array) 
         return theirs
     if to == "lightgbm" and theirs.leaves.shape[1] == ensemble.n_trees:
         theirs = theirs._replace(leaves=lightgbm.nodes_of(ensemble, theirs.leaves))
+    named = {"xgboost": xgboost, "lightgbm": lightgbm}[to].names_of(ensemble)
+    check.same_names(to, theirs, named)
     return check.compare(to, ensemble, finite, ours, theirs)

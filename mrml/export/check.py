@@ -6,6 +6,7 @@ float32, in which its sums drift from ours by about 1.3e-6 at 100 trees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,15 @@ def compare(name: str, ensemble: Ensemble, x: Array, ours: Array, theirs: Scores
         apart /= np.maximum(1.0, np.maximum(np.abs(ours), _drift(ensemble, leaves)[:, 0]))
     _within(name, version, "prediction", apart, PROBABILITY if ensemble.classes else RAW, theirs.predicted, ours)
     return Checked(name, version, len(x), float(off.max(initial=0.0)), float(apart.max(initial=0.0)))
+
+
+def same_names(name: str, theirs: Scores, named: Sequence[str]) -> None:
+    """Refuse a file of which the library reads other names of features than those in it."""
+    for ours, found in zip(named, theirs.names, strict=False):
+        if ours != found:
+            _refuse(name, theirs.version, f"feature {ours!r} is {found!r} there")
+    if len(named) != len(theirs.names):
+        _refuse(name, theirs.version, f"{len(theirs.names)} names of features instead of {len(named)}")
 
 
 def _drift(ensemble: Ensemble, leaves: Array) -> Array:

@@ -145,11 +145,15 @@ def _leaves(tree: Tree, x: Array) -> Array:
 
 def plain_names(names: tuple[str, ...], forbidden: str) -> list[str]:
     """Names without characters that a format cannot hold, still all different: ``_`` stands for each of those."""
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
     out: list[str] = []
     for name in names:
         fine = "".join("_" if c in forbidden or c.isspace() else c for c in name) or "_"
-        number, unique = 2, fine
-        while unique in out:
-            unique, number = f"{fine}_{number}", number + 1
+        unique = fine
+        while unique in taken:
+            numbers[fine] = numbers.get(fine, 1) + 1  # of many names that become one none begins to count anew
+            unique = f"{fine}_{numbers[fine]}"
+        taken.add(unique)
         out.append(unique)
     return out

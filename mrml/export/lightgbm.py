@@ -65,7 +65,7 @@ def to_text(ensemble: Ensemble) -> bytes:
         "label_index": 0,
         "max_feature_idx": len(ensemble.names) - 1,
         "objective": _objective(ensemble),
-        "feature_names": " ".join(_names(ensemble)),
+        "feature_names": " ".join(names_of(ensemble)),
         "feature_infos": " ".join(_infos(ensemble)),
         "tree_sizes": _spaced(len(t) for t in trees),
     }
@@ -109,7 +109,8 @@ def _objective(ensemble: Ensemble) -> str:
     return OBJECTIVES[name].format(**known)
 
 
-def _names(ensemble: Ensemble) -> list[str]:
+def names_of(ensemble: Ensemble) -> list[str]:
+    """The names of the features in the file."""
     if not ensemble.named:
         return [f"Column_{j}" for j in range(len(ensemble.names))]
     return plain_names(ensemble.names, FORBIDDEN)
@@ -136,7 +137,7 @@ def _importance(ensemble: Ensemble) -> str:
     used = ensemble.forest.feature
     counts = np.bincount(used[used >= 0], minlength=len(ensemble.names))
     order = np.argsort(-counts, kind="stable")
-    names = _names(ensemble)
+    names = names_of(ensemble)
     return "feature_importances:\n" + "".join(f"{names[j]}={counts[j]}\n" for j in order if counts[j])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,13 @@ _CODE = "import sys; sys.path[:] = {path!r}; from mrml.export import stock; stoc
 
 class Scores(NamedTuple):
     """``leaves`` (n_rows, n_trees) int64 as the library numbers them, ``raw`` (n_rows, n_outputs) float64,
-    ``predicted`` of any shape, and the library's version."""
+    ``predicted`` of any shape, the library's version, and the names of the features as it reads them."""
 
     leaves: Array
     raw: Array
     predicted: Array
     version: str
+    names: tuple[str, ...] = ()
 
 
 class Unreadable(Exception):
@@ -45,7 +47,8 @@ def scores(name: str, content: bytes, x: Array) -> Scores | str:
         with np.load(out) as found:
             if "missing" in found:
                 return str(found["missing"])
-            return Scores(found["leaves"], found["raw"], found["predicted"], str(found["version"]))
+            names = tuple(json.loads(str(found["names"])))
+            return Scores(found["leaves"], found["raw"], found["predicted"], str(found["version"]), names)
 
 
 def main(name: str, model: str, rows: str, out: str) -> None:
@@ -56,23 +59,25 @@ def main(name: str, model: str, rows: str, out: str) -> None:
         np.savez(out, missing=str(error).splitlines()[0])
         return
     x = np.load(rows)
-    leaves, raw, predicted = {"xgboost": _xgboost, "lightgbm": _lightgbm}[name](library, Path(model).read_bytes(), x)
+    score = {"xgboost": _xgboost, "lightgbm": _lightgbm}[name]
+    leaves, raw, predicted, names = score(library, Path(model).read_bytes(), x)
     shape = (len(x), -1)
     np.savez(out, leaves=leaves.reshape(shape).astype(np.int64), raw=raw.reshape(shape).astype(np.float64),
-             predicted=predicted, version=library.__version__)  # fmt: skip
+             predicted=predicted, version=library.__version__, names=json.dumps(list(names or ())))  # fmt: skip
 
 
-def _xgboost(library: Any, content: bytes, x: Array) -> tuple[Array, Array, Array]:
+def _xgboost(library: Any, content: bytes, x: Array) -> tuple[Array, Array, Array, Any]:
     booster = library.Booster({"nthread": 1})
     booster.load_model(bytearray(content))
     matrix = library.DMatrix(
         x, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True, nthread=1
     )
     raw = booster.predict(matrix, output_margin=True)
-    return booster.predict(matrix, pred_leaf=True), raw, booster.predict(matrix)
+    return booster.predict(matrix, pred_leaf=True), raw, booster.predict(matrix), booster.feature_names
 
 
-def _lightgbm(library: Any, content: bytes, x: Array) -> tuple[Array, Array, Array]:
+def _lightgbm(library: Any, content: bytes, x: Array) -> tuple[Array, Array, Array, Any]:
     booster = library.Booster(model_str=content.decode())
     raw = booster.predict(x, raw_score=True, num_threads=1)
-    return booster.predict(x, pred_leaf=True, num_threads=1), raw, booster.predict(x, num_threads=1)
+    leaves = booster.predict(x, pred_leaf=True, num_threads=1)
+    return leaves, raw, booster.predict(x, num_threads=1), booster.feature_name()

@@ -50,7 +50,7 @@ LOG_LINK = ("poisson", "gamma", "tweedie")
 def document(ensemble: Ensemble) -> dict[str, Any]:
     """The model as XGBoost's tree of objects; arrays are NumPy's."""
     shift, base = _base(ensemble)
-    names = plain_names(ensemble.names, FORBIDDEN) if ensemble.named else []
+    names = names_of(ensemble)
     types = ["float"] * ensemble.n_numeric + ["c"] * len(ensemble.levels)
     categories = [[*texts, *rare] for texts, rare in zip(ensemble.levels, _rare(ensemble), strict=True)]
     n_codes = np.array([0] * ensemble.n_numeric + [len(texts) for texts in categories])
@@ -81,9 +81,18 @@ def document(ensemble: Ensemble) -> dict[str, Any]:
     return {"learner": learner, "version": VERSION}
 
 
+def names_of(ensemble: Ensemble) -> list[str]:
+    """The names of the features in the file; none where the columns have none."""
+    return plain_names(ensemble.names, FORBIDDEN) if ensemble.named else []
+
+
 def to_json(ensemble: Ensemble) -> bytes:
-    """The file as JSON; floats are the shortest texts that read as the same float32."""
-    return json.dumps(document(ensemble), default=_listed, separators=(",", ":"), allow_nan=False).encode()
+    """The file as JSON; floats are the shortest texts that read as the same float32.
+
+    As UTF-8: XGBoost reads the escapes of JSON as they stand.
+    """
+    found = document(ensemble)
+    return json.dumps(found, default=_listed, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def to_ubj(ensemble: Ensemble) -> bytes:

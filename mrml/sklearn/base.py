@@ -209,13 +209,13 @@ class Linear:
     @property
     def coef_(self) -> Array:
         """As scikit-learn's estimator of this model has them: of the columns that the model makes of its features."""
-        out: Array = self.model_.to_sklearn().coef_  # type: ignore[attr-defined]
+        out: Array = self.model_.model.inner.to_sklearn().coef_  # type: ignore[attr-defined]
         return out
 
     @property
     def intercept_(self) -> Any:
         """See ``coef_``."""
-        return self.model_.to_sklearn().intercept_  # type: ignore[attr-defined]
+        return self.model_.model.inner.to_sklearn().intercept_  # type: ignore[attr-defined]
 
 
 class Trees:

@@ -261,6 +261,7 @@ def test_formats_without_new_options_are_written_as_before() -> None:
     from mrml.schema import Schema
 
     kept = set(Schema((), Format()).to_json()["format"])
-    assert set(plain) - kept == {"encoding", "escape", "skip_lines", "columns", "trim"}
+    spelling = {"decimal", "thousands", "units", "date_format"}
+    assert set(plain) - kept == {"encoding", "escape", "skip_lines", "columns", "trim"} | spelling
     said = Format(encoding="cp1252", escape="\\", skip_lines=2, columns=("a",), trim=True)
     assert Schema.from_json(Schema((), said).to_json()).format == said

@@ -531,7 +531,7 @@ try:
 except mrml.errors.InputError as error:
     wrong = str(error)
 told = dict(rows=table.num_rows, columns=table.column_names, metrics=model.metrics, evaluated=again.evaluate("d"),
-            classes=list(model.to_sklearn().classes_), wrong=wrong, facts=model.facts["converged"])
+            classes=model.to_sklearn().classes_.tolist(), wrong=wrong, facts=model.facts["converged"])
 assert mrml.pin.pinned() is {pinned}, "the process is left as it is"
 print(json.dumps(told))
 """

@@ -501,6 +501,7 @@ def test_the_scikit_learn_estimator_predicts_what_the_model_predicts(
 ) -> None:
     of = laboratory.trained(name)
     estimator, table = of.model.to_sklearn(), predicted(of.directory, of.test, tmp_path)
+    estimator = getattr(estimator, "steps", [("model", estimator)])[-1][1]  # behind the transforms of a Pipeline
     X = design_of(of)
     found = estimator.predict(X)
     if name in CLASSIFIERS:

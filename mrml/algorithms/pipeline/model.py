@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mrml.algorithms.pipeline.bins import Binned
 from mrml.algorithms.pipeline.codes import CodedFitted
 from mrml.algorithms.pipeline.fitted import Fitted
@@ -74,5 +76,26 @@ class PipelineModel(Model):
         return cls(fitted, revive(header["model"], inner), header["lazy"])
 
     def to_sklearn(self) -> Any:
-        """The inner estimator over the design matrix, behind the transforms where they are only an affine map."""
-        return self.inner.to_sklearn()
+        """The inner estimator, with classes as the target's own values: integers, truths or texts.
+
+        Of a linear model with categories (or bins, or hashes) a Pipeline, which takes the raw data frame; of others it
+        is over the design matrix, behind the transforms where they are only an affine map.
+        """
+        estimator = self.inner.to_sklearn()
+        target = self.schema.role("target")
+        if target is not None and self.classes and hasattr(estimator, "classes_"):
+            estimator.classes_ = _labels(self.classes, target.source)
+        makes_columns = self.fitted.onehot or self.fitted.edges or self.fitted.hash
+        if not makes_columns or self.schema.sparse or not hasattr(estimator, "coef_"):
+            return estimator
+        from mrml.algorithms.pipeline.leaving import pipeline_of
+
+        return pipeline_of(self.fitted, self.lazy, estimator)
+
+
+def _labels(classes: tuple[str, ...], source: str) -> Array:
+    """(n_classes,) the classes as values of the target's source, where each is one."""
+    if source == "bool" and set(classes) <= {"true", "false"}:
+        return np.array([text == "true" for text in classes])
+    whole = source.startswith(("int", "uint")) and all(text.lstrip("-").isdecimal() for text in classes)
+    return np.array([int(text) for text in classes]) if whole else np.array(classes)

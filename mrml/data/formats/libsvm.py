@@ -33,8 +33,9 @@ _CLASS[[9, 32]], _CLASS[58], _CLASS[[10, 13]] = _SPACE, _COLON, _LINE
 _ONE_A_LINE = bytes(10 if c else i for i, c in enumerate(_CLASS))
 #: bytes that a column takes while a model of such columns is fitted: logistic took 2,300 at 4,000,000 of them
 COLUMN_BYTES = 2048
-#: the largest index that leaves room for n_columns in int32, and for the columns in this machine's memory
-_MAX_INDEX = min((1 << 31) - 2, memory_bytes() // COLUMN_BYTES)
+#: the largest index that leaves room for n_columns in int32, and for eight numbers a column in this machine's memory; a
+#: schema is inferred only of columns that fit at COLUMN_BYTES.  This bound is the same for every process of a machine
+_MAX_INDEX = min((1 << 31) - 2, memory_bytes() // 64)
 #: Lines that the slow path tries at once before it looks at each.
 _LOOK_LINES = 256
 #: What Arrow reads as a float64.

@@ -20,6 +20,7 @@ from mrml.config.sections import DataConfig
 from mrml.data.files import File, head
 from mrml.data.formats import parquet
 from mrml.data.formats.dialect import plain
+from mrml.data.formats.libsvm import COLUMN_BYTES
 from mrml.data.formats.lines import BOM, Rule, find_records, keep_records, strip_bom
 from mrml.data.formats.spelling import Spelling
 from mrml.data.formats.textfiles import blank_header, preamble
@@ -27,6 +28,8 @@ from mrml.data.inference.odd import above_header
 from mrml.data.inference.profile import ALL, TIMES, Profile
 from mrml.data.inference.sniff import beginning, first_fields, first_with_text, named, split
 from mrml.errors import InputError
+from mrml.logs import size
+from mrml.pin import allowed_bytes
 from mrml.schema import Format
 
 SAMPLE_BYTES = 64 << 20
@@ -235,20 +238,34 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
     profiles = [Profile(name, format.na) for name in ("label", "weight", "qid")]
     n_bytes = largest = 0
     has_zero = False
-    for data in _heads(files, SAMPLE_BYTES, format):
+    for file, data in zip(files, _heads(files, SAMPLE_BYTES, format), strict=True):
         n_bytes += len(data)
         has_zero |= re.search(rb"\s0+:", data) is not None
         some = data[: _SLOW_BYTES // len(files)]
         rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
         for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
             profile.take(pa.array(texts, pa.string()), ALL)
-        largest = max(largest, max((int(m[1]) for m in re.finditer(rb"\s(\d+):", some)), default=0))
+        largest = max(largest, max((int(m[1]) for m in re.finditer(rb"\s(\d{1,18}):", some)), default=0))
+        _refuse_columns_beyond_memory(largest, some, file)
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)
     format = dataclasses.replace(format, index_base=base)
     label, weight, qid = profiles
     found = [label, *([weight] if config.weight == "weight" else []), *([] if qid.empty else [qid])]
     return Sample(found, format, n_bytes, 0, notes)
+
+
+def _refuse_columns_beyond_memory(largest: int, data: bytes, file: File) -> None:
+    """InputError naming the line of an index of which a model would take more memory than there is."""
+    most = allowed_bytes() // COLUMN_BYTES
+    if largest <= most:
+        return
+    found = re.search(rb"\s%d:" % largest, data)
+    start = max(data.rfind(b"\n", 0, found.start() + 1), data.rfind(b"\r", 0, found.start() + 1)) + 1 if found else 0
+    needed = (
+        f"columns to index {largest} take about {size(largest * COLUMN_BYTES)}, and there are {size(allowed_bytes())}"
+    )
+    raise InputError(f"{file.name}, byte {start}", needed, "number them anew, from 1 without gaps")
 
 
 def _parquet(files: Sequence[File], footers: Sequence[parquet.Footer], format: Format) -> Sample:
