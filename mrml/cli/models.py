@@ -80,9 +80,7 @@ def _judged(args: argparse.Namespace, store: Any) -> list[Clause]:
     there = None if current is None else store.directory(current.version)
     clauses: list[Clause] = args.gate.judged(_metrics(args.name, args.data), there and _metrics(there, args.data))
     for clause in clauses:
-        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[clause.holds]
-        values = ", ".join(f"{name} {logs.number(value)}" for name, value in clause.values.items())
-        logs.log.info("gate: %s %s%s", clause.text, word, f" ({values})" if values else "")
+        logs.log.info("gate: %s", clause)
     refused = [clause.text for clause in clauses if clause.holds is False]
     if refused:
         stays = f"version {current.version} stays in service" if current else "nothing is in service"

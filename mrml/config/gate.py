@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mrml.errors import ConfigError, nearest
+from mrml.logs import number
 
 CHAMPION = "champion"
 _PLACE, _MOST = "--gate", 2000
@@ -33,6 +34,12 @@ class Clause(NamedTuple):
     text: str
     values: dict[str, float]
     holds: bool | None
+
+    def __str__(self) -> str:
+        """What became of it, as a line of the log."""
+        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[self.holds]
+        values = ", ".join(f"{name} {number(value)}" for name, value in self.values.items())
+        return f"{self.text} {word}{f' ({values})' if values else ''}"
 
 
 class Gate:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mrml import logs
-from mrml.config.gate import Clause, Gate
+from mrml.config.gate import Gate
 from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, TrainStep, ValidateStep
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
@@ -130,7 +130,8 @@ def gate(night: Night) -> dict[str, Any]:
     else:
         own, other = _rows(night.done("train")["metrics"]), night.in_service and _rows(metrics_of(night.in_service))
     clauses = Gate(step.expression).judged(own, other)
-    tell(clauses)
+    for clause in clauses:
+        logs.log.info("gate: %s", clause)
     facts = {"clauses": [clause._asdict() for clause in clauses]}
     if failed := [clause.text for clause in clauses if clause.holds is False]:
         stays = f"version {night.champion.version} stays in service" if night.champion else "nothing is in service"
@@ -192,14 +193,6 @@ DO: Mapping[str, Callable[[Night], dict[str, Any]]] = {
     "predict": predict,
     "report": report,
 }
-
-
-def tell(clauses: list[Clause]) -> None:
-    """A line for each clause of a gate."""
-    for clause in clauses:
-        word = {True: "holds", False: "does not hold", None: "holds: there is no champion"}[clause.holds]
-        values = ", ".join(f"{name} {logs.number(value)}" for name, value in clause.values.items())
-        logs.log.info("gate: %s %s%s", clause.text, word, f" ({values})" if values else "")
 
 
 def _rows(metrics: Mapping[str, Any]) -> dict[str, Any]:
