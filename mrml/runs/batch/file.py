@@ -15,7 +15,7 @@ from mrml.config.sections import DataConfig, RunConfig
 from mrml.config.steps import PredictStep, Step, TrainStep
 from mrml.config.steps import read as read_steps
 from mrml.config.template import filled, variables
-from mrml.data.files import discover
+from mrml.data.files import File, discover
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.runs.report import mlflow, plots
@@ -68,13 +68,16 @@ class Batch:
         text = json.dumps([told, self.listing()], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:12]
 
-    def listing(self) -> list[list[Any]]:
-        """Every input file once: path, bytes, seconds since 1970.  InputError where an input holds none."""
+    def files(self) -> list[File]:
+        """Every input file once, by path.  InputError where an input holds none."""
         paths = {self.run.data.data: None, self.run.data.valid: None}
         paths |= {found: None for step in self.steps.values() if (found := getattr(step, "data", ()))}
-        files = {f.path: f for given in paths if given for f in discover(given)}
-        stores = {path: Folder(path) for path in files}
-        return [[path, files[path].size, stores[path].fs.modified(stores[path].path)] for path in sorted(files)]
+        files = {file.path: file for given in paths if given for file in discover(given)}
+        return [files[path] for path in sorted(files)]
+
+    def listing(self) -> list[list[Any]]:
+        """Of every input file path, bytes, and when it was changed in seconds since 1970."""
+        return [[file.path, file.size, (at := Folder(file.path)).fs.modified(at.path)] for file in self.files()]
 
 
 def read(path: str, given: Mapping[str, str]) -> Batch:

@@ -123,7 +123,7 @@ def _shared(batch: Batch, id: str, held: contextlib.ExitStack) -> Callable[[], E
 
     @functools.cache
     def engine() -> Engine:
-        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data))
+        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data, batch.files()))
         found.attach(id)
         return found
 
