@@ -77,7 +77,8 @@ class Batch:
 
     def listing(self) -> list[list[Any]]:
         """Of every input file path, bytes, and when it was changed in seconds since 1970."""
-        return [[file.path, file.size, (at := Folder(file.path)).fs.modified(at.path)] for file in self.files()]
+        places = [(file, Folder(file.path)) for file in self.files()]
+        return [[file.path, file.size, place.fs.modified(place.path)] for file, place in places]
 
 
 def read(path: str, given: Mapping[str, str]) -> Batch:
