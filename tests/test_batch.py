@@ -185,6 +185,23 @@ def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
 
 
+def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
+    rows = ["x,relevance,query", *(f"{i * 7 % 11},{i * 7 % 4},{i // 8}" for i in range(400))]
+    (night / "ranks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = {"data": str(night / "ranks.csv"), "target": "relevance", "group": "query"}
+    algorithm = {"name": "boosting", "objective": "lambdarank", "num_trees": 3}
+    steps = dict.fromkeys(("validate", "train", "evaluate", "promote", "report"))
+    changed(night, algorithm=algorithm, data=data, steps={**steps, "gate": "ndcg >= champion.ndcg"})
+    run(night, capsys=capsys)
+    changed(night, max_rounds=100)  # another run over the same rows
+    facts = run(night, capsys=capsys)
+    assert facts["champion"] == 1 and facts["verdict"] == "promoted"
+    assert facts["steps"]["evaluate"]["comparison"]["metrics"]["ndcg"]["difference"] == 0
+    models = [str(Path(facts["directory"]) / "model")] * 2
+    assert main(["compare", *models, f"--data={night / 'ranks.csv'}", "-q"]) == 0
+    assert "draws" not in capsys.readouterr().out
+
+
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
     changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
     told = run(night, code=2, capsys=capsys)["error"]

@@ -17,7 +17,7 @@ from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.compare import curves_of, joined, uncertainty
+from mrml.runs.batch.compare import agreed, curves_of, joined, uncertainty
 from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -110,10 +110,12 @@ def evaluate(night: Night) -> dict[str, Any]:
     told = {"curves": curves_of(night.model, data, night.engine(), night.progress)} if drawn else {}
     if not night.in_service:
         return {"metrics": own, **told}
-    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress))
+    both = night.in_service, night.model
+    data, weighted = agreed(both, data, night.batch.run.engine)
+    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress, weighted))
     if clusters:
         return {"metrics": own, "champion": other}
-    intervals = uncertainty((night.in_service, night.model), data, night.engine(), night.progress)
+    intervals = uncertainty(both, data, night.engine(), night.progress, weighted)
     return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
 
 
