@@ -46,8 +46,8 @@ _SUMS = ("log_loss", "correct", "squared", "absolute", "deviance")
 class Compare(Algorithm):
     """Deviations of the differences of metrics, the second model's less the first one's, by a bootstrap.
 
-    ``columns`` holds for each model the numeric columns of the blocks that it reads, ``offsets`` whether it adds theirs;
-    nothing for all.  The models travel in the State, as that of Evaluate does.
+    ``columns`` holds for each model the numeric columns of the blocks that it reads, ``offsets`` whether it adds those
+    of the rows, or nothing.  The models travel in the State, as that of Evaluate does.
     """
 
     scorers: tuple[Model, ...] = param((), "the two models", internal=True)

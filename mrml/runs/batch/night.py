@@ -32,6 +32,7 @@ class Night:
 
     ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
     ``engine`` gives the one that all steps share, begun by the first that needs it: of resident tasks, one job.
+    ``inputs`` are the files as they were then; ``check`` is an EngineError where another driver has taken the run.
     """
 
     batch: Batch
@@ -41,6 +42,8 @@ class Night:
     champion: Switch | None
     progress: Progress
     engine: Callable[[], Engine]
+    inputs: list[list[Any]]
+    check: Callable[[], None]
 
     @property
     def model(self) -> str:
@@ -68,7 +71,7 @@ def validate(night: Night) -> dict[str, Any]:
     """Compare the rows with those of the champion, and keep what they hold for the next night."""
     step, config = night.batch.steps["validate"], night.batch.run
     assert isinstance(step, ValidateStep)
-    data = data_of(config.data, step.data or config.data.data)
+    data = data_of(config.data, step.data or config.data.data, schema=config.data.schema)
     against = step.against or night.in_service
     if not step.against and against and not Folder(against).exists(PROFILE):
         found = "%s has no profile: nobody validated its rows; from the next version on there is one to compare with"
@@ -153,7 +156,7 @@ def promote(night: Night) -> dict[str, Any]:
     lineage = {
         "run": night.id, "directory": night.folder.path, "file": night.batch.file,
         "parent": night.champion.version if night.champion else None,
-        "began_from": trained["began_from"], "inputs": night.batch.listing(),
+        "began_from": trained["began_from"], "inputs": night.inputs,
     }  # fmt: skip
     switch = store.promote(night.model, lineage, night.champion.number if night.champion else 0)
     return {"version": switch.version, "directory": store.directory(switch.version)}
