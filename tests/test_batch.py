@@ -8,7 +8,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ import yaml
 
 from mrml.cli.main import main
 from mrml.config.template import filled, variables
-from mrml.errors import ConfigError
+from mrml.errors import ConfigError, EngineError
+from mrml.fs.folder import Folder
 from mrml.model import load
+from mrml.runs.batch.file import read
+from mrml.runs.batch.run import plan
+from mrml.runs.batch.run import run as done
+from mrml.runs.lease import RemoteLease, fence
+from mrml.runs.progress import Silent
 from mrml.runs.store import Store
 from tests.killed import die_at
 
@@ -146,6 +152,96 @@ def test_who_went_into_service_meanwhile_is_not_replaced_unseen(night: Path, cap
     assert facts["run"] == first["run"] and facts["champion"] == 1 and facts["version"] == 2
 
 
+def other_in_service(night: Path, capsys: Any) -> None:
+    """A model that somebody else has put into service."""
+    rows, other = night / "rows" / "ds=2026-11-20", night / "other"
+    words = [f"--data={rows}", "--target=churned", "--l2=3", f"--output={other}", "--overwrite", "-q"]
+    assert main(["train", "logistic", *words]) == 0
+    Store(str(night / "models")).promote(str(other))
+    capsys.readouterr()
+
+
+def test_the_gate_done_again_lets_nobody_past_a_model_that_the_new_one_was_not_compared_with(
+    night: Path, capsys: Any
+) -> None:
+    run(night, "--only=train", "--only=evaluate", "--only=gate", capsys=capsys)
+    other_in_service(night, capsys)
+    assert "meanwhile" in run(night, "--from=gate", code=4, capsys=capsys)["error"]["finding"]
+    assert len(Store(str(night / "models")).switches()) == 1
+
+
+def test_without_a_comparison_the_promotion_can_be_done_again(night: Path, capsys: Any) -> None:
+    changed(night, steps={"train": None, "promote": None})
+    run(night, "--only=train", capsys=capsys)
+    other_in_service(night, capsys)
+    run(night, code=4, capsys=capsys)
+    assert run(night, "--from=promote", capsys=capsys)["version"] == 2
+
+
+class Meddling(Silent):
+    """Does something when the training ends."""
+
+    def __init__(self, meddle: Callable[[], None]) -> None:
+        self.meddle = meddle
+
+    def done(self, facts: dict[str, Any]) -> None:
+        self.meddle()
+
+
+def test_the_lineage_tells_the_rows_as_they_were_when_the_night_began(night: Path) -> None:
+    batch = read(str(night / "run.yaml"), {"ds": "2026-11-20"})
+    part, before = night / "rows" / "ds=2026-11-20" / "part-00000.csv", batch.listing()
+    done(batch, only=["train", "evaluate", "gate", "promote"], progress=Meddling(lambda: os.utime(part, (1, 1))))
+    assert Store(str(night / "models")).version(1)["lineage"]["inputs"] == before != batch.listing()
+
+
+def test_a_driver_that_lost_the_run_records_nothing(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrml.runs.batch.run.lease_on", RemoteLease)  # as on HDFS, where no kernel keeps it
+    batch = read(str(night / "run.yaml"), {"ds": "2026-11-20"})
+    (steps,) = [Folder(plan(batch)["directory"]) / "steps"]
+    with pytest.raises(EngineError, match="another driver"):
+        done(batch, only=["train"], progress=Meddling(lambda: fence(steps)))
+    assert not steps.exists("train.json")
+
+
+def test_a_run_is_another_one_where_the_environment_or_the_schema_file_says_something_else(
+    night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, schema = night / "rows" / "ds=2026-11-20", night / "schema.yaml"
+    plain = run(night, "--dry-run", capsys=capsys)
+    monkeypatch.setenv("MRML_L2", "5")
+    assert run(night, "--dry-run", capsys=capsys)["run"] != plain["run"]
+    monkeypatch.delenv("MRML_L2")
+    monkeypatch.setenv("MRML_WORKERS", "1")  # which changes no result
+    assert run(night, "--dry-run", capsys=capsys)["run"] == plain["run"]
+    assert main(["schema", str(rows), "--target=churned", "--id=id", f"--output={schema}"]) == 0
+    capsys.readouterr()
+    data = yaml.safe_load((night / "run.yaml").read_text("utf-8"))["data"]
+    changed(night, data={"data": data["data"], "schema": str(schema)})
+    before = run(night, "--dry-run", capsys=capsys)["run"]
+    schema.write_text(schema.read_text("utf-8").replace("name: age, kind: numeric", "name: age, kind: categorical"))
+    assert run(night, "--dry-run", capsys=capsys)["run"] != before
+
+
+def test_the_first_profile_is_of_the_columns_as_the_schema_file_has_them(night: Path, capsys: Any) -> None:
+    rows, schema = night / "rows" / "ds=2026-11-20", night / "schema.yaml"
+    words = [str(rows), "--target=churned", "--id=id", "--categorical=age", f"--output={schema}"]
+    assert main(["schema", *words]) == 0
+    capsys.readouterr()
+    data = yaml.safe_load((night / "run.yaml").read_text("utf-8"))["data"]
+    changed(night, data={"data": data["data"], "schema": str(schema)})
+    facts = run(night, "--only=validate", capsys=capsys)
+    profile = json.loads((Path(facts["directory"]) / "profile.json").read_text("utf-8"))
+    assert profile["columns"]["age"]["kind"] == "categorical"
+
+
+def test_the_directory_of_a_run_has_a_name_that_hdfs_takes(night: Path) -> None:
+    tree = (night / "run.yaml").read_text("utf-8")
+    odd = night / "nightly:eu #1.yaml"
+    odd.write_text(tree.replace("{{ ds }}", "2026-11-20").replace("ds: null", "other: null"), encoding="utf-8")
+    assert read(str(odd), {}).label == "nightly_eu__1"
+
+
 @pytest.mark.parametrize(
     "algorithm", [{"name": "logistic"}, {"name": "boosting", "objective": "logistic", "num_trees": 3}]
 )
@@ -183,6 +279,23 @@ def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     assert facts["verdict"] == "promoted" and facts["metrics"]["inertia"] > 0
     again = run(night, "--from=train", capsys=capsys)
     assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
+
+
+def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
+    rows = ["x,relevance,query", *(f"{i * 7 % 11},{i * 7 % 4},{i // 8}" for i in range(400))]
+    (night / "ranks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = {"data": str(night / "ranks.csv"), "target": "relevance", "group": "query"}
+    algorithm = {"name": "boosting", "objective": "lambdarank", "num_trees": 3}
+    steps = dict.fromkeys(("validate", "train", "evaluate", "promote", "report"))
+    changed(night, algorithm=algorithm, data=data, steps={**steps, "gate": "ndcg >= champion.ndcg"})
+    run(night, capsys=capsys)
+    changed(night, max_rounds=100)  # another run over the same rows
+    facts = run(night, capsys=capsys)
+    assert facts["champion"] == 1 and facts["verdict"] == "promoted"
+    assert facts["steps"]["evaluate"]["comparison"]["metrics"]["ndcg"]["difference"] == 0
+    models = [str(Path(facts["directory"]) / "model")] * 2
+    assert main(["compare", *models, f"--data={night / 'ranks.csv'}", "-q"]) == 0
+    assert "draws" not in capsys.readouterr().out
 
 
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
@@ -265,6 +378,17 @@ def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() ->
         variables({"ds": "2024-2-1"}, declared, "f")
     with pytest.raises(ConfigError, match="has no such variable; did you mean 'root'"):
         variables({"rot": "1"}, declared, "f")
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-1-1", "20261120"])
+def test_a_day_without_a_yesterday_or_a_tomorrow_is_none(day: str) -> None:
+    with pytest.raises(ConfigError, match="is no day"):
+        variables({"ds": day}, {"ds": None}, "f")
+
+
+def test_a_name_that_the_file_declares_wins_everywhere_over_that_of_the_day() -> None:
+    values = variables({"ds": "0999-03-01"}, {"ds": None, "YEAR": "1", "path": "${YEAR}/${MONTH}"}, "f")
+    assert values["path"] == "1/03" and values["YEAR"] == "1" and values["ds_nodash"] == "09990301"
 
 
 def test_the_predictions_are_the_rows_in_their_order(night: Path, capsys: Any) -> None:

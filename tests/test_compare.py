@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mrml.algorithms.evaluation.compare import _areas
 from mrml.cli.main import main
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.runs.batch.compare import compare, uncertainty
+from mrml.runs.train import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,55 @@ def test_a_model_is_as_good_as_itself(made: Path) -> None:
     found = compare((model, model), DataConfig(data=(str(made / "rows.csv"),)), EngineConfig())
     for about in found["metrics"].values():
         assert about["difference"] == about["low"] == about["high"] == 0 and about["better"] is None
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of numbers that differ in more than their columns: one reads no number, one adds offsets, one weighs."""
+    folder, rng = tmp_path_factory.mktemp("odd"), np.random.default_rng(3)
+    x, o, n = rng.normal(size=400).round(4), rng.normal(size=400).round(4), 400
+    k, w = rng.choice(["u", "v"], n), rng.integers(1, 30, n)
+    y = (x + (k == "u") + o + rng.normal(size=n)).round(4)
+    text = ["x,k,o,y,w", *(",".join(map(str, row)) for row in zip(x, k, o, y, w, strict=True))]
+    (folder / "rows.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
+    words_of = {"plain": ["--features=x"], "texts": ["--features=k"], "adds": ["--features=x", "--offset=o"],
+                "weighs": ["--features=x", "--weight=w"], "other": ["--features=k", "--target=o"]}  # fmt: skip
+    for name, words in words_of.items():
+        words = [f"--data={folder / 'rows.csv'}", "--target=y", *words, f"--output={folder / name}", "-q"]
+        assert main(["train", "linear", *words]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("names", [("plain", "texts"), ("texts", "plain"), ("plain", "adds"), ("adds", "plain")])
+def test_each_model_reads_its_own_columns_and_offsets_also_where_the_intervals_are_drawn(
+    odd: Path, names: tuple[str, str], capsys: Any
+) -> None:
+    y = np.array([float(row["y"]) for row in csv.DictReader((odd / "rows.csv").open(encoding="utf-8"))])
+    p = [np.array([float(row["prediction"]) for row in scores(odd, name, capsys)]) for name in names]
+    data = DataConfig(data=(str(odd / "rows.csv"),))
+    about = compare((str(odd / names[0]), str(odd / names[1])), data, EngineConfig())["metrics"]["mae"]
+    errors = np.abs(y - p[1]) - np.abs(y - p[0])
+    assert about["difference"] == pytest.approx(errors.mean())
+    low, high = bootstrap(lambda r: errors[r].mean(), 400, len(y))
+    assert [about["low"], about["high"]] == pytest.approx([low, high], abs=0.2 * (high - low))
+
+
+@pytest.mark.parametrize(("names", "weighs"), [(("plain", "weighs"), True), (("weighs", "plain"), False)])
+def test_both_are_judged_over_the_weights_of_the_second(odd: Path, names: tuple[str, str], weighs: bool) -> None:
+    data = DataConfig(data=(str(odd / "rows.csv"),))
+    models = str(odd / names[0]), str(odd / names[1])
+    found = compare(models, data, EngineConfig())["metrics"]["mae"]
+    judged = dataclasses.replace(data, weight="w") if weighs else data
+    alone = evaluate(str(odd / "plain"), judged, EngineConfig())
+    assert found["first" if weighs else "second"] == alone["mae"]
+    of_sums = uncertainty(models, judged, EngineConfig(), weighted=weighs)["intervals"]["mae"]
+    assert found["low"] == found["difference"] + of_sums["low"]
+
+
+def test_models_of_two_columns_are_refused_before_a_row_is_read(odd: Path, capsys: Any) -> None:
+    assert main(["compare", str(odd / "plain"), str(odd / "other"), f"--data={odd / 'none.csv'}", "--json", "-q"]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["finding"] == "the models predict the columns 'y' and 'o'" and told["remedy"]
 
 
 def test_models_of_two_targets_are_refused(made: Path, capsys: Any) -> None:

@@ -166,6 +166,11 @@ def solver_name(rest: Sequence[str], environ: Mapping[str, str], tree: Mapping[s
     return str((flags or [""])[-1] or environ.get(PREFIX + "SOLVER") or in_file or "")
 
 
+def asked(tree: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """The algorithm and the solver that a run file and the environment ask for."""
+    return algorithm_name(None, environ, tree), solver_name((), environ, tree)
+
+
 def resolve(
     known: Sequence[Option],
     flags: Mapping[Key, Any],

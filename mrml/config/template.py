@@ -44,7 +44,7 @@ def variables(given: Mapping[str, str], declared: Any, file: str) -> dict[str, s
             if value is None:
                 raise ConfigError(f"{file}, variables.{name}", "is no text or number", "give one value")
             word = str(value).lower() if isinstance(value, bool) else str(value)
-            found[name] = filled(word, {**found, **_of_day(found, file)}, f"{file}, variables.{name}", known)
+            found[name] = filled(word, {**_of_day(found, file), **found}, f"{file}, variables.{name}", known)
     return {**_of_day(found, file), **found}
 
 
@@ -75,16 +75,16 @@ def _of_day(values: Mapping[str, str], file: str) -> dict[str, str]:
     """The names that come of ``ds``."""
     if "ds" not in values:
         return {}
+    one = datetime.timedelta(days=1)
     try:
         day = datetime.date.fromisoformat(values["ds"])
+        before, after = (other.isoformat() for other in (day - one, day + one))
         if day.isoformat() != values["ds"]:
             raise ValueError
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(f"{file}, variables.ds", f"{values['ds']!r} is no day", "write YYYY-MM-DD") from None
-    one = datetime.timedelta(days=1)
-    before, after = day - one, day + one
+    names = dict(zip(("YEAR", "MONTH", "DAY"), values["ds"].split("-"), strict=True))
     return {
-        "ds_nodash": day.strftime("%Y%m%d"), "yesterday_ds": before.isoformat(),
-        "yesterday_ds_nodash": before.strftime("%Y%m%d"), "tomorrow_ds": after.isoformat(),
-        "YEAR": f"{day:%Y}", "MONTH": f"{day:%m}", "DAY": f"{day:%d}",
+        "ds_nodash": values["ds"].replace("-", ""), "yesterday_ds": before,
+        "yesterday_ds_nodash": before.replace("-", ""), "tomorrow_ds": after, **names,
     }  # fmt: skip

@@ -72,13 +72,17 @@ def open_dataset(config: DataConfig, schema: Schema | None = None, roles: Sequen
 def _from_file(config: DataConfig) -> Schema:
     """The schema file, with the format and the roles that the configuration says otherwise."""
     assert config.schema is not None
-    fs, path = filesystem(config.schema)
-    try:
-        text = fs.cat_file(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(config.schema, f"cannot be read: {error}", "write one with `mrml schema`") from error
-    schema = load_yaml(text, config.schema)
+    schema = load_yaml(read_text(config.schema), config.schema)
     return dataclasses.replace(apply_roles(schema, config), format=_overridden(schema.format, config))
+
+
+def read_text(schema: str) -> str:
+    """The text of a schema file; ConfigError where it cannot be read."""
+    fs, path = filesystem(schema)
+    try:
+        return fs.cat_file(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(schema, f"cannot be read: {error}", "write one with `mrml schema`") from error
 
 
 def _overridden(format: Format, config: DataConfig) -> Format:

@@ -223,6 +223,11 @@ def ranking_roles(model: PipelineModel) -> tuple[str, ...]:
     return ("group",) if model.deviance.startswith("lambdarank") else ()
 
 
+def judging_roles(model: PipelineModel, weighted: bool = True) -> tuple[str, ...]:
+    """The roles whose columns are read to judge a model; without weights every row counts once."""
+    return ("feature", "target", *(("weight",) if weighted else ()), "offset", *ranking_roles(model))
+
+
 def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     """The model's schema with columns it did not know, such as an id, added in those roles."""
     from mrml.schema import Column
@@ -247,11 +252,13 @@ def load_model(path: str) -> PipelineModel:
     return model
 
 
-def evaluate(model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None, weighted: bool = True
+) -> dict[str, Any]:
     """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
     allow(*getattr(engine, "allow_import", ()))
     model = load_model(model_dir)
-    dataset = scoring_config(model, data, ("feature", "target", "weight", "offset", *ranking_roles(model)))
+    dataset = scoring_config(model, data, judging_roles(model, weighted))
     with running(engine, data, dataset.files) as started:
         return _metrics(model, dataset, started, data, progress)
 

@@ -46,12 +46,13 @@ _SUMS = ("log_loss", "correct", "squared", "absolute", "deviance")
 class Compare(Algorithm):
     """Deviations of the differences of metrics, the second model's less the first one's, by a bootstrap.
 
-    ``columns`` holds for each model the numeric columns of the blocks that it reads, or nothing for all of them.  The
-    models travel in the State, as that of Evaluate does.
+    ``columns`` holds for each model the numeric columns of the blocks that it reads, ``offsets`` whether it adds those
+    of the rows, or nothing.  The models travel in the State, as that of Evaluate does.
     """
 
     scorers: tuple[Model, ...] = param((), "the two models", internal=True)
     columns: tuple[tuple[int, ...], ...] = param((), "numeric columns of each model", internal=True)
+    offsets: tuple[bool, ...] = param((), "whether each model adds the rows' offsets", internal=True)
     replicates: int = param(1000, "draws of the bootstrap", low=10, internal=True)
     seed: int = param(0, "of the draws", internal=True)
 
@@ -60,12 +61,13 @@ class Compare(Algorithm):
 
     def init(self, schema: Schema) -> State:
         members = [dict(Evaluate(scorer=scorer).init(schema).params) for scorer in self.scorers]
-        kinds = [(m["output"], m["classes"], m["deviance"].startswith("lambdarank")) for m in members]
-        if kinds[0] != kinds[1] or kinds[0][2]:
-            what = [f"{k[0]} {', '.join(k[1])}".strip() + " (ranks)" * k[2] for k in kinds]
+        ranks = [m["deviance"] if m["deviance"].startswith("lambdarank") else "" for m in members]
+        kinds = [(m["output"], m["classes"], rank) for m, rank in zip(members, ranks, strict=True)]
+        if kinds[0] != kinds[1] or ranks[0]:
+            what = [" ".join(filter(None, (k[0], ", ".join(k[1]), k[2]))) for k in kinds]
             raise ConfigError("compare", f"the models predict {what[0]} and {what[1]}", "compare two of one target")
-        columns = [np.array(c, np.int64) for c in self.columns]
-        return State({"members": members, "columns": columns, "edges": None, "unit_rows": 1, "weight": 1.0, "y": 0.0})
+        seen = {"columns": [np.array(c, np.int64) for c in self.columns], "offsets": list(self.offsets)}
+        return State({"members": members, **seen, "edges": None, "unit_rows": 1, "weight": 1.0, "y": 0.0})
 
     def statistic(self, state: State, key: str) -> Statistic:
         if key == "quantiles":
@@ -80,7 +82,7 @@ class Compare(Algorithm):
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
             return
-        scored = [Evaluate().scored(State(m), _seen(block, c)) for m, c in zip(*_members(state), strict=True)]
+        scored = [Evaluate().scored(State(m), _seen(block, state, k)) for k, m in enumerate(state["members"])]
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
         binary = len(state["members"][0]["classes"]) == 2
         if state["edges"] is None:
@@ -144,15 +146,13 @@ class Compare(Algorithm):
         return 2
 
 
-def _members(state: State) -> tuple[list[Any], list[Any]]:
-    return state["members"], state["columns"] or [(), ()]
-
-
-def _seen(block: Block, columns: Array) -> Block:
-    """The block with the numeric columns that a model reads."""
-    if not len(columns) or isinstance(block.X, CSR):
+def _seen(block: Block, state: State, k: int) -> Block:
+    """The block with the numeric columns that model k reads, and with offsets where it adds them."""
+    if state["offsets"] and not state["offsets"][k]:
+        block = dataclasses.replace(block, offset=None)
+    if not state["columns"] or isinstance(block.X, CSR):
         return block
-    return dataclasses.replace(block, X=np.ascontiguousarray(block.X[:, columns]))
+    return dataclasses.replace(block, X=np.ascontiguousarray(block.X[:, state["columns"][k]]))
 
 
 def _intervals(values: Mapping[str, Value], output: str, n: int, seed: int) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from mrml.fs.folder import Folder
 from mrml.names import allow
 from mrml.runs.progress import Progress
 from mrml.runs.setup import On, running
-from mrml.runs.train import evaluate, found_by, load_model, ranking_roles, scoring_config
+from mrml.runs.train import evaluate, found_by, judging_roles, load_model, ranking_roles, scoring_config
 from mrml.schema import Schema
 
 #: metrics of which less is better
@@ -31,23 +31,47 @@ def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Pro
         They predict different things, or read a column differently.
     """
     first, second = (directory_of(model) for model in models)
-    exact = [evaluate(model, data, engine, progress) for model in (first, second)]
-    intervals = uncertainty((first, second), data, engine, progress)
+    data, weighted = agreed((first, second), data, engine)
+    exact = [evaluate(model, data, engine, progress, weighted) for model in (first, second)]
+    intervals = uncertainty((first, second), data, engine, progress, weighted)
     return {"models": [first, second], "n_rows": exact[0]["n_rows"], **joined(exact[0], exact[1], intervals)}
 
 
+def agreed(models: tuple[str, str], data: DataConfig, engine: On) -> tuple[DataConfig, bool]:
+    """The rows with the weights of the second model where nothing else is said, and whether rows weigh at all: metrics
+    of two models are comparable over the same weights only.  ConfigError where their targets are two columns."""
+    allow(*getattr(engine, "allow_import", ()))
+    first, second = (load_model(model).schema for model in models)
+    targets = [column and column.name for column in (first.role("target"), second.role("target"))]
+    if not data.target and None not in targets and targets[0] != targets[1]:
+        finding = f"the models predict the columns {targets[0]!r} and {targets[1]!r}"
+        raise ConfigError("compare", finding, "compare two of one target, or name it with --target")
+    column = second.role("weight")
+    weight = data.weight or (column.name if column else None)
+    return dataclasses.replace(data, weight=weight), weight is not None or first.role("weight") is None
+
+
 def uncertainty(
-    models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None
+    models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None, weighted: bool = True
 ) -> dict[str, Any]:
-    """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`."""
+    """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`.
+
+    Nothing of models that rank, whose figures are of groups and not of rows.
+    """
     allow(*getattr(engine, "allow_import", ()))
     loaded = [load_model(model) for model in models]
-    shared = _union(loaded)
-    roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded[0]))
-    dataset = scoring_config(loaded[0], data, roles, shared)
+    if loaded[0].deviance == loaded[1].deviance and ranking_roles(loaded[0]):
+        return {"intervals": {}, "replicates": 0, "unit_rows": 0}
+    shared = _union(loaded, data)
+    dataset = scoring_config(loaded[0], data, judging_roles(loaded[0], weighted), shared)
     numeric = [c.name for c in dataset.schema.features("numeric")]
     columns = tuple(tuple(numeric.index(c.name) for c in m.schema.features("numeric")) for m in loaded)
-    algorithm = Compare(scorers=tuple(loaded), columns=() if shared.sparse else columns)
+    alone = shared.role("offset") is not None and not data.offset  # one model may have none
+    algorithm = Compare(
+        scorers=tuple(loaded),
+        columns=() if shared.sparse else columns,
+        offsets=tuple(not alone or m.schema.role("offset") is not None for m in loaded),
+    )
     with running(engine, data, dataset.files) as started:
         return found_by(algorithm, dataset, started, data, progress)[0]
 
@@ -56,8 +80,7 @@ def curves_of(model: str, data: DataConfig, engine: On, progress: Progress | Non
     """What a report draws of a model's predictions: see :mod:`mrml.algorithms.evaluation.curves`."""
     allow(*getattr(engine, "allow_import", ()))
     loaded = load_model(directory_of(model))
-    roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded))
-    dataset = scoring_config(loaded, data, roles)
+    dataset = scoring_config(loaded, data, judging_roles(loaded))
     with running(engine, data, dataset.files) as started:
         return found_by(Curves(scorer=loaded), dataset, started, data, progress)[0]
 
@@ -99,9 +122,12 @@ def directory_of(name: str) -> str:
     return (folder / "model").path if (folder / "model").exists("model.json") else name
 
 
-def _union(models: list[PipelineModel]) -> Schema:
+def _union(models: list[PipelineModel], data: DataConfig) -> Schema:
     """The schema of the first with the columns that only the second one knows."""
     first, second = (m.schema for m in models)
+    offsets = [column.name for schema in (first, second) if (column := schema.role("offset"))]
+    if len(set(offsets)) > 1 and not data.offset:
+        raise ConfigError("compare", f"the models add the columns {' and '.join(offsets)}", "name one with --offset")
     known = {c.name: c for c in first.columns}
     extra = []
     for column in second.columns:

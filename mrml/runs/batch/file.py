@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,7 @@ from mrml.config.steps import PredictStep, Step, TrainStep
 from mrml.config.steps import read as read_steps
 from mrml.config.template import filled, variables
 from mrml.data.files import File, discover
+from mrml.data.open import read_text
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.runs.report import mlflow, plots
@@ -42,6 +44,7 @@ class Batch:
     store : the folder of the store of models, or "".
     steps : what is asked for, in order.
     tree : the file with its variables filled in.
+    environment : what variables of the environment say of the training, by section and name.
     """
 
     file: str
@@ -52,20 +55,24 @@ class Batch:
     store: str
     steps: Mapping[str, Step]
     tree: Mapping[str, Any]
+    environment: Mapping[str, Any]
 
     @property
     def label(self) -> str:
-        """What a run is called for people: its day, or the name of its file."""
-        return self.values.get("ds") or Folder(self.file).name.rpartition(".")[0] or "run"
+        """What a run is called for people: its day, or the name of its file in characters that HDFS takes too."""
+        return self.values.get("ds") or re.sub(r"[^\w.-]", "_", Folder(self.file).name.rpartition(".")[0]) or "run"
 
     def run_id(self) -> str:
         """Of what the run is asked to do and of what lies there for it: the same twice is one run.
 
-        A file counts with its name, size and time of change.  The engine, and how long it may wait, count not: they
-        change no result.
+        A file counts with its name, size and time of change, a schema file with what it says.  The engine, and how long
+        it may wait, count not: they change no result.
         """
         told = {k: v for k, v in self.tree.items() if k not in ("engine", "variables")}
-        text = json.dumps([told, self.listing()], sort_keys=True, default=str)
+        beside: dict[str, Any] = {"environment": self.environment} if self.environment else {}
+        if self.run.data.schema:
+            beside["schema"] = sha256(read_text(self.run.data.schema).encode()).hexdigest()
+        text = json.dumps([told, self.listing(), *([beside] if beside else [])], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:12]
 
     def files(self) -> list[File]:
@@ -96,12 +103,12 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     steps = read_steps(body.get("steps"), path)
     if "promote" in steps and not store:
         raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
-    run, can_begin = _training({k: v for k, v in body.items() if k not in _OWN}, path)
+    run, can_begin, environment = _training({k: v for k, v in body.items() if k not in _OWN}, path)
     train = steps.get("train")
     if isinstance(train, TrainStep) and train.warm_start and not can_begin:
         remedy = "leave it out; linear, logistic, softmax, poisson, kmeans and boosting can"
         raise ConfigError(f"{path}, steps.train.warm_start", f"{run.algorithm} begins from no model", remedy)
-    batch = Batch(path, dict(given), values, run, work, store, steps, body)
+    batch = Batch(path, dict(given), values, run, work, store, steps, body, environment)
     _refuse_overlap(batch)
     if "report" in steps:  # known before the night's work is done
         plots.require()
@@ -110,20 +117,23 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     return batch
 
 
-def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool]:
-    """The training, and whether its algorithm can begin from a model."""
-    name = conf.algorithm_name(None, {}, tree)
+def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[str, Any]]:
+    """The training, whether its algorithm can begin from a model, and what of it the environment says."""
+    name, solver = conf.asked(tree)
     if not name:
         raise ConfigError(path, "names no algorithm", "write algorithm: NAME")
     if ":" in name:
         conf.see_current_directory()
-    cls = load_class(locate(name, conf.solver_name((), {}, tree)), Algorithm)
+    cls = load_class(locate(name, solver), Algorithm)
     absent = dict(getattr(cls, "no_counterpart", {}))
-    config = conf.run_config(conf.resolve(conf.run_options(cls), {}, tree=tree, file=path, absent=absent))
+    settings = conf.resolve(conf.run_options(cls), {}, tree=tree, file=path, absent=absent)
+    config = conf.run_config(settings)
     if not config.data.data:
         raise ConfigError(path, "names no data", "write data: below data:")
     conf.allow_imports(config.engine.allow_import)
-    return config, INIT_MODEL in hyperparameters(cls)
+    said = {".".join(key): s.value for key, s in settings.items() if s.origin.startswith("environment")}
+    said = {name: value for name, value in said.items() if not name.startswith("engine.")}
+    return config, INIT_MODEL in hyperparameters(cls), said
 
 
 def _refuse_overlap(batch: Batch) -> None:
@@ -144,8 +154,6 @@ def _text(node: Any, place: str) -> str:
     return node
 
 
-def data_of(config: DataConfig, paths: tuple[str, ...]) -> DataConfig:
-    """How other rows are read: as those to train on."""
-    from dataclasses import replace
-
-    return replace(config, data=paths, valid=(), schema=None)
+def data_of(config: DataConfig, paths: tuple[str, ...], schema: str | None = None) -> DataConfig:
+    """How other rows are read: as those to train on, by the schema of a model or by that of a file."""
+    return replace(config, data=paths, valid=(), schema=schema)

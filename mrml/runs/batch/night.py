@@ -17,7 +17,7 @@ from mrml.engines.base import Engine
 from mrml.errors import ConfigError, Refused
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.compare import curves_of, joined, standard_errors_of, uncertainty
+from mrml.runs.batch.compare import agreed, curves_of, joined, standard_errors_of, uncertainty
 from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -32,6 +32,7 @@ class Night:
 
     ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
     ``engine`` gives the one that all steps share, begun by the first that needs it: of resident tasks, one job.
+    ``inputs`` are the files as they were then; ``check`` is an EngineError where another driver has taken the run.
     """
 
     batch: Batch
@@ -41,6 +42,8 @@ class Night:
     champion: Switch | None
     progress: Progress
     engine: Callable[[], Engine]
+    inputs: list[list[Any]]
+    check: Callable[[], None]
 
     @property
     def model(self) -> str:
@@ -68,7 +71,7 @@ def validate(night: Night) -> dict[str, Any]:
     """Compare the rows with those of the champion, and keep what they hold for the next night."""
     step, config = night.batch.steps["validate"], night.batch.run
     assert isinstance(step, ValidateStep)
-    data = data_of(config.data, step.data or config.data.data)
+    data = data_of(config.data, step.data or config.data.data, schema=config.data.schema)
     against = step.against or night.in_service
     if not step.against and against and not Folder(against).exists(PROFILE):
         found = "%s has no profile: nobody validated its rows; from the next version on there is one to compare with"
@@ -113,10 +116,12 @@ def evaluate(night: Night) -> dict[str, Any]:
     told = {"curves": curves_of(night.model, data, night.engine(), night.progress)} if drawn else {}
     if not night.in_service:
         return {"metrics": own, **told}
-    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress))
+    both = night.in_service, night.model
+    data, weighted = agreed(both, data, night.batch.run.engine)
+    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress, weighted))
     if clusters:
         return {"metrics": own, "champion": other}
-    intervals = uncertainty((night.in_service, night.model), data, night.engine(), night.progress)
+    intervals = uncertainty(both, data, night.engine(), night.progress, weighted)
     return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
 
 
@@ -155,7 +160,7 @@ def promote(night: Night) -> dict[str, Any]:
     lineage = {
         "run": night.id, "directory": night.folder.path, "file": night.batch.file,
         "parent": night.champion.version if night.champion else None,
-        "began_from": trained["began_from"], "inputs": night.batch.listing(),
+        "began_from": trained["began_from"], "inputs": night.inputs,
     }  # fmt: skip
     switch = store.promote(night.model, lineage, night.champion.number if night.champion else 0)
     return {"version": switch.version, "directory": store.directory(switch.version)}

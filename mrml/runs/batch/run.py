@@ -105,17 +105,19 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     folder = Folder(batch.work) / f"{batch.label}-{id}"
     records = Records(folder / "steps")
     records.folder.make()
-    with contextlib.closing(lease_on(records.folder)), contextlib.ExitStack() as held:
+    with contextlib.closing(lease_on(records.folder)) as lease, contextlib.ExitStack() as held:
         again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
         records.forget(again)
         if "train" in again:
             (folder / "model").remove()
-        if {"evaluate", "gate"} & set(again):  # compared with what is in service now
+        compares = next((name for name in ("evaluate", "gate", "promote") if name in batch.steps), None)
+        if compares in again:  # with what is in service now
             records.forget([_BEGUN])
         begun = records.get(_BEGUN) or records.put(_BEGUN, _beginning(batch, id))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
-        yield Night(batch, id, folder, records, champion, progress, _shared(batch, id, held))
+        engine = _shared(batch, id, held)
+        yield Night(batch, id, folder, records, champion, progress, engine, begun["inputs"], lease.check)
 
 
 def _shared(batch: Batch, id: str, held: contextlib.ExitStack) -> Callable[[], Engine]:
@@ -149,6 +151,7 @@ def _step(night: Night, name: str) -> dict[str, Any]:
     if name == "promote" and (night.records.get("gate") or {}).get("outcome") == "refused":
         return {"outcome": "skipped", "seconds": 0.0, "why": "the gate refused"}
     logs.log.info("step %s", name)
+    night.check()
     began = time.time()
     try:
         facts = {"outcome": "done", **DO[name](night)}
@@ -156,6 +159,7 @@ def _step(night: Night, name: str) -> dict[str, Any]:
         outcome = "refused" if isinstance(error, Refused) else "failed"
         told = {**to_json(error), "exit_code": error.exit_code}
         facts = {"outcome": outcome, "error": told, **error.facts}
+    night.check()  # of a run that is another driver's now nothing is recorded
     return night.records.put(name, {**facts, "began": began, "seconds": time.time() - began})
 
 

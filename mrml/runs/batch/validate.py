@@ -13,7 +13,7 @@ from mrml.config.steps import Limits
 from mrml.data.files import discover
 from mrml.data.inference.infer import load_yaml
 from mrml.data.inference.sniff import first_with_text
-from mrml.data.open import names_of, open_dataset
+from mrml.data.open import names_of, open_dataset, read_text
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.runs.batch.drift import drifts, edges_of
@@ -78,7 +78,7 @@ def describe(
     data: DataConfig, engine: On, before: Before | None, progress: Progress | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The profile of rows, and what was counted on the way; malformed rows are left out."""
-    data = dataclasses.replace(data, bad_rows="skip", max_bad_rows=_ANY_NUMBER, valid=(), schema=None)
+    data = dataclasses.replace(data, bad_rows="skip", max_bad_rows=_ANY_NUMBER, valid=())
     told = _all_features(before.schema if before else open_dataset(data).schema, data)
     dataset = open_dataset(data, told, ("feature",))
     numeric = told.features("numeric")
@@ -157,10 +157,7 @@ def _of_schema(path: str) -> Before:
     """A schema file: kinds, and of what was observed ranges, shares of nulls and levels where they are all there."""
     import yaml
 
-    try:
-        text = Folder(path).parent.read(Folder(path).name).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read: {error}", "write one with `mrml schema`") from error
+    text = read_text(path)
     schema, observed = load_yaml(text, path), (yaml.safe_load(text) or {}).get("observed") or {}
     columns = {c.name: _observed(c, (observed.get("columns") or {}).get(c.name) or {}) for c in schema.columns}
     return Before(path, schema, {"n_rows": observed.get("rows", 0), "columns": columns})
