@@ -15,6 +15,8 @@ import pytest
 import yaml
 from sklearn.datasets import load_iris
 
+from mrml.algorithm import State
+from mrml.algorithms.evaluation.curves import Curves
 from mrml.cli.main import main
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.runs.batch.compare import curves_of
@@ -161,16 +163,37 @@ def test_boosted_trees_and_clusters_have_pages(tmp_path: Path) -> None:
     assert any(text.startswith("mrml train kmeans") for text in page.texts)
 
 
+def test_numbers_too_large_to_be_drawn_and_too_many_classes_leave_their_pictures_out(tmp_path: Path) -> None:
+    rows, huge = tmp_path / "rows.csv", tmp_path / "huge.csv"
+    rows.write_text("x,y\n" + "".join(f"{i % 7},{i}\n" for i in range(60)), encoding="utf-8")
+    huge.write_text("x,y\n1e308,1e308\n-1e308,-1e308\n1,2\n", encoding="utf-8")
+    model = train(tmp_path, "linear", rows, "--target=y")
+    assert plots.curves(curves_of(str(model), DataConfig(data=(str(huge),)), EngineConfig())) == {}
+    assert plots.bars("b", "t", {"a": 1e308}) == plots.losses({"training": ([1], [1e308])}) == ""
+    member = {"member": {"classes": [str(k) for k in range(5000)]}, "edges": None, "errors": None}
+    assert Curves().statistic(State(member), "confusion").n_bytes() == 0  # and not 200 MB
+
+
 def test_what_is_no_run_is_told(tmp_path: Path, capsys: Any) -> None:
     assert main(["report", str(tmp_path), f"--output={tmp_path}/r.html", "--json", "-q"]) == 3
     assert "holds no run" in json.loads(capsys.readouterr().out)["error"]["finding"]
 
 
-def test_the_command_to_repeat_a_training_trains_the_same_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [
+        ("logistic", ["--l2=0.5", "--exclude=age,city"]),
+        ("logistic", ["--l2=0"]),
+        ("boosting", ["--objective=logistic", "--num-trees=3", "--monotone=age=1", "--l2=0"]),
+    ],
+)
+def test_the_command_to_repeat_a_training_trains_the_same_model(
+    tmp_path: Path, algorithm: str, words: list[str]
+) -> None:
     import shlex
 
     churn = EXAMPLE.parents[2] / "data-samples" / "churn"
-    model = train(tmp_path, "logistic", churn, "--target=churned", "--id=id", "--l2=0.5", "--exclude=age,city")
+    model = train(tmp_path, algorithm, churn, "--target=churned", "--id=id", *words)
     command = facts.of_run(str(model))["command"]
     again = re.sub(r"--output=\S+", f"--output={tmp_path / 'again'}", command)
     assert main([*shlex.split(again)[1:], "-q"]) == 0

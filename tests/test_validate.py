@@ -18,7 +18,7 @@ from mrml.cli.main import main
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.config.steps import Limits
 from mrml.runs.batch.drift import _chi_square, drifts, stability_index
-from mrml.runs.batch.validate import before_of, describe
+from mrml.runs.batch.validate import _as_number, before_of, describe
 from tests.shared import shared
 
 CHURN = Path(__file__).parents[1] / "data-samples" / "churn"
@@ -133,6 +133,24 @@ def test_what_is_compared_may_be_a_model_a_schema_or_rows(tmp_path: Path, capsys
             if column[figure] is not None:
                 assert column[figure] == by_rows[name][figure], (name, figure)
     assert sum(c["out_of_range"] is not None for c in by_schema.values()) == 6
+
+
+def test_bounds_of_moments_are_those_of_their_zone_and_one_that_is_none_is_refused(tmp_path: Path, capsys: Any) -> None:
+    assert _as_number("1970-01-02", "date32") == _as_number("1970-01-02", "date64") == 1.0
+    for text in (
+        "1970-01-01 01:00:00+01:00",
+        "1969-12-31T19:00:00-05:00",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01 00:00:00",
+    ):
+        assert _as_number(text, "timestamp[us, tz=Europe/Berlin]") == 0.0
+    rows, schema = tmp_path / "rows.csv", tmp_path / "s.yaml"
+    rows.write_text("x\n1\n2\n", encoding="utf-8")
+    assert main(["schema", str(rows), f"--output={schema}", "-q"]) == 0
+    schema.write_text(schema.read_text("utf-8").replace("range: [1, 2]", "range: [1, soon]"), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["validate", str(rows), f"--against={schema}", "--json", "-q"]) == 2
+    assert "observed" in json.loads(capsys.readouterr().out)["error"]["place"]
 
 
 def test_the_rows_of_a_model_that_are_no_longer_there_are_told(tmp_path: Path, capsys: Any) -> None:

@@ -41,6 +41,23 @@ def test_a_linear_model_that_begins_where_one_ended_is_there_at_once(name: str, 
         assert left == pytest.approx(right, rel=1e-7)
 
 
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_linear_model_that_begins_far_off_ends_where_one_ends_that_begins_without(
+    name: str, solver: str, tmp_path: Path
+) -> None:
+    cls, columns = getattr(mrml, name), [f"x{j}" for j in range(5)]
+    there = {"y": TARGETS[name], **dict(zip(columns, X.T, strict=True))}
+    here = mrml_table({"y": TARGETS[name], **dict(zip(columns, 1e5 * X.T, strict=True))})  # in another unit
+    cls(l2=1e-3).fit(mrml_table(there), target="y", output=tmp_path / "there", engine="inline")
+    cold = cls(l2=1e-3, solver=solver).fit(here, target="y", output=tmp_path / "cold", engine="inline")
+    begun = cls(l2=1e-3, solver=solver, init_model=str(tmp_path / "there"))
+    warm = begun.fit(here, target="y", output=tmp_path / "warm", engine="inline")
+    assert warm.facts["converged"] and "converged" in warm.facts["stop"]
+    left, right = (m.evaluate(here)["deviance"] for m in (cold, warm))
+    assert left == pytest.approx(right, rel=1e-6)
+
+
 def mrml_table(columns: dict[str, Any]) -> Any:
     import pyarrow as pa
 

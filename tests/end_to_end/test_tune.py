@@ -70,6 +70,24 @@ def test_every_candidate_scores_what_training_it_alone_with_folds_says(tmp_path:
     assert files(output / "model") == files(tmp_path / f"alone{facts['best']['trial']}")
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classes_that_lie_in_one_fold_each_are_judged_as_a_training_with_folds_judges_them(
+    tmp_path: Path, seed: int
+) -> None:
+    labels = ["rare", *("uv"[i % 2] for i in range(58)), "scarce"]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x,y\n" + "".join(f"{i % 7},{y}\n" for i, y in enumerate(labels)), encoding="utf-8")
+    tree = {"algorithm": {"name": "softmax", "l2": {"of": [0.1]}}, "data": {"data": str(rows), "target": "y"},
+            "search": {"method": "grid", "folds": 2, "fold_by": "row", "fold_seed": seed}}  # fmt: skip
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    facts, _ = tuned(tmp_path, str(tmp_path / "tune.yaml"))
+    words = ["--l2=0.1", f"--data={rows}", "--target=y", "--folds=2", "--fold-by=row", f"--fold-seed={seed}", "-q"]
+    assert main(["train", "softmax", *words, f"--output={tmp_path / 'alone'}"]) == 0
+    alone = json.loads((tmp_path / "alone" / "run.json").read_text())["folds"]["metrics"]
+    for name in ("log_loss", "accuracy"):
+        assert facts["trials"][0]["metrics"][name]["folds"] == alone[name]["folds"]
+
+
 def test_trials_parquet_has_a_row_a_candidate_the_best_first(tmp_path: Path) -> None:
     facts, output = tuned(tmp_path, run_file(tmp_path, LOGISTIC, {"trials": 4, "folds": 2, "metric": "auc"}))
     table = pq.read_table(output / "trials.parquet").to_pylist()

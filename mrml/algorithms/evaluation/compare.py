@@ -110,6 +110,7 @@ class Compare(Algorithm):
         return group
 
     @staticmethod
+    @np.errstate(over="ignore", invalid="ignore")
     def _add_sums(state: State, scored: Sequence[Any], group: Array, weight: Array, into: Into) -> None:
         sums = into["sums"]
         assert isinstance(sums, Sums)
@@ -155,6 +156,7 @@ def _seen(block: Block, state: State, k: int) -> Block:
     return dataclasses.replace(block, X=np.ascontiguousarray(block.X[:, state["columns"][k]]))
 
 
+@np.errstate(invalid="ignore")
 def _intervals(values: Mapping[str, Value], output: str, n: int, seed: int) -> dict[str, dict[str, float]]:
     """Of each metric: ``low`` and ``high``, by which the difference may be other (95 %), and ``above``, the share of
     replicates whose difference is above 0, by the binned one."""
@@ -176,7 +178,7 @@ def _intervals(values: Mapping[str, Value], output: str, n: int, seed: int) -> d
     return told
 
 
-@np.errstate(divide="ignore", invalid="ignore")
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def _figures(values: Mapping[str, Value], output: str, times: Array) -> dict[str, Array]:
     """(2, n_draws) of each metric: of both models, where group g was drawn ``times[i, g]`` times."""
     sums, weight = values["sums"], times @ values["sums"]["weight"]

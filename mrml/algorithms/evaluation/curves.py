@@ -48,7 +48,7 @@ class Curves(Algorithm):
     def statistic(self, state: State, key: str) -> Statistic:
         if key == "quantiles":
             return Quantiles(2)
-        n, k = (len(state["edges"]) + 1 if state["edges"] is not None else 0), len(state["member"]["classes"])
+        n, k = (len(state["edges"]) + 1 if state["edges"] is not None else 0), _told(state["member"])
         if key == "confusion":
             return Sums(rows=np.zeros((k, k)))
         if key == "errors":
@@ -62,9 +62,9 @@ class Curves(Algorithm):
         found, y_true = Evaluate().scored(State(member), block)
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
         if self._kind(member) == "classes":
-            k = len(member["classes"])
-            place = y_true.astype(np.int64) * k + found.y_pred.astype(np.int64)
-            _sums(into, "confusion").add(rows=np.bincount(place, weight, k * k).reshape(k, k))
+            k, place = _told(member), np.stack([y_true, found.y_pred]).astype(np.int64)
+            table = np.bincount(place[0] * k + place[1], weight, k * k).reshape(k, k) if k else np.zeros((0, 0))
+            _sums(into, "confusion").add(rows=table)
             return
         said = score_of(found) if member["classes"] else found.y_pred
         if state["edges"] is None:
@@ -87,7 +87,7 @@ class Curves(Algorithm):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         kind = self._kind(state["member"])
         if kind == "classes":
-            shown = len(state["member"]["classes"]) <= _MOST_CLASSES
+            shown = _told(state["member"]) > 0
             told = {"classes": state["member"]["classes"], "confusion": values["confusion"]["rows"].tolist()}
             return state.next(stop="counted", told=told if shown else {})
         if state["edges"] is None:
@@ -106,6 +106,12 @@ class Curves(Algorithm):
 
     def expected_rounds(self) -> int:
         return 2
+
+
+def _told(member: Mapping[str, Any]) -> int:
+    """The classes of the table; of too many none is made."""
+    n = len(member["classes"])
+    return n if n <= _MOST_CLASSES else 0
 
 
 def _sums(into: Into, key: str) -> Sums:

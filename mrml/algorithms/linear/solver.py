@@ -20,13 +20,15 @@ solver units, is at most ``tol``.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mrml import losses, wire
-from mrml.algorithm import State
+from mrml.algorithm import State, Value
 from mrml.algorithms.linear import descent
 from mrml.algorithms.linear import rows as glm_rows
 from mrml.algorithms.linear.iteration import Iteration, derivatives, first_phase
@@ -39,6 +41,8 @@ from mrml.kernels.glm import chunk_rows, dense_pass, sparse_pass
 from mrml.params import param
 from mrml.schema import Design, Schema
 from mrml.statistic import Into, Statistic, Sums
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,35 +114,53 @@ class GLM(Iteration):
         scale = np.ones(n) if design.scale is None else np.array(design.scale, np.float64)
         center = np.zeros(n) if design.center is None else np.array(design.center, np.float64)
         theta = np.zeros((k, n + self.fit_intercept))
-        if self.init_model:
-            coef, intercept = starting_point(self.init_model, self.loss.name, design, k)
-            theta[:, :n] = coef * scale
-            intercept += coef @ center
-        else:
-            intercept = self.intercepts(design, class_weight)
         if self.fit_intercept:
-            theta[:, -1] = intercept
-        looks_first = isinstance(self.loss, losses.Poisson) and not self.init_model
-        return State(
-            {
-                "solver": solver,
-                "phase": "start" if looks_first else first_phase(solver, theta),
-                **_at_rest(theta, n),
-                "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
-                "inverse": np.zeros((0, 0)),
-                "basis": np.zeros((0, 0)),
-                "memory_steps": [],
-                "memory_changes": [],
-                "center": center,
-                "scale": scale,
-                "penalty": self._penalty(scale),
-                "class_weight": class_weight,
-            }
-        )
+            theta[:, -1] = self.intercepts(design, class_weight)
+        begun = {
+            "solver": solver,
+            "phase": "start" if isinstance(self.loss, losses.Poisson) else first_phase(solver, theta),
+            **_at_rest(theta, n),
+            "curvature": 1.0 if isinstance(self.loss, losses.HalfSquaredError) else 0.25,
+            "inverse": np.zeros((0, 0)),
+            "basis": np.zeros((0, 0)),
+            "memory_steps": [],
+            "memory_changes": [],
+            "center": center,
+            "scale": scale,
+            "penalty": self._penalty(scale),
+            "class_weight": class_weight,
+        }
+        return State(self._from_model(begun, design) if self.init_model else begun)
+
+    def _from_model(self, begun: dict[str, Any], design: Design) -> dict[str, Any]:
+        """The beginning at the coefficients of another model; ``cold`` is the one without it."""
+        assert self.init_model is not None
+        theta = np.zeros_like(begun["theta"])
+        coef, intercept = starting_point(self.init_model, self.loss.name, design, len(theta))
+        theta[:, : coef.shape[1]] = coef * begun["scale"]
+        if self.fit_intercept:
+            theta[:, -1] = intercept + coef @ begun["center"]
+        phase = first_phase(begun["solver"], theta)
+        return {**begun, **_at_rest(theta, coef.shape[1]), "phase": phase, "cold": begun}
+
+    def update(self, state: State, values: Mapping[str, Value]) -> State:
+        cold = state.params.get("cold")
+        if cold is None:
+            return super().update(state, values)
+        try:
+            after = super().update(state, values)
+            stuck = after.stop is not None and after.round < self.max_iterations and after["gradient_max"] > self.tol
+        except InputError:  # an infinite loss at the other model's point; what the rows are to blame for comes again
+            stuck = True
+        if not stuck:
+            return after
+        log.info("the model to begin from is too far off these rows: goes on as without it")
+        return State(dict(cold), state.round + 1)
 
     def broadcast(self, state: State) -> State:
         """All but what the driver remembers to choose its steps by."""
         params = {**state.params, "memory_steps": [], "memory_changes": [], "inverse": np.zeros((0, 0))}
+        params.pop("cold", None)
         return State(params, state.round, state.stop, state.converged)
 
     def statistic(self, state: State, key: str) -> Statistic:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,3 +93,9 @@ class OutOfFold(Model):
 
         models = {int(name): part(name, told) for name, told in header["models"].items()}
         return cls(part(_WHOLE, header[_WHOLE]), dict(sorted(models.items())), Parting(**header["parting"]))
+
+
+def knowing(model: PipelineModel, classes: Sequence[str]) -> PipelineModel:
+    """A model whose targets are of these classes; it says what they are, and predicts in its own."""
+    fitted = type(model.fitted)(model.schema, {**model.fitted.params, "classes": list(classes)})
+    return PipelineModel(fitted, model.inner, model.lazy)

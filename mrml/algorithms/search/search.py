@@ -20,9 +20,10 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.evaluation.parts import Metrics
 from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.transforms import label_order
 from mrml.algorithms.search.fold import Held, without_fold
 from mrml.algorithms.search.grid import Grid, member_name
-from mrml.algorithms.search.out_of_fold import OutOfFold
+from mrml.algorithms.search.out_of_fold import OutOfFold, knowing
 from mrml.algorithms.search.parting import BY, Parting
 from mrml.algorithms.search.scores import FIRST_BINS, METRICS, Standing
 from mrml.data.block import Block
@@ -197,7 +198,10 @@ class Search(Algorithm):
         models = self._models(train, candidate)
         if not models:
             return {}
+        classes = label_order(list({label for model in models.values() for label in model.classes}))
         whole = max(models.values(), key=lambda m: len(m.classes))
+        if len(whole.classes) < len(classes):  # each fold holds all rows of a class
+            whole = knowing(whole, classes)
         found: dict[str, Any] = {}
         for number in (n for n in numbers if n in models):
             own = models[number]

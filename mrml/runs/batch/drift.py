@@ -88,7 +88,7 @@ def _drift(name: str, before: Mapping[str, Any], now: Mapping[str, Any], limits:
     if old.get("nulls") is not None and n:
         found = replace(found, missing_before=old["nulls"] / n)
         pooled = (old["nulls"] + new["nulls"]) / (n + m)
-        spread = _Z * math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+        spread = _Z * math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / m))
         figures["missing"] = _within(new["nulls"] / m - old["nulls"] / n, spread)
     failures = () if name in limits.unjudged else tuple(_failures(figures, limits))
     shifted = bool(failures) or any(True for _ in _failures(figures, replace(limits, psi=SHIFTED)))

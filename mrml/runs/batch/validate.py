@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ PROFILE = "profile.json"
 #: roles whose columns are told of where the rows have them
 _TOLD = ("target", "weight", "offset")
 _ANY_NUMBER = 1 << 62
+#: a moment and its distance from UTC
+_MOMENT = r"(.+?)(?:Z|([+-])(\d\d):?(\d\d))?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,15 +161,23 @@ def _of_schema(path: str) -> Before:
     import yaml
 
     text = read_text(path)
-    schema, observed = load_yaml(text, path), (yaml.safe_load(text) or {}).get("observed") or {}
-    columns = {c.name: _observed(c, (observed.get("columns") or {}).get(c.name) or {}) for c in schema.columns}
-    return Before(path, schema, {"n_rows": observed.get("rows", 0), "columns": columns})
+    schema = load_yaml(text, path)
+    try:
+        observed = (yaml.safe_load(text) or {}).get("observed") or {}
+        columns = {c.name: _observed(c, (observed.get("columns") or {}).get(c.name) or {}) for c in schema.columns}
+        n_rows = int(observed.get("rows", 0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}, observed", f"cannot be read: {error}", "write it again with `mrml schema`"
+        ) from error
+    return Before(path, schema, {"n_rows": n_rows, "columns": columns})
 
 
 def _observed(column: Column, about: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": column.kind, "nulls": about.get("nulls")}
     if column.kind == "numeric" and "range" in about:
-        found["range"] = [_as_number(value, column.source) for value in about["range"]]
+        low, high = (_as_number(value, column.source) for value in about["range"])
+        found["range"] = [low, high]
     if column.kind == "categorical":
         top = {str(k): n for k, n in (about.get("top") or {}).items()}
         found |= {"levels": top if top and about.get("distinct") == len(top) else None, "rest": 0}
@@ -179,5 +190,7 @@ def _as_number(value: Any, source: str) -> float:
         return float(value)
     import numpy as np
 
-    moment = np.datetime64(str(value).removesuffix("Z"))
-    return float((moment - np.datetime64(0, "s")) / np.timedelta64(1, "D" if source.startswith("date") else "s"))
+    moment, sign, hours, minutes = re.fullmatch(_MOMENT, str(value)).groups()  # type: ignore[union-attr]
+    found = float((np.datetime64(moment) - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
+    found -= int(f"{sign}1") * (int(hours) * 3600 + int(minutes) * 60) if sign else 0
+    return found / 86400 if source.startswith("date") else found

@@ -7,9 +7,12 @@ import platform
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from mrml import logs
+from mrml.config.sections import DataConfig
+from mrml.config.sources import flag_of
 from mrml.config.steps import STEPS
 from mrml.errors import InputError, MrmlError
 from mrml.fs.folder import Folder
@@ -18,6 +21,8 @@ from mrml.runs.batch.records import Records
 
 #: columns of the drift table without a finding that are shown
 _MOST_COLUMNS = 30
+#: options that are said once for each of their items
+_WHOLE = {f.name for f in fields(DataConfig) if f.metadata.get("whole")}
 _PATHS = {"data": "data", "validation": "valid"}
 
 
@@ -161,17 +166,32 @@ def _lineage(run: Mapping[str, Any], steps: Mapping[str, Any], begun: Mapping[st
 
 
 def _command(run: Mapping[str, Any]) -> str:
-    """The command that trains the same."""
+    """The command that trains the same: every hyperparameter, and of the data what is no default."""
     config = run.get("config", {})
     if not config:
         return ""
     words = ["mrml", "train", config["algorithm"]]
-    for section in (config.get("params", {}), config.get("data", {})):
-        for name, value in section.items():
-            if value not in (None, "", [], (), {}, False) and not isinstance(value, dict):
-                text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-                words.append(f"--{name.replace('_', '-')}={text}")
+    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(DataConfig)}
+    data = {name: value for name, value in config.get("data", {}).items() if value != usual.get(name)}
+    for name, value in {**config.get("params", {}), **data}.items():
+        if value not in (None, "", [], {}):
+            words += [f"{flag_of(name)}={text}" for text in _texts(name, value)]
     return shlex.join([*words, f"--output={config['output']}"])
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    """What to write behind an option, once or, of lists whose items may hold commas, each of them."""
+    if isinstance(value, dict):
+        return [",".join(f"{_item(k)}={v}" for k, v in value.items())]
+    if isinstance(value, list):
+        items = [str(v) if name in _WHOLE else _item(v) for v in value]
+        return items if name in _WHOLE else [",".join(items)]
+    return [str(value).lower() if isinstance(value, bool) else str(value)]
+
+
+def _item(value: Any) -> str:
+    """An item of a list; commas in braces are part of it already."""
+    return str(value) if "{" in str(value) else str(value).replace(",", "\\,")
 
 
 def now() -> str:

@@ -27,6 +27,8 @@ _STYLE = {
 }  # fmt: skip
 _REMEDY = "install it with: pip install 'mrml[report]'"
 MOST_BARS = 20
+#: matplotlib multiplies what it draws, so that larger numbers overflow in it
+_LARGEST = 1e100
 
 
 def require() -> None:
@@ -63,6 +65,11 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Any], None]) ->
     for variable, colour in _COLOURS.items():
         text = text.replace(colour, f"var(--{variable})")
     return re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text).strip()
+
+
+def _drawable(*series: Any) -> bool:
+    """Whether all numbers are finite and none is too large to be drawn."""
+    return all(np.all(np.abs(np.asarray(values, np.float64)) < _LARGEST) for values in series)
 
 
 def curves(told: Mapping[str, Any]) -> dict[str, str]:
@@ -116,6 +123,8 @@ def _numbers(told: Mapping[str, Any]) -> dict[str, str]:
     keep = of[0] > 0
     x, y = of[1][keep] / of[0][keep], of[2][keep] / of[0][keep]
     edges, errors = np.array(told["edges"]), np.array(told["errors"])
+    if not _drawable(x, y, edges, errors):
+        return {}
 
     def means(axes: Any) -> None:
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]
@@ -162,7 +171,8 @@ def losses(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str
         if len(series) > 1:
             axes.legend(labelcolor=FAINT)
 
-    return _drawn("loss", (4, 3.4), draw) if any(len(x) for x, _ in series.values()) else ""
+    some = any(len(x) for x, _ in series.values()) and _drawable(*(y for _, y in series.values()))
+    return _drawn("loss", (4, 3.4), draw) if some else ""
 
 
 def bars(name: str, title: str, values: Mapping[str, float]) -> str:
@@ -174,7 +184,7 @@ def bars(name: str, title: str, values: Mapping[str, float]) -> str:
         axes.barh([n[:40] for n, _ in top], [v for _, v in top], color=[ONE if v >= 0 else TWO for _, v in top])
         axes.set(title=title)
 
-    return _drawn(name, (6.4, 0.8 + 0.24 * len(top)), draw) if top else ""
+    return _drawn(name, (6.4, 0.8 + 0.24 * len(top)), draw) if top and _drawable([v for _, v in top]) else ""
 
 
 def _tenths(weight: Array, n: int = 10) -> Array:
