@@ -149,6 +149,16 @@ class ResourceManager:
         found: dict[str, Any] = self._get("/ws/v1/cluster/metrics").get("clusterMetrics", {})
         return found
 
+    def scheduler(self) -> dict[str, Any]:
+        """The scheduler's word on itself: ``schedulerInfo`` with its queues."""
+        found: dict[str, Any] = self._get("/ws/v1/cluster/scheduler").get("scheduler") or {}
+        return found
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What the nodes of the cluster have, used and free."""
+        found: list[dict[str, Any]] = (self._get("/ws/v1/cluster/nodes").get("nodes") or {}).get("node") or []
+        return found
+
     def _get(self, path: str) -> dict[str, Any]:
         return self._call(path, "GET", None)
 
