@@ -50,6 +50,8 @@ class Compare(Algorithm):
     models travel in the State, as that of Evaluate does.
     """
 
+    does = "compare"
+
     scorers: tuple[Model, ...] = param((), "the two models", internal=True)
     columns: tuple[tuple[int, ...], ...] = param((), "numeric columns of each model", internal=True)
     replicates: int = param(1000, "draws of the bootstrap", low=10, internal=True)

@@ -42,6 +42,7 @@ from mrml.engines.hadoop.yarn import (
     expect_namenode,
     expect_resourcemanager,
     home,
+    job_name,
 )
 from mrml.engines.streaming import mrjob_compat
 from mrml.engines.streaming.engine import JobFailed, StreamingEngine
@@ -109,13 +110,14 @@ class HadoopEngine(StreamingEngine):
         self.label = "write"
         self.attach(uuid.uuid4().hex[:12])
 
-    def attach(self, run_id: str) -> None:
+    def attach(self, run_id: str, output: str = "") -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
-        self.run_id, self._alone = RUN_TAG + run_id, False
+        self.run_id, self.output, self._alone = RUN_TAG + run_id, output, False
         self.staging = Staging(self.fs, f"{self._home}/{self.run_id}")
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self.label, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
+        # numbered as rounds are everywhere else: the first leads to the State of round 1
+        self.label, self._fed = algorithm.does or str(state.round + 1), self._feed(algorithm.reads(state), dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
@@ -228,7 +230,7 @@ class HadoopEngine(StreamingEngine):
         return done
 
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
-        conf = {"mapreduce.job.name": f"mrml round {self.label} of {self.run_id}"}
+        conf = {"mapreduce.job.name": job_name(self.label, self.run_id, self.output)}
         conf |= {**self._uber.properties, **self.jobconf}
         # those of a scheduler that ends by its tag what a job of its own has begun (mrml.tools.oozie.action)
         more = pin.environment().get("MRML_YARN_TAGS", "")

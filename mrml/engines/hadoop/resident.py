@@ -65,8 +65,8 @@ class Containers:
         self._found: LeftBehind | None = None
         self._falls_back = False
 
-    def attach(self, run_id: str) -> None:
-        self.jobs.attach(run_id)
+    def attach(self, run_id: str, output: str) -> None:
+        self.jobs.attach(run_id, output)
 
     def secret(self) -> bytes:
         """Of tasks that a driver before this one left, if they still look for the next one."""

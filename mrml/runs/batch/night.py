@@ -22,6 +22,7 @@ from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import Records
 from mrml.runs.batch.validate import PROFILE, before_of
 from mrml.runs.batch.validate import validate as judged
+from mrml.runs.lease import Lease, RemoteLease
 from mrml.runs.progress import Progress
 from mrml.runs.store import Store, Switch, metrics_of
 
@@ -32,6 +33,7 @@ class Night:
 
     ``champion`` is what was in service when it began: the model it is compared with, and the one whose place it takes.
     ``engine`` gives the one that all steps share, begun by the first that needs it: of resident tasks, one job.
+    ``lease`` says that no other driver has taken the run.
     """
 
     batch: Batch
@@ -41,6 +43,7 @@ class Night:
     champion: Switch | None
     progress: Progress
     engine: Callable[[], Engine]
+    lease: Lease | RemoteLease
 
     @property
     def model(self) -> str:
