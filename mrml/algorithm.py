@@ -81,6 +81,8 @@ class Algorithm(ABC):
     shards: int = 0
     #: whether the numeric columns are standardised; None, of a hyperparameter: where the columns are not sparse
     standardise: ClassVar[bool | None] = True
+    #: what its rounds do, in a word, where they train nothing: what `mrml runs` calls them
+    does: ClassVar[str] = ""
     #: what to do about many rounds where each is a job on a cluster
     fewer_rounds: ClassVar[str] = ""
     #: hyperparameters of other libraries without a counterpart, and what to do instead

@@ -81,14 +81,18 @@ class Handler(StreamHandler):
 
 
 class Relay(logging.Handler):
-    """Hands on what is of its level: others who listen to the same logger may want more."""
+    """Hands on what is of its level: others who listen to the same logger may want more.
+
+    A record that one of those has marked as ``heard`` will be told in words of ours: below ERROR it is handed on too.
+    """
 
     def __init__(self, handler: logging.Handler, level: int) -> None:
         super().__init__(level)
         self.handler = handler
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.handler.handle(record)
+        if self.level < logging.ERROR or not getattr(record, "heard", False):
+            self.handler.handle(record)
 
 
 def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool = False) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,52 @@ def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path,
     changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
     told = run(night, code=2, capsys=capsys)["error"]
     assert "begins from no model" in told["finding"] and "warm_start" in told["place"]
+
+
+def told(night: Path, capsys: Any) -> list[dict[str, Any]]:
+    """What `mrml runs list` tells below the night's folder, of the newest run first."""
+    capsys.readouterr()
+    assert main(["runs", "list", str(night), "--json"]) == 0
+    runs: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["runs"]
+    return sorted(runs, key=lambda r: -Path(r["output"], "steps", "begun.json").stat().st_mtime)
+
+
+def test_mrml_runs_tells_of_a_night_as_one_run_with_its_steps(night: Path, capsys: Any) -> None:
+    facts = run(night, "--only=validate", "--only=train", capsys=capsys)
+    (found,) = told(night, capsys)
+    assert (found["id"], found["output"], found["state"]) == (facts["run"], facts["directory"], "stopped")
+    assert found["algorithm"] == "logistic" and found["round"] == facts["steps"]["train"]["rounds"]
+    assert list(found["steps"]) == list(run(night, "--dry-run", capsys=capsys)["steps"])
+    assert found["steps"]["train"] == "done" and found["steps"]["gate"] == "to do"
+    assert main(["runs", "attach", facts["directory"]]) == 5 and capsys.readouterr()
+    run(night, capsys=capsys)
+    assert [r["state"] for r in told(night, capsys)] == ["finished"]
+    assert main(["runs", "show", facts["directory"]]) == 0 and "step promote" in capsys.readouterr().out
+    steps = yaml.safe_load((night / "run.yaml").read_text("utf-8"))["steps"]
+    changed(night, steps={**steps, "gate": "auc > champion.auc + 0.5"})
+    refused = run(night, code=7, capsys=capsys)
+    newest = told(night, capsys)[0]
+    assert newest["state"] == "refused" and newest["steps"]["promote"] == "skipped"
+    assert main(["runs", "attach", refused["directory"]]) == 7
+    (Path(refused["directory"]) / "steps" / "evaluate.json").write_text(json.dumps({"outcome": "failed"}))
+    assert told(night, capsys)[0]["state"] == "failed"
+
+
+def test_mrml_runs_kill_ends_the_driver_of_a_night_and_the_same_command_goes_on(night: Path, capsys: Any) -> None:
+    hold = "import mrml.runs.batch.run as r, sys, time; from mrml.cli.main import main;"
+    hold += (
+        "r.DO['evaluate'] = lambda night: (print('held', flush=True), time.sleep(600)); sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", hold, "run", str(night / "run.yaml"), DAY, "-q"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None and driver.stdout.readline() == "held\n"
+        (found,) = told(night, capsys)
+        assert (found["state"], found["driver"]["pid"]) == ("running", driver.pid)
+        assert main(["runs", "kill", found["output"], "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"run": found["id"], "driver": "ended", "jobs": []}
+        assert driver.wait(30) == 130
+    assert told(night, capsys)[0]["state"] == "stopped"
+    assert outcomes(run(night, capsys=capsys))["train"] == "kept" and told(night, capsys)[0]["state"] == "finished"
 
 
 def finished(night: Path, capsys: Any) -> dict[str, bytes]:

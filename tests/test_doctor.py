@@ -14,6 +14,7 @@ import mrml
 from mrml.cli.main import main
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.engines.hadoop import probe
+from mrml.engines.hadoop.limits import queues
 from mrml.engines.hadoop.probe import Probe, Told
 from mrml.errors import EngineError
 from mrml.kernels.fingerprint import fingerprint
@@ -21,7 +22,7 @@ from mrml.tools.doctor import hadoop as doctor_cluster
 from mrml.tools.doctor import machine as doctor
 from mrml.tools.doctor.examine import doctor as everything
 from mrml.tools.doctor.findings import FAIL, OK, WARN, Finding, examine, worst
-from mrml.tools.doctor.hadoop import asked, judge, queues, quota, room
+from mrml.tools.doctor.hadoop import asked, judge, quota, room
 
 SOURCE = probe.source_digest(mrml.__path__[0])
 HERE = Told("a:1", "3.11.0", "/p", mrml.__version__, SOURCE, doctor_cluster.np.__version__, fingerprint())

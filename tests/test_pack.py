@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 import subprocess
 import sys
 import tarfile
 import time
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,7 +65,8 @@ def test_the_same_environment_is_uploaded_once_and_another_one_again(
     for name, text in (("one", "x"), ("two", "y")):
         (tmp_path / "e" / "f").write_text(text)
         with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as file:
-            file.add(tmp_path / "e", "e")
+            file.add(tmp_path / "e", "bin")
+            file.add(sys.executable, "bin/python", recursive=False)
     assert environment.content(str(tmp_path / "one.tar.gz")) != environment.content(str(tmp_path / "two.tar.gz"))
 
 
@@ -157,20 +161,50 @@ def test_a_conda_environment_goes_through_conda_pack(tmp_path: Path, monkeypatch
     assert [n for n in names if n.endswith("site-packages/mrml/tools/pack.py")]
 
 
-def test_an_archive_is_uploaded_once_for_its_content(tmp_path: Path) -> None:
-    local, home = tmp_path / "e.tar.gz", str(tmp_path / "home")
-    local.write_bytes(b"one")
+def written(path: Path, name: str = "./bin/python", content: bytes = b"") -> Path:
+    """An archive of one file."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz") as file:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        file.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tgz", ".zip"])
+def test_an_archive_is_uploaded_once_for_its_content(tmp_path: Path, ending: str) -> None:
+    local, home = written(tmp_path / f"e{ending}", content=b"one"), str(tmp_path / "home")
     first = environment.shipped(str(local), home)
     stat = Path(first).stat()
     assert environment.shipped(str(local), home) == first and Path(first).stat().st_mtime_ns == stat.st_mtime_ns
-    local.write_bytes(b"two")
+    written(local, content=b"two")
     second = environment.shipped(f"file://{local}", home)
-    assert second != first and Path(second).read_bytes() == b"two"
-    assert Path(second).name.startswith("e-") and second.endswith(".tar.gz")
+    assert second != first and Path(second).read_bytes() == local.read_bytes()
+    assert Path(second).name.startswith("e-") and second.endswith(ending)
 
 
-@pytest.mark.parametrize(("name", "finding"), [("gone.tar.gz", "is no file"), ("e.txt", r"is no \.tar\.gz")])
-def test_what_is_no_archive_is_refused(tmp_path: Path, name: str, finding: str) -> None:
-    (tmp_path / "e.txt").touch()
+@pytest.mark.parametrize(("name", "finding"), [
+    ("gone.tar.gz", "is no file"),
+    ("e.txt", r"is no \.tar\.gz"),
+    ("text.tar.gz", "cannot be read: not a gzip file; make it again with `mrml pack`"),
+    ("text.zip", "cannot be read: File is not a zip file"),
+    ("torn.tar.gz", "cannot be read: Compressed file ended"),
+    ("torn.zip", "cannot be read"),
+    ("empty.tar.gz", "cannot be read"),
+    ("other.tar.gz", "holds no bin/python; make it with `mrml pack`"),
+    ("other.zip", "holds no bin/python"),
+])  # fmt: skip
+def test_what_is_no_archive_is_refused_and_not_uploaded(tmp_path: Path, name: str, finding: str) -> None:
+    for ending in ("tar.gz", "zip"):
+        whole = written(tmp_path / f"whole.{ending}", content=random.Random(1).randbytes(1 << 16)).read_bytes()
+        (tmp_path / f"torn.{ending}").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / f"text.{ending}").write_text("no archive\n")
+        written(tmp_path / f"other.{ending}", "python")
+    for path in (tmp_path / "e.txt", tmp_path / "empty.tar.gz"):
+        path.touch()
     with pytest.raises(ConfigError, match=finding):
-        environment.shipped(str(tmp_path / name), str(tmp_path))
+        environment.shipped(str(tmp_path / name), str(tmp_path / "home"))
+    assert not (tmp_path / "home").exists() or not list((tmp_path / "home").rglob("*.*"))

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from mrml.cli.main import main
+from mrml.cluster.settings import xml
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-from mrml.engines.hadoop.yarn import Application
+from mrml.engines.hadoop.yarn import Application, job_name
 from mrml.engines.inline import InlineEngine
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
@@ -41,9 +42,14 @@ time.sleep(600)
 """
 
 
-def app(number: int, state: str, final: str = "UNDEFINED", run: str = ID, round_: str = "3") -> Application:
-    tags = (f"mrml-{run}-{round_}-cafe.12", f"mrml-{run}", f"mrml-{run}-{round_}-cafe")
-    return Application(f"application_1_{number:04d}", state, final, "", "default", number, "http://page", tags, "")
+def app(
+    number: int, state: str, final: str = "UNDEFINED", run: str = ID, round_: str = "3", output: str = ""
+) -> Application:
+    """A job as the engine names and tags it; of tasks that stay with ``round_`` resident."""
+    sign = "." if round_ == "resident" else "-"
+    tags = (f"mrml-{run}-{round_}{sign}cafe.12", f"mrml-{run}", f"mrml-{run}-{round_}{sign}cafe")
+    found = Application(f"application_1_{number:04d}", state, final, "", "default", number, "http://page", tags, "")
+    return found._replace(name=job_name(round_, f"mrml-{run}", output))
 
 
 class Manager:
@@ -196,12 +202,57 @@ def test_runs_are_found_below_a_root_and_by_the_jobs_that_are_remembered(output:
     assert [a.id for a in found.jobs] == ["application_1_0002", "application_1_0001"]
     assert runs.find(str(output), manager) == [found] and runs.find(str(output / "_run"), manager) == []
     assert [(r.id, r.state, r.round) for r in runs.known(manager)] == [
-        ("ba9876543210", "ended", 4),
-        (ID, "running", 4),
+        ("ba9876543210", "ended", 2),
+        (ID, "running", 3),
     ]
     assert runs.named(ID, manager).state == runs.named(f"mrml-{ID}", manager).state == "running"
-    with pytest.raises(ConfigError, match="neither the output of a run nor the id of one"):
+    with pytest.raises(ConfigError, match="neither the directory of a run nor the id of one"):
         runs.named("elsewhere", manager)
+
+
+def test_a_run_that_is_known_by_its_jobs_is_told_by_its_directory_where_they_name_one(output: Path) -> None:
+    """Its jobs say nothing of who drives it: it is not running because one of them is, nor ended between two."""
+    here, nowhere = str(output), "hdfs://nowhere.invalid:1/models/a"
+    manager: Any = Manager(app(1, "RUNNING", output=here))
+    (left,) = runs.known(manager)
+    assert left[:5] == (ID, here, "stopped", "logistic", 5) and left == runs.named(ID, manager)
+    manager = Manager(app(1, "FINISHED", "SUCCEEDED", output=here))
+    with driven(output) as driver:
+        (found,) = runs.known(manager)
+        assert found.state == "running" and found.driver["pid"] == driver.pid
+    for elsewhere in (str(output.parent), nowhere, ""):
+        (found,) = runs.known(Manager(app(1, "RUNNING", output=elsewhere)))  # type: ignore[arg-type]
+        assert found[:5] == (ID, elsewhere, "running", "", 2)
+    (output / "_run" / "run_id.json").write_text(json.dumps({"run": "ba9876543210"}))
+    assert runs.known(manager)[0].state == "ended", "another run has its place now"
+    (stay,) = runs.known(Manager(app(1, "RUNNING", round_="resident")))  # type: ignore[arg-type]
+    assert stay.round is None and stay.jobs[0].round == "resident"
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", ID], ["kill", ID]], ids=" ".join)
+def test_without_the_resourcemanager_what_only_it_knows_is_an_error_that_names_it(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HADOOP_CONF_DIR", "HADOOP_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["runs", *words]) == ConfigError.exit_code
+    assert "export HADOOP_CONF_DIR" in capsys.readouterr().err
+    values = {"yarn.resourcemanager.webapp.address": "127.0.0.1:1", "fs.defaultFS": "hdfs://127.0.0.1:1"}
+    (tmp_path / "yarn-site.xml").write_text(xml(values))
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    assert main(["runs", *words]) == EngineError.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ResourceManager http://127.0.0.1:1: cannot be reached") and said.count("\n") == 1
+
+
+def test_a_directory_is_told_without_the_resourcemanager(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "yarn-site.xml").write_text(xml({"yarn.resourcemanager.webapp.address": "127.0.0.1:1"}))
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    assert main(["runs", "show", str(output)]) == 0
+    said = capsys.readouterr()
+    assert "the jobs of runs are not known" in said.err and "stopped" in said.out
 
 
 def test_attach_tells_rounds_until_nobody_drives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +268,9 @@ def test_attach_tells_rounds_until_nobody_drives(output: Path, monkeypatch: pyte
                 driver.kill()
                 driver.wait()
 
-        manager: Any = Manager(app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING"))
+        manager: Any = Manager(app(1, "FINISHED", "SUCCEEDED"), app(2, "RUNNING", round_="evaluate"))
         run = runs.follow(str(output), manager, tell)
-    assert told == ["round 5 is done", "application_1_0002, round 3: RUNNING", "round 6 is done"]
+    assert told == ["round 5 is done", "application_1_0002, evaluate: RUNNING", "round 6 is done"]
     assert (run.state, run.round) == ("stopped", 6)
 
 

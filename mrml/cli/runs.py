@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrml import logs
 from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common
-from mrml.errors import ConfigError, EngineError, nearest
+from mrml.errors import ConfigError, EngineError, Refused, nearest
+
+if TYPE_CHECKING:
+    from mrml.engines.hadoop.yarn import ResourceManager
+    from mrml.runs.manage import Run
 
 EXAMPLE = "mrml runs list hdfs:///models"
+#: states of jobs that change no more
+_ENDED = ("FINISHED", "FAILED", "KILLED")
 _ABOUT = """\
-Runs of `mrml train`, by their output directories and by the jobs that the ResourceManager knows.
+Runs of `mrml train`, `mrml tune` and `mrml run`, by their directories and by the jobs that the ResourceManager knows.
 
   list [ROOT]   the runs below a directory; without one, those whose jobs the ResourceManager remembers
-  show RUN      one run: its --output, or its id; its rounds, its driver, its jobs
-  attach OUTPUT follow a run until nobody drives it; exit code 5 when it did not finish
+  show RUN      one run: its directory, or its id; its rounds, its driver, its jobs; its steps, of `mrml run`
+  attach RUN    follow a run by its directory until nobody drives it; exit code 5 when it did not finish, 7 when the
+                gate of `mrml run` refused its model
   kill RUN      end its driver and its jobs, in order; giving the command of the run again goes on with it
   clean [ROOT]  what runs left that nobody needs: staging on HDFS, and below ROOT what was written aside and never
                 finished; says what it would remove, and removes it with --delete"""
@@ -44,27 +51,33 @@ def run_runs(args: argparse.Namespace) -> None:
 def _list(args: argparse.Namespace) -> None:
     from mrml.runs import manage as runs
 
-    jobs = runs.manager()
-    if jobs is None and not args.name:
-        raise ConfigError("mrml runs list", "neither a directory is named nor a cluster configured", "give ROOT")
+    jobs = runs.manager(needed=not args.name)
     found = [r.facts() for r in (runs.find(args.name, jobs) if args.name or jobs is None else runs.known(jobs))]
     if args.json:
         return emit_json({"runs": found})
     head = ("run", "state", "rounds", "algorithm", "job", "output")
-    rows = [(r["id"], r["state"], r["round"], r["algorithm"], _running(r) or "-", r["output"] or "-") for r in found]
+    rows = [(r["id"], r["state"], _rounds(r), r["algorithm"] or "-", _running(r), r["output"] or "-") for r in found]
     emit(table([head, *rows]) if rows else "no runs")
 
 
-def _show(args: argparse.Namespace) -> None:
+def _asked(name: str) -> tuple[Run, ResourceManager | None]:
+    """A run, and who knows its jobs: where an id is given nobody else knows it."""
     from mrml.runs import manage as runs
 
-    facts = runs.named(args.name, runs.manager()).facts()
+    jobs = runs.manager(needed=not runs.is_directory(name))
+    return runs.named(name, jobs), jobs
+
+
+def _show(args: argparse.Namespace) -> None:
+    run, _ = _asked(args.name)
+    facts = run.facts()
     if args.json:
         return emit_json(facts)
     driver = facts["driver"]
     who = f"process {driver['pid']} on {driver['host']} since {driver['since']}" if driver else "none"
-    lines = [("run", facts["id"]), ("state", facts["state"]), ("rounds", facts["round"]), ("driver", who)]
+    lines = [("run", facts["id"]), ("state", facts["state"]), ("rounds", _rounds(facts)), ("driver", who)]
     lines += [(k, facts[k]) for k in ("algorithm", "output") if facts[k]]
+    lines += [(f"step {name}", outcome) for name, outcome in facts["steps"].items()]
     emit(table([(k, str(v)) for k, v in lines]))
     if facts["jobs"]:
         rows = [(j["id"], j["round"], j["state"], j["final"], j["url"]) for j in facts["jobs"]]
@@ -73,10 +86,14 @@ def _show(args: argparse.Namespace) -> None:
 
 def _attach(args: argparse.Namespace) -> None:
     from mrml.runs import manage as runs
+    from mrml.runs.batch.watch import FINISHED, REFUSED
 
-    run = runs.follow(args.name, runs.manager(), lambda line: logs.log.info("%s", line))
+    found, jobs = _asked(args.name)
+    run = runs.follow(found.output or args.name, jobs, lambda line: logs.log.info("%s", line))
     emit_json(run.facts()) if args.json else emit(f"{run.output}: {run.state} after round {run.round}")
-    if run.state != runs.FINISHED:
+    if run.state == REFUSED:
+        raise Refused(run.output, "the gate refused its model", "`mrml runs show` tells its steps")
+    if run.state != FINISHED:
         finding = f"nobody drives this run, and it did not finish; it came to round {run.round}"
         raise EngineError(run.output, finding, "give its command again: it goes on")
 
@@ -84,8 +101,7 @@ def _attach(args: argparse.Namespace) -> None:
 def _kill(args: argparse.Namespace) -> None:
     from mrml.runs import manage as runs
 
-    jobs = runs.manager()
-    done = runs.end(runs.named(args.name, jobs), jobs)
+    done = runs.end(*_asked(args.name))
     if args.json:
         return emit_json(done)
     emit(f"run {done['run']}: driver {done['driver']}; jobs ended: {', '.join(done['jobs']) or 'none was left'}")
@@ -106,8 +122,13 @@ def _clean(args: argparse.Namespace) -> None:
     emit(f"{what}: removed" if args.delete else f"{what}" + "; --delete removes them" * bool(found))
 
 
+def _rounds(facts: dict[str, Any]) -> str:
+    """Where only jobs are known, those of tasks that stay tell nothing of rounds."""
+    return "-" if facts["round"] is None else str(facts["round"])
+
+
 def _running(facts: dict[str, Any]) -> str:
-    return next((f"{j['id']} {j['state']}" for j in facts["jobs"] if j["state"] not in ("FINISHED", "KILLED")), "")
+    return next((f"{j['id']} {j['state']}" for j in facts["jobs"] if j["state"] not in _ENDED), "-")
 
 
 _ACTIONS = {"list": _list, "show": _show, "attach": _attach, "kill": _kill, "clean": _clean}

@@ -88,7 +88,7 @@ class Cluster:
         with _locked(home):
             before = cls._recorded(home)
             if before is not None and any(d.alive for d in before.daemons):
-                cluster = before._complete(nodes, port_base)
+                cluster = before._complete(nodes, port_base, more or {})
             else:
                 cluster = cls._new(home, before, nodes, jars, java_home, port_base, more)
             if oozie or cluster.has_oozie:
@@ -226,7 +226,7 @@ class Cluster:
         settings.write_conf(home, count, cluster.ports, more or {})
         return cluster
 
-    def _complete(self, nodes: int | None, port_base: int | None) -> Cluster:
+    def _complete(self, nodes: int | None, port_base: int | None, more: Mapping[str, object]) -> Cluster:
         """A cluster of which something runs, and may be what is asked for."""
         if nodes not in (None, len(self.nodes)):
             finding = f"runs with {len(self.nodes)} nodes, not {nodes}"
@@ -234,6 +234,11 @@ class Cluster:
         if port_base not in (None, self.ports.base):
             finding = f"runs on ports from {self.ports.base}, not {port_base}"
             raise ConfigError(str(self.folder), finding, "end it first with `mrml cluster down`")
+        has = settings.in_effect(self.folder) if more else {}
+        for key, value in ((k, settings.text(v)) for k, v in more.items()):
+            if has.get(key) != value:
+                finding = f"runs with {key}={has[key]}, not {value}" if key in has else f"runs without {key}={value}"
+                raise ConfigError(str(self.folder), finding, "end it first with `mrml cluster down`")
         missing = [d for d in self.daemons if not d.alive]
         if not missing:
             log.info("the cluster in %s is up already", self.folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import getpass
 import socket
+import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -132,16 +133,25 @@ def write_conf(home: Path, nodes: int, ports: Ports, more: Values) -> None:
         (folder / "log4j.properties").write_text(LOG4J)
 
 
+def in_effect(home: Path) -> dict[str, str]:
+    """The properties of clients and masters, of all their files; of nodes a few differ."""
+    found: dict[str, str] = {}
+    for path in sorted(conf_folder(home).glob("*.xml")):
+        for item in ElementTree.parse(path).getroot().iter("property"):
+            found[item.findtext("name", "")] = item.findtext("value") or ""
+    return found
+
+
 def xml(values: Values) -> str:
     """A file of Hadoop's settings."""
     lines = [
-        f"  <property><name>{escape(key)}</name><value>{escape(_text(value))}</value></property>"
+        f"  <property><name>{escape(key)}</name><value>{escape(text(value))}</value></property>"
         for key, value in values.items()
     ]
     return "\n".join(['<?xml version="1.0"?>', "<configuration>", *lines, "</configuration>", ""])
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -202,9 +212,10 @@ def _yarn(home: Path, ports: Ports) -> Values:
         "yarn.application.classpath": conf_folder(home),
         "yarn.resourcemanager.connect.max-wait.ms": 20000,
         "yarn.resourcemanager.connect.retry-interval.ms": 1000,
-        # a lost node or application master is noticed in seconds, not ten minutes
+        # a lost node is noticed in seconds, not ten minutes, and with it the containers there
         "yarn.nm.liveness-monitor.expiry-interval-ms": 10000,
-        "yarn.am.liveness-monitor.expiry-interval-ms": 20000,
+        # of the masters only one that hangs: a machine that is busy or sleeps was seen to hold one up for 20 s
+        "yarn.am.liveness-monitor.expiry-interval-ms": 120000,
         # 180 s by default: so long an application master waits to stop a container on a node that is gone
         "yarn.client.nodemanager-connect.max-wait-ms": 5000,
         "yarn.client.nodemanager-connect.retry-interval-ms": 500,

@@ -64,8 +64,10 @@ class Engine(ABC):
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Score every split into a part file of the directory ``scoring.output`` (which exists)."""
 
-    def attach(self, run_id: str) -> None:  # noqa: B027 - an engine that leaves nothing behind needs no name for it
-        """Told which run it serves: what an earlier driver of that run left behind is this engine's."""
+    # an engine that leaves nothing behind needs no name for it
+    def attach(self, run_id: str, output: str = "") -> None:  # noqa: B027
+        """Told which run it serves: what an earlier driver of that run left behind is this engine's; and where the
+        run's output is to be, for people who look at what the engine has begun."""
 
     def workers(self) -> int:
         """How many tasks run side by side."""

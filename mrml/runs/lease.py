@@ -126,7 +126,7 @@ class RemoteLease:
     """
 
     def __init__(self, folder: Folder) -> None:
-        self._folder, self._renewals = folder, 0
+        self._folder, self._renewals, self._me = folder, 0, me()
         while not self._took():
             continue
         self._over, self._closed = threading.Event(), False
@@ -173,7 +173,7 @@ class RemoteLease:
             return {}
 
     def _told(self, **more: Any) -> bytes:
-        return json.dumps({**me(), "renewals": self._renewals, **more}).encode()
+        return json.dumps({**self._me, "renewals": self._renewals, **more}).encode()
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S):

@@ -13,22 +13,23 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mrml import names
 from mrml.engines.hadoop.client import end_clients
 from mrml.engines.hadoop.probe import PROBE
 from mrml.engines.hadoop.yarn import RUN_TAG, Application, ResourceManager, configuration, home
-from mrml.errors import ConfigError, EngineError
+from mrml.errors import ConfigError, EngineError, MrmlError
 from mrml.fs.folder import ASIDE, Folder
+from mrml.runs.batch.records import FOLDER
+from mrml.runs.batch.watch import FINISHED, MODEL, RUNNING, STOPPED, is_steps, watched
 from mrml.runs.directory import SUCCESS
 from mrml.runs.fit import Checkpoint
 from mrml.runs.lease import fence, holder, runs_here
 
 log = logging.getLogger(__name__)
 
-RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 #: of a run whose directory is not known: none of its jobs runs now
 ENDED = "ended"
 #: directories below a root in which runs are looked for
@@ -42,15 +43,17 @@ _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Run(NamedTuple):
-    """What is known of a run; ``output`` is empty where only its jobs are, ``driver`` where nobody drives it."""
+    """What is known of a run; ``output`` is empty where nothing tells of it, ``driver`` where nobody drives it,
+    ``round`` None where only jobs are known, and those tell of none; ``steps`` are those of a run of steps."""
 
     id: str
     output: str
     state: str
     algorithm: str
-    round: int
+    round: int | None
     driver: dict[str, Any]
     jobs: tuple[Application, ...]
+    steps: Mapping[str, str] = {}
 
     def facts(self) -> dict[str, Any]:
         """Plain values."""
@@ -59,37 +62,59 @@ class Run(NamedTuple):
             {"id": a.id, "round": a.round, "state": a.state, "final": a.final, "url": a.tracking_url} for a in self.jobs
         ]
         driver = {k: self.driver.get(k) for k in keys} if self.driver else None
-        return {**self._asdict(), "driver": driver, "jobs": jobs}
+        return {**self._asdict(), "driver": driver, "jobs": jobs, "steps": dict(self.steps)}
 
 
-def manager() -> ResourceManager | None:
-    """The ResourceManager of the configuration; None where none is configured, or it does not answer."""
+def manager(needed: bool = False) -> ResourceManager | None:
+    """The ResourceManager of the configuration; where none is configured, or it does not answer, None, or if it is
+    ``needed`` what is said of that."""
     try:
         found = ResourceManager.of(configuration())
         found.metrics()
-    except ConfigError:
-        return None
-    except EngineError as error:
-        log.warning("%s; the jobs of runs are not known", error)
+    except (ConfigError, EngineError) as error:
+        if needed:
+            raise
+        if isinstance(error, EngineError):
+            log.warning("%s; the jobs of runs are not known", error)
         return None
     return found
+
+
+def is_directory(name: str) -> bool:
+    """Whether a run goes by this name as a directory, and not as an id of which only the ResourceManager knows."""
+    folder = Folder(name)
+    return (folder / "_run").exists() or is_steps(folder)
 
 
 def look(output: str, jobs: ResourceManager | None) -> Run:
     """The run of an output directory; ConfigError where there is none."""
     folder = Folder(output)
+    if is_steps(folder):
+        return _look_at_steps(folder, jobs)
     own = folder / "_run"
     if not own.exists("run_id.json"):
         raise ConfigError(output, "holds no run", "give the --output of a training")
     run_id = str(own.read_json("run_id.json").get("run", ""))
     driver = holder(own)
     state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
+    found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
+    return Run(run_id, output, state, *_progress(own), driver, tuple(found))
+
+
+def _look_at_steps(folder: Folder, jobs: ResourceManager | None) -> Run:
+    """Its algorithm and rounds are those of its training; every job of it carries its own id."""
+    told = watched(folder)
+    found = jobs.by_tag(f"{RUN_TAG}{told.id}") if jobs else []
+    learned = _progress(folder / MODEL / "_run")
+    return Run(told.id, folder.path, told.state, *learned, told.driver, tuple(found), told.steps)
+
+
+def _progress(own: Folder) -> tuple[str, int]:
+    """The algorithm of a run directory, and the rounds that are done."""
     identity = own.read_json("identity.json") if own.exists("identity.json") else {}
     algorithm = identity.get("algorithm")
     name = names.short(str(algorithm.get("class", ""))) if isinstance(algorithm, dict) else ""
-    round_ = max(Checkpoint((own / "checkpoint").path).rounds(), default=0)
-    found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
-    return Run(run_id, output, state, name, round_, driver, tuple(found))
+    return name, max(Checkpoint((own / "checkpoint").path).rounds(), default=0)
 
 
 def find(root: str, jobs: ResourceManager | None) -> list[Run]:
@@ -104,26 +129,28 @@ def known(jobs: ResourceManager) -> list[Run]:
         if app.run.startswith(PROBE):
             continue
         by_run.setdefault(app.run, []).append(app)
-    return [_by_jobs(run_id, apps) for run_id, apps in by_run.items()]
+    return [_by_jobs(run_id, apps, jobs) for run_id, apps in by_run.items()]
 
 
 def named(name: str, jobs: ResourceManager | None) -> Run:
-    """A run by its output directory, or by its id where jobs of it are known."""
-    if (Folder(name) / "_run").exists():
+    """A run by its directory, or by its id where jobs of it are known."""
+    if is_directory(name):
         return look(name, jobs)
     apps = jobs.by_tag(f"{RUN_TAG}{name.removeprefix(RUN_TAG)}") if jobs and "/" not in name else []
     if not apps:
-        raise ConfigError(name, "is neither the output of a run nor the id of one", "`mrml runs list` tells ids")
-    return _by_jobs(apps[0].run, apps)
+        raise ConfigError(name, "is neither the directory of a run nor the id of one", "`mrml runs list` tells ids")
+    assert jobs is not None
+    return _by_jobs(apps[0].run, apps, jobs)
 
 
 def follow(output: str, jobs: ResourceManager | None, tell: Callable[[str], None]) -> Run:
-    """Tell of rounds and jobs until nobody drives the run any more."""
+    """Tell of steps, rounds and jobs until nobody drives the run any more."""
     told: set[str] = set()
     while True:
         run = look(output, jobs)
-        lines = [f"round {run.round} is done"] if run.round else []
-        lines += [f"{a.id}, round {a.round}: {a.state}" for a in reversed(run.jobs) if not a.ended]
+        lines = [f"step {name}: {outcome}" for name, outcome in run.steps.items() if outcome != "to do"]
+        lines += [f"round {run.round} is done"] if run.round else []
+        lines += [f"{a.id}, {_what(a)}: {a.state}" for a in reversed(run.jobs) if not a.ended]
         for line in lines:
             if line not in told:
                 told.add(line)
@@ -131,6 +158,10 @@ def follow(output: str, jobs: ResourceManager | None, tell: Callable[[str], None
         if run.state != RUNNING:
             return run
         time.sleep(POLL_S)
+
+
+def _what(app: Application) -> str:
+    return f"round {app.round}" if app.round.isdigit() else app.round or "a job"
 
 
 def end(run: Run, jobs: ResourceManager | None) -> dict[str, Any]:
@@ -192,8 +223,9 @@ def leftovers(root: str, keep_s: float, jobs: ResourceManager | None) -> Iterato
             age = _age(folder / name) if name.startswith(RUN_TAG) else 0.0
             if age > keep_s and all(a.ended for a in jobs.by_tag(name)):
                 yield Leftover(folder.join(name), age, "staging of a run")
-    for output in [root, *_outputs(Folder(root), DEPTH)] if root else []:
-        folder = Folder(output)
+    below = [Folder(path) for path in _outputs(Folder(root), DEPTH)] if root else []
+    models = [folder / MODEL for folder in below if is_steps(folder)]
+    for folder in [Folder(root), *below, *models] if root else []:
         for name in folder.names():
             if _ASIDE.fullmatch(name) and (age := _age(folder / name)) > keep_s:
                 yield Leftover(folder.join(name), age, "written aside, and never finished")
@@ -214,8 +246,8 @@ def seconds_of(text: str) -> float:
 
 
 def _outputs(folder: Folder, depth: int) -> Iterator[str]:
-    """Directories of runs, by name."""
-    if (folder / "_run").exists("run_id.json"):
+    """Directories of runs, by name; the training of a run of steps is no run of its own."""
+    if (folder / "_run").exists("run_id.json") or is_steps(folder):
         yield folder.path
     elif depth and folder.isdir():
         for name in folder.names():
@@ -223,10 +255,15 @@ def _outputs(folder: Folder, depth: int) -> Iterator[str]:
                 yield from _outputs(folder / name, depth - 1)
 
 
-def _by_jobs(run_id: str, apps: list[Application]) -> Run:
-    rounds = [int(a.round) for a in apps if a.round.isdigit()]
-    state = RUNNING if any(not a.ended for a in apps) else ENDED
-    return Run(run_id, "", state, "", max(rounds, default=-1) + 1, {}, tuple(apps))
+def _by_jobs(run_id: str, apps: list[Application], jobs: ResourceManager) -> Run:
+    """The run of some jobs: by its directory, if they name one that is there for us to see and is still that run's."""
+    output = next((a.output for a in apps if a.output), "")
+    with contextlib.suppress(OSError, MrmlError):
+        if output and (found := look(output, jobs)).id == run_id:
+            return found
+    done = [max(int(a.round) - (not a.succeeded), 0) for a in apps if a.round.isdigit()]
+    state = RUNNING if any(not a.ended for a in apps) else ENDED  # who drives it, nobody here can tell
+    return Run(run_id, output, state, "", max(done, default=None), {}, tuple(apps))
 
 
 def _end_driver(run: Run) -> str:
@@ -234,10 +271,12 @@ def _end_driver(run: Run) -> str:
     if not run.driver:
         return "none"
     if not runs_here(run.driver):
-        folder = Folder(run.output) / "_run"
-        if folder.is_local:
+        output = Folder(run.output)
+        if output.is_local:
             return "elsewhere"
-        fence(folder)
+        for folder in [output / FOLDER, output / MODEL / "_run"] if run.steps else [output / "_run"]:
+            if folder.exists():
+                fence(folder)
         return "fenced"
     pid, until = int(run.driver["pid"]), time.monotonic() + GRACE_S
     for number, word in ((signal.SIGTERM, "ended"), (signal.SIGKILL, "killed")):

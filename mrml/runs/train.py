@@ -70,7 +70,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
         if directory.resumed and not config.engine.on_yarn:
             runs.abandon(directory.id)
         if on is None:
-            engine.attach(directory.id)
+            engine.attach(directory.id, directory.output.path)
         told.start(plan_of(config, dataset, pipeline, engine, why))
         watch = Watch(engine, learner, config.data, config.engine.strict_identity, told)
         with directory.undone_early():

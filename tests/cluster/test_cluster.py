@@ -102,6 +102,23 @@ def test_a_database_of_oozie_that_cannot_be_made_is_told_and_made_by_the_next_up
     assert up().masters[-1].alive
 
 
+def test_a_property_that_a_running_cluster_has_not_is_refused_and_one_that_it_has_is_not(up: Up) -> None:
+    cluster = up(nodes=1, more={"x.y": "<a>", "dfs.datanode.x": True})
+    running = [d.process for d in cluster.daemons]
+    same = {"x.y": "<a>", "dfs.datanode.x": "true", "yarn.nodemanager.resource.cpu-vcores": 4}
+    assert [d.process for d in up(more=same).daemons] == running
+    for more, said in (
+        ({"x.y": "b"}, "runs with x.y=<a>, not b; end"),
+        ({"new": 1}, "runs without new=1; end it first"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            up(more=more)
+    cluster.nodes[0].kill_datanode()
+    with pytest.raises(ConfigError, match="runs without new=1"):
+        up(more={"new": 1})
+    assert [d.process for d in Cluster.open(cluster.folder).masters] == running[:3]
+
+
 def test_down_ends_everything_and_down_again_nothing(up: Up) -> None:
     cluster = up(nodes=1)
     assert cluster.down() == 5 and not processes.marked(mark(cluster.folder))

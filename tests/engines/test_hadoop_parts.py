@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import subprocess
 import sys
 import threading
+from collections import deque
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrml import logs
 from mrml.engines.hadoop import diagnose as postmortem
-from mrml.engines.hadoop.diagnose import Attempt, explained
+from mrml.engines.hadoop.client import _heard
+from mrml.engines.hadoop.diagnose import Attempt, Refusal, TaskRefusal, explained, refused
 from mrml.engines.hadoop.follow import Following, Watched
 from mrml.engines.hadoop.yarn import Application, ResourceManager, _application
 from mrml.engines.streaming.engine import JobFailed
@@ -84,8 +88,10 @@ def test_a_lease_is_held_once_and_goes_with_its_process(tmp_path: Path) -> None:
         ("Error: ... subprocess failed with code 1", "Traceback (most recent call last):\n  File x\nKeyError: 'y'\nlog",
          TaskFailed, "host:8042 (container_1_0002_01_000005): KeyError: 'y'; yarn"),
         ("", "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'mrml'\n",
-         TaskFailed, "the interpreter on the nodes needs mrml"),
-        ('Caused by: java.io.IOException: Cannot run program "/p": error=2', "", EngineError, "no program /p"),
+         TaskRefusal, "the interpreter on the nodes needs mrml"),
+        ('Caused by: java.io.IOException: Cannot run program "/p": error=2', "", Refusal, "no program /p"),
+        ('Cannot run program "environment/bin/python": error=2', "", Refusal,
+         "the archive of --environment holds no bin/python; make it with `mrml pack --upload`; yarn logs"),
         ("subprocess failed with code 137", "***\nlast words", EngineError, "code 137 (SIGKILL: mostly"),
         ("something else", "", EngineError, "map task 3, attempt 1 on host:8042"),
     ],
@@ -94,6 +100,22 @@ def test_a_failed_attempt_is_explained(diagnostics: str, stderr: str, kind: type
     error = explained(ATTEMPT._replace(diagnostics=diagnostics), stderr, "yarn logs ...")
     assert type(error) is kind
     assert said in str(error)
+
+
+@pytest.mark.parametrize(("diagnostics", "said"), [
+    ("failed 2 times due to AM Container exited with  exitCode: -1000\nFailing this attempt.Diagnostics: [2026-11-30"
+     " 09:17:18.030]Failed to download resource { { hdfs://nn/e.tar.gz, 1796030164173, ARCHIVE, null },pending,[(c)],5,"
+     "DOWNLOADING} org.apache.hadoop.yarn.exceptions.YarnException: Download and unpack failed",
+     "hdfs://nn/e.tar.gz: the nodes cannot unpack it (application_1_0002); make it again with `mrml pack --upload`"),
+    ("submitted by user root to unknown queue: nope", "queue: YARN refused the job"),
+    ("The required MAP capability is more than the supported max container capability", "asks for more than a node"),
+    ("AM Container exited with exitCode: 1", ""),
+    ("exitCode: -1000 Failed to download resource { { hdfs://nn/f, 1, FILE, null } java.io.IOException", ""),
+])  # fmt: skip
+def test_what_no_other_try_would_change_is_told_apart(diagnostics: str, said: str) -> None:
+    """As the ResourceManager of Hadoop 3.5.0 tells it."""
+    app = Application("application_1_0002", "FAILED", "FAILED", diagnostics, "", 0, "", (), "http://node")
+    assert said in str(refused(app) or "") and bool(refused(app)) == bool(said)
 
 
 def test_the_attempt_that_failed_is_told_and_not_those_that_were_killed_with_the_job(
@@ -234,3 +256,18 @@ def test_one_that_asks_for_kerberos_names_what_it_takes() -> None:
         with pytest.raises(EngineError, match=r"Kerberos|401"):
             ResourceManager(f"http://127.0.0.1:{server.server_port}").metrics()
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "printed"), [(0, "error: of another\n"), (1, "error: of a client\nerror: of ano")]
+)
+def test_what_a_client_says_is_kept_and_printed_for_verbose_people_only(verbosity: int, printed: str) -> None:
+    stream, words = io.StringIO(), deque[tuple[int, str]]()
+    logs.setup(stream, verbosity)
+    logger = logging.getLogger("mrjob.fs")
+    with _heard(words):
+        logger.error("of a client")
+        other = threading.Thread(target=logger.error, args=("of another",))
+        other.start()
+        other.join()
+    assert stream.getvalue().startswith(printed) and list(words) == [(logging.ERROR, "of a client")]

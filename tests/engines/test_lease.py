@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,16 @@ def test_a_lease_that_rests_does_not_come_back_into_a_folder_that_was_removed(fo
     folder.remove()
     found.close()
     assert not folder.exists()
+
+
+def test_a_lease_that_is_renewed_is_still_held_since_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    monkeypatch.setattr(Folder, "is_local", False)
+    with lease.RemoteLease(Folder(tmp_path)) as held:
+        began, until = json.loads((tmp_path / held.name).read_bytes()), time.monotonic() + 20
+        time.sleep(1.1)  # it is told in seconds
+        while (now := json.loads((tmp_path / held.name).read_bytes()))["renewals"] < 5:
+            assert time.monotonic() < until
+        assert now["since"] == began["since"] == lease.holder(Folder(tmp_path))["since"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import random
 import re
 import shutil
 import time
@@ -15,6 +17,7 @@ import pytest
 
 from mrml.cli.main import main
 from mrml.cluster import Cluster
+from mrml.engines.hadoop.yarn import ResourceManager
 from mrml.fs.folder import Folder
 
 pytestmark = pytest.mark.hadoop
@@ -126,3 +129,60 @@ def test_a_master_that_is_not_there_is_5_within_ten_seconds(
     began = time.monotonic()
     code, error = train(place, capsys)
     assert code == 5 and said in error and time.monotonic() - began < 10
+
+
+def n_jobs(cluster: Cluster) -> int:
+    return int(ResourceManager(cluster.resourcemanager_url).metrics()["appsSubmitted"])
+
+
+def rows_and_words(place: Folder) -> list[str]:
+    """A training that would work, but for what is said after it."""
+    rows = place / "rows"
+    rows.make()
+    rows.write("part-0.csv", GOOD)
+    return [
+        "train",
+        "logistic",
+        "--data",
+        rows.path,
+        "--target",
+        "y",
+        "--output",
+        place.join("m"),
+        "-r",
+        "hadoop",
+        "-q",
+    ]
+
+
+@pytest.mark.parametrize("engine", ["resident", "streaming"])
+@pytest.mark.parametrize(("more", "said"), [
+    (("--memory-mb", "6145"), "engine, memory_mb: asks for a container of 6145 MB, and YARN gives at most 6144"),
+    (("--vcores", "5"), "engine, vcores: asks for a container of 5 cores, and YARN gives at most 4"),
+    (("--gpus-per-task", "1"), "no node has yarn.io/gpu"),
+    (("--queue", "nowhere"), "engine, queue: YARN has no queue 'nowhere' for jobs; take one of: default"),
+])  # fmt: skip
+def test_what_yarn_can_never_give_is_2_and_no_job_is_submitted(
+    place: Folder, client: Cluster, capsys: pytest.CaptureFixture[str], engine: str, more: tuple[str, ...], said: str
+) -> None:
+    before = n_jobs(client)
+    assert main([*rows_and_words(place), "--engine", engine, *more]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and n_jobs(client) == before
+    assert not place.exists("m")
+
+
+def test_an_archive_that_is_torn_costs_one_job_and_names_its_remedy(
+    place: Folder, client: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = rows_and_words(place)
+    for name, content in (
+        ("text.tar.gz", b"no archive"),
+        ("torn.tar.gz", gzip.compress(random.Random(1).randbytes(1 << 16))[:-20]),
+    ):
+        place.write(name, content)
+        before = n_jobs(client)
+        code = main([*words, "--environment", place.join(name)])
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "with `mrml pack --upload`" in error and place.join(name) in error, error
+        assert (code, n_jobs(client) - before) == ((2, 0) if name == "text.tar.gz" else (5, 1))

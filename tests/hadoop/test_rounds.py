@@ -22,7 +22,7 @@ from mrml.engines.inline import InlineEngine
 from mrml.engines.streaming.engine import StreamingEngine
 from mrml.engines.streaming.protocol import FieldsProtocol
 from mrml.engines.task import value_of
-from mrml.errors import EngineError, InputError, TaskFailed
+from mrml.errors import ConfigError, EngineError, InputError, TaskFailed
 from mrml.runs.fit import Checkpoint, fit
 from tests.exercise import Exercise, make_dataset
 from tests.hadoop.faulty import Faulty
@@ -113,14 +113,14 @@ def last_job(cluster: Cluster) -> dict[str, str]:
             r"\d+; the whole log: curl http\S+/stderr",
         ),
         ("reduce ours", {"uber": "always"}, InputError, "cannot be reduced"),
-        ("", {"queue": "nowhere"}, EngineError, "unknown queue: nowhere"),
+        ("", {"queue": "nowhere"}, ConfigError, "YARN has no queue 'nowhere' for jobs; take one of: default"),
         (
             "",
             {"task_python": "/nowhere/python", "jobconf": ONCE},
             EngineError,
             "the node has no program /nowhere/python",
         ),
-        ("", {"jobconf": ("mapreduce.map.memory.mb=99999",)}, EngineError, "asks for more than a node has"),
+        ("", {"jobconf": ("mapreduce.map.memory.mb=99999",)}, ConfigError, "and YARN gives at most 6144"),
         ("", {"round_timeout_s": 2.0}, EngineError, "took longer than 2 s"),
     ],
 )

@@ -45,18 +45,20 @@ def test_a_run_is_listed_followed_killed_and_goes_on(client: Cluster, run: Run, 
             time.sleep(0.2)
         (listed,) = json.loads(run(*mrml, "runs", "list", place.path, "--json"))["runs"]
         assert (listed["state"], listed["output"], listed["driver"]["pid"]) == ("running", there, driver.pid)
-        assert any(r.id == listed["id"] and r.state == "running" for r in runs.known(manager))
+        known = next(r for r in runs.known(manager) if r.id == listed["id"])
+        assert known == runs.named(listed["id"], manager) and known.driver["pid"] == driver.pid
+        assert (known.output, known.state, known.algorithm, known.round) == (there, "running", "kmeans", 0)
         with subprocess.Popen([*mrml, "runs", "attach", there], stderr=subprocess.PIPE, text=True) as follower:
             time.sleep(3)
             done = json.loads(run(*mrml, "runs", "kill", there, "--json"))
             assert done["driver"] == "ended" and driver.wait(60) == 130
             assert follower.wait(60) == 5 and follower.stderr is not None
             told = follower.stderr.read()
-        assert "application_" in told and "nobody drives this run" in told
+        assert "application_" in told and "round 1: " in told and "nobody drives this run" in told
     while not all(a.ended for a in manager.by_tag(f"mrml-{listed['id']}")):
         assert time.monotonic() < until
         time.sleep(0.2)
-    assert runs.look(there, manager).state == "stopped"
+    assert runs.look(there, manager).state == runs.named(listed["id"], manager).state == "stopped"
 
     run(*train, *yarn, "--max-rounds", "2")
     assert runs.look(there, manager)[:3] == (listed["id"], there, "finished")

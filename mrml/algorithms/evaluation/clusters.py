@@ -46,6 +46,8 @@ class EvaluateClusters(Algorithm):
     The model travels in the State; :meth:`spec` leaves it out.
     """
 
+    does = "evaluate"
+
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
 
     def spec(self) -> dict[str, Any]:

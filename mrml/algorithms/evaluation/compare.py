@@ -50,6 +50,8 @@ class Compare(Algorithm):
     of the rows, or nothing.  The models travel in the State, as that of Evaluate does.
     """
 
+    does = "compare"
+
     scorers: tuple[Model, ...] = param((), "the two models", internal=True)
     columns: tuple[tuple[int, ...], ...] = param((), "numeric columns of each model", internal=True)
     offsets: tuple[bool, ...] = param((), "whether each model adds the rows' offsets", internal=True)

@@ -48,6 +48,8 @@ class BlockCounts(Statistic):
 class CountRecords(Algorithm):
     """One round; the State's ``starts`` are :meth:`BlockCounts.starts`."""
 
+    does = "count"
+
     def init(self, schema: Schema) -> State:
         return State({})
 

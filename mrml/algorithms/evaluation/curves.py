@@ -36,6 +36,8 @@ _MOST_CLASSES = 30
 class Curves(Algorithm):
     """The counts of a model that travels in the State, as that of Evaluate does."""
 
+    does = "evaluate"
+
     scorer: Model | None = param(None, "the model", internal=True)
 
     def spec(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Describe(Algorithm):
     ``against`` holds ascending edges for each numeric feature in order; or nothing.
     """
 
+    does = "describe"
+
     schema: Schema = param(Schema(()), "columns of the raw blocks", internal=True)
     bins: int = param(10, "quantile bins of a numeric column", low=2, high=1000, internal=True)
     against: tuple[tuple[float, ...], ...] = param((), "edges of other rows to count in", internal=True)

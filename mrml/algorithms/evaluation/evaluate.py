@@ -91,6 +91,8 @@ class Evaluate(Algorithm):
     The model travels in the State; :meth:`spec` leaves it out, and tasks rebuild it once per process.
     """
 
+    does = "evaluate"
+
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
     range_rows: int = param(1 << 18, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)

@@ -65,18 +65,19 @@ class Client:
 
 @contextlib.contextmanager
 def _heard(words: deque[tuple[int, str]]) -> Iterator[None]:
-    """Keep what mrjob relays of its client's log in this thread; nobody else needs to read it."""
+    """Keep what mrjob relays of its client's log in this thread; the error that comes of it says what matters there."""
     thread = threading.get_ident()
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.thread == thread:
                 words.append((record.levelno, record.getMessage()))
+                record.heard = True
 
     logger, handler = logging.getLogger("mrjob"), Keep()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(handler)
+    logger.handlers.insert(0, handler)  # before one that hands on what nobody heard
     try:
         yield
     finally:

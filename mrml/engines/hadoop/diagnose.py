@@ -11,6 +11,7 @@ import re
 import time
 from typing import Any, NamedTuple
 
+from mrml.engines.hadoop.environment import PYTHON
 from mrml.engines.hadoop.yarn import Application, fetch
 from mrml.errors import EngineError, MrmlError, TaskFailed
 
@@ -19,6 +20,7 @@ HISTORY_S = 30.0
 _MEMORY = re.compile(r"beyond the '?(\w+)'? memory limit.*?Current usage: (.*? used)", re.DOTALL)
 _MASTER = re.compile(r"\w+://([^/]+)/.*?(container_\w+)")
 _CONTAINER = re.compile(r"container_(?:e\d+_)?(\d+_\d+)_\d+_\d+")
+_UNPACKED = re.compile(r"Failed to download resource \{ \{ ([^\s,]+), \d+, ARCHIVE.*unpack failed", re.DOTALL)
 _CODE = re.compile(r"subprocess failed with code (\d+)")
 #: an application that ended so fell with its node: it is worth another try
 _LOST = re.compile(r"exitCode: -100\b|lost node|timed out|exitCode: -106\b", re.IGNORECASE)
@@ -48,7 +50,29 @@ def lost(app: Application) -> bool:
 
 
 class Refusal(EngineError):
-    """What another try would not change: somebody ended the application, or YARN will never run it."""
+    """What another try would not change: somebody ended the application, or YARN or its nodes will never run it."""
+
+
+class TaskRefusal(TaskFailed, Refusal):
+    """The same, found by the task itself."""
+
+
+def refused(app: Application) -> Refusal | None:
+    """What is wrong with an application itself, as the ResourceManager tells it; None for any other end."""
+    said = app.diagnostics
+    if "unknown queue" in said or ("queue" in said and not app.launched):
+        finding = f"YARN refused the job: {_short(said)}"
+        return Refusal("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
+    if "max container capability" in said:
+        finding = f"asks for more than a node has: {_short(said)}"
+        return Refusal(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
+    if found := _UNPACKED.search(said):
+        finding = f"the nodes cannot unpack it ({app.id})"
+        remedy = "make it again with `mrml pack --upload`; if it is whole, look for room on the disks of the nodes"
+        return Refusal(found[1], finding, remedy)
+    if app.final == "KILLED" or app.state == "KILLED":
+        return Refusal(app.id, f"was killed: {_short(said)}", "--resume goes on with this round")
+    return None
 
 
 def why(app: Application, history: str, aggregated: bool) -> MrmlError:
@@ -59,14 +83,8 @@ def why(app: Application, history: str, aggregated: bool) -> MrmlError:
     history : the history server's web address.
     aggregated : whether YARN collects the logs of its nodes (yarn.log-aggregation-enable).
     """
-    if "unknown queue" in app.diagnostics or ("queue" in app.diagnostics and not app.launched):
-        finding = f"YARN refused the job: {_short(app.diagnostics)}"
-        return Refusal("queue", finding, "`mapred queue -list` names the queues; take one with --queue")
-    if "max container capability" in app.diagnostics:
-        finding = f"asks for more than a node has: {_short(app.diagnostics)}"
-        return Refusal(app.id, finding, "ask for less with --memory-mb or --vcores, or with -D")
-    if app.final == "KILLED" or app.state == "KILLED":
-        return Refusal(app.id, f"was killed: {_short(app.diagnostics)}", "--resume goes on with this round")
+    if mistake := refused(app):
+        return mistake
     attempt = _failed_attempt(app, history) if app.launched else None
     if attempt is None:
         return _of_master(app, history, aggregated)
@@ -104,14 +122,17 @@ def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
     trace = _traceback(stderr)
     if trace:
         last = trace.rstrip().splitlines()[-1]
-        hint = ""
         if "No module named" in last:
             hint = "the interpreter on the nodes needs mrml and what it uses: see --task-python; "
-        return TaskFailed(attempt.place, last, hint + logs, trace)
+            return TaskRefusal(attempt.place, last, hint + logs, trace)
+        return TaskFailed(attempt.place, last, logs, trace)
     program = re.search(r'Cannot run program "([^"]+)"', said)
+    if program and program[1] == PYTHON:
+        finding = f"the archive of --environment holds no {PYTHON.partition('/')[2]}"
+        return Refusal(attempt.place, finding, f"make it with `mrml pack --upload`; {logs}")
     if program:
         finding = f"the node has no program {program[1]}"
-        return EngineError(attempt.place, finding, f"name its Python with --task-python; {logs}")
+        return Refusal(attempt.place, finding, f"name its Python with --task-python; {logs}")
     code = _CODE.search(said)
     if code:
         killed = code[1] in ("137", "9")

@@ -28,8 +28,9 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
 from mrml.data.shards import Reads
+from mrml.engines.hadoop import limits
 from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
-from mrml.engines.hadoop.diagnose import lost, why
+from mrml.engines.hadoop.diagnose import lost, refused, why
 from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
 from mrml.engines.hadoop.follow import POLL_S, Following, Watched
 from mrml.engines.hadoop.staging import Staging, hash_of
@@ -41,6 +42,7 @@ from mrml.engines.hadoop.yarn import (
     expect_namenode,
     expect_resourcemanager,
     home,
+    job_name,
 )
 from mrml.engines.streaming import mrjob_compat
 from mrml.engines.streaming.engine import JobFailed, StreamingEngine
@@ -96,6 +98,7 @@ class HadoopEngine(StreamingEngine):
         expect_namenode(self.keys["fs.defaultFS"].rstrip("/"))
         self.resource_manager.metrics()  # says at once when it is not there
         expect_resourcemanager(self.keys)
+        self.keys |= limits.check(config, self.jobconf, self.resource_manager)
         self.environment = shipped(config.environment, self._home) if config.environment else None
         self.fs = filesystem(self._home)[0]
         self._clients: list[Client] = []
@@ -107,13 +110,14 @@ class HadoopEngine(StreamingEngine):
         self.label = "write"
         self.attach(uuid.uuid4().hex[:12])
 
-    def attach(self, run_id: str) -> None:
+    def attach(self, run_id: str, output: str = "") -> None:
         """Take the jobs and the staging folder of a run, whoever began it."""
-        self.run_id, self._alone = RUN_TAG + run_id, False
+        self.run_id, self.output, self._alone = RUN_TAG + run_id, output, False
         self.staging = Staging(self.fs, f"{self._home}/{self.run_id}")
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
-        self.label, self._fed = str(state.round), self._feed(algorithm.reads(state), dataset)
+        # numbered as rounds are everywhere else: the first leads to the State of round 1
+        self.label, self._fed = algorithm.does or str(state.round + 1), self._feed(algorithm.reads(state), dataset)
         try:
             return super().round(algorithm, state, dataset)
         finally:
@@ -226,7 +230,7 @@ class HadoopEngine(StreamingEngine):
         return done
 
     def _defined(self, tag: str, attempt: str, args: list[str]) -> list[str]:
-        conf = {"mapreduce.job.name": f"mrml round {self.label} of {self.run_id}"}
+        conf = {"mapreduce.job.name": job_name(self.label, self.run_id, self.output)}
         conf |= {**self._uber.properties, **self.jobconf}
         # those of a scheduler that ends by its tag what a job of its own has begun (mrml.tools.oozie.action)
         more = pin.environment().get("MRML_YARN_TAGS", "")
@@ -250,14 +254,8 @@ class HadoopEngine(StreamingEngine):
             environment["PYTHONPATH"] = IMPORTED_FROM
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
-        where = [
-            "--local-tmp-dir",
-            str(self._folder),
-            "--hadoop-tmp-dir",
-            f"{self.staging.path}/mrjob",
-            "--cleanup",
-            "NONE",
-        ]
+        folders = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging.path}/mrjob"]
+        where = [*folders, "--cleanup", "NONE"]
         pythons = ["--python-bin", python, "--task-python-bin", python]
         cmdenv = [word for k, v in environment.items() for word in ("--cmdenv", f"{k}={v}")]
         return ["-r", "hadoop", *quiet, *hadoop, *where, *pythons, *archives, *cmdenv]
@@ -278,13 +276,15 @@ class HadoopEngine(StreamingEngine):
 
     def watched(self, tag: str, attempt: str, client: Client | None) -> None:
         """Wait for the end of an attempt; whatever stops the waiting ends the attempt."""
-        output, limits = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s, self.poll_s)
+        output, patience = self.staging.output(attempt), (self.max_wait_s, self.round_timeout_s, self.poll_s)
         try:
-            app = Following(Watched(attempt, self.fs, output, self.resource_manager, *limits), client).end()
+            app = Following(Watched(attempt, self.fs, output, self.resource_manager, *patience), client).end()
         except BaseException:
             self.kill(attempt)
             raise
         if app is not None and not app.succeeded:
+            if mistake := refused(app):
+                raise mistake
             if self._uber and self.uber == "auto" and app.final == "FAILED":
                 self.uber, self._uber = "never", Decision({}, "in containers: a round failed in uber mode")
                 raise JobFailed(f"{app.id}, in uber mode: {app.diagnostics[:300].strip()}")

@@ -24,7 +24,7 @@ from mrml.engines.resident.starters import NoTasks
 from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
-from mrml.errors import EngineError, MrmlError
+from mrml.errors import ConfigError, EngineError, InputError, MrmlError
 from mrml.fs.folder import Folder
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class Containers:
         self._found: LeftBehind | None = None
         self._falls_back = False
 
-    def attach(self, run_id: str) -> None:
-        self.jobs.attach(run_id)
+    def attach(self, run_id: str, output: str) -> None:
+        self.jobs.attach(run_id, output)
 
     def secret(self) -> bytes:
         """Of tasks that a driver before this one left, if they still look for the next one."""
@@ -121,7 +121,7 @@ class Containers:
         jobs.submitted(tag, ["--resident", told, numbers])
 
     def check(self) -> None:
-        if isinstance(self._failure, Refusal):
+        if isinstance(self._failure, Refusal | ConfigError | InputError):
             raise self._failure
         if self._failure is not None:
             raise NoTasks(str(self._failure))

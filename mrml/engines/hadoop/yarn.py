@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import socket
 import urllib.error
 import urllib.parse
@@ -27,6 +28,16 @@ RUN_TAG = "mrml-"
 #: states before the application master runs, and states after which an application changes no more
 WAITING = ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED")
 ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+#: the name of a job that says where the output of its run is to be
+_NAME = re.compile(rf"mrml .+? of {RUN_TAG}\S+: (.+)")
+
+
+def job_name(does: str, run: str, output: str) -> str:
+    """What YARN's pages call a job: what it does, its run, and where the output of that is to be."""
+    what = f"round {does}" if does.isdigit() else does
+    return f"mrml {what} of {run}" + f": {output}" * bool(output)
 
 
 class Asked(NamedTuple):
@@ -51,6 +62,7 @@ class Application(NamedTuple):
     master_logs: str  # http://node:port/node/containerlogs/container_.../user, none before it is launched
     containers: int = 0
     asked: Asked = Asked()
+    name: str = ""
 
     @property
     def launched(self) -> bool:
@@ -73,9 +85,16 @@ class Application(NamedTuple):
 
     @property
     def round(self) -> str:
-        """The round that it is: ``RUN-ROUND-HASH`` among its tags."""
+        """What it does: the number of a round, or a word; ``RUN-ROUND-HASH`` among its tags, of tasks that stay
+        ``RUN-resident.HASH``."""
         own = sorted((t for t in self.tags if t.startswith(RUN_TAG)), key=len)
-        return own[1].removeprefix(own[0]).split("-")[1] if len(own) > 1 else ""
+        return own[1].removeprefix(own[0]).split("-")[1].partition(".")[0] if len(own) > 1 else ""
+
+    @property
+    def output(self) -> str:
+        """Where the output of its run is to be, as its name says; empty where that says nothing."""
+        found = _NAME.fullmatch(self.name)
+        return found[1] if found else ""
 
     @property
     def succeeded(self) -> bool:
@@ -147,6 +166,16 @@ class ResourceManager:
     def metrics(self) -> dict[str, Any]:
         """Free and used memory and cores of the cluster."""
         found: dict[str, Any] = self._get("/ws/v1/cluster/metrics").get("clusterMetrics", {})
+        return found
+
+    def scheduler(self) -> dict[str, Any]:
+        """The scheduler's word on itself: ``schedulerInfo`` with its queues."""
+        found: dict[str, Any] = self._get("/ws/v1/cluster/scheduler").get("scheduler") or {}
+        return found
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """What the nodes of the cluster have, used and free."""
+        found: list[dict[str, Any]] = (self._get("/ws/v1/cluster/nodes").get("nodes") or {}).get("node") or []
         return found
 
     def _get(self, path: str) -> dict[str, Any]:
@@ -261,6 +290,7 @@ def _application(value: dict[str, Any]) -> Application:
         value.get("amContainerLogs") or "",
         int(value.get("runningContainers") or 0),
         _asked(value.get("resourceRequests") or []),
+        value.get("name") or "",
     )
 
 

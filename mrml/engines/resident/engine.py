@@ -67,8 +67,8 @@ class ResidentEngine(Serving):
 
         return Containers(self.config, self.n_workers, self.split_bytes)
 
-    def attach(self, run_id: str) -> None:
-        self.starter.attach(run_id)
+    def attach(self, run_id: str, output: str = "") -> None:
+        self.starter.attach(run_id, output)
         self._have_started()
 
     def _have_started(self) -> None:

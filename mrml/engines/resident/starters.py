@@ -33,8 +33,8 @@ class Starter(Protocol):
     #: the address of this machine that they can dial
     host: str
 
-    def attach(self, run_id: str) -> None:
-        """Told which run they serve."""
+    def attach(self, run_id: str, output: str) -> None:
+        """Told which run they serve, and where its output is to be."""
 
     def secret(self) -> bytes:
         """What tasks know and nobody else: a new one, or that of tasks who are there already."""
@@ -64,7 +64,7 @@ class Processes:
         self._starts = [0] * n_tasks
         self._letter = Path()
 
-    def attach(self, run_id: str) -> None:
+    def attach(self, run_id: str, output: str) -> None:
         return None
 
     def secret(self) -> bytes:

@@ -9,6 +9,10 @@ from typing import Any
 from mrml import logs
 from mrml.fs.folder import Folder
 
+#: the record of a run's beginning: its file, its command, its steps
+BEGUN = "begun"
+FOLDER = "steps"
+
 
 class Records:
     """``RUN/steps``: JSON by the name of a step."""

@@ -27,14 +27,14 @@ from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_
 from mrml.fs.folder import Folder
 from mrml.runs.batch.file import Batch
 from mrml.runs.batch.night import DO, Night
-from mrml.runs.batch.records import Records
+from mrml.runs.batch.records import BEGUN, FOLDER, Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
 from mrml.runs.report import mlflow
 from mrml.runs.setup import running
 from mrml.runs.store import Store, Switch
 
-_BEGUN, _REPORT = "begun", "report"
+_REPORT = "report"
 
 
 def run(batch: Batch, begin: str = "", only: Sequence[str] = (), progress: Progress | None = None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def plan(batch: Batch) -> dict[str, Any]:
     """What a run would do, and what of it is done already: nothing is written."""
     id = batch.run_id()
     folder = Folder(batch.work) / f"{batch.label}-{id}"
-    records = Records(folder / "steps")
+    records = Records(folder / FOLDER)
     kept = {name: (records.get(name) or {}).get("outcome", "to do") for name in batch.steps}
     return {"run": id, "directory": folder.path, "steps": kept, "inputs": batch.listing(), "file": dict(batch.tree)}
 
@@ -103,7 +103,7 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     """The run's directory, which is nobody else's while this lasts."""
     id = batch.run_id()
     folder = Folder(batch.work) / f"{batch.label}-{id}"
-    records = Records(folder / "steps")
+    records = Records(folder / FOLDER)
     records.folder.make()
     with contextlib.closing(lease_on(records.folder)) as lease, contextlib.ExitStack() as held:
         again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
@@ -112,21 +112,21 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
             (folder / "model").remove()
         compares = next((name for name in ("evaluate", "gate", "promote") if name in batch.steps), None)
         if compares in again:  # with what is in service now
-            records.forget([_BEGUN])
-        begun = records.get(_BEGUN) or records.put(_BEGUN, _beginning(batch, id))
+            records.forget([BEGUN])
+        begun = records.get(BEGUN) or records.put(BEGUN, _beginning(batch, id))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
-        engine = _shared(batch, id, held)
+        engine = _shared(batch, id, folder, held)
         yield Night(batch, id, folder, records, champion, progress, engine, begun["inputs"], lease.check)
 
 
-def _shared(batch: Batch, id: str, held: contextlib.ExitStack) -> Callable[[], Engine]:
+def _shared(batch: Batch, id: str, folder: Folder, held: contextlib.ExitStack) -> Callable[[], Engine]:
     """The engine of all steps, from the first that asks for it to the end of the run."""
 
     @functools.cache
     def engine() -> Engine:
         found: Engine = held.enter_context(running(batch.run.engine, batch.run.data, batch.files()))
-        found.attach(id)
+        found.attach(id, folder.path)
         return found
 
     return engine
@@ -138,12 +138,13 @@ def _beginning(batch: Batch, id: str) -> dict[str, Any]:
     return {
         "run": id, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "file": batch.file,
         "command": shlex.join(["mrml", "run", batch.file, *values]), "inputs": batch.listing(),
-        "champion": champion._asdict() if champion else None,
+        "champion": champion._asdict() if champion else None, "steps": list(batch.steps),
     }  # fmt: skip
 
 
 def _step(night: Night, name: str) -> dict[str, Any]:
-    """What became of a step; ``kept`` where it was done before."""
+    """What became of a step; ``kept`` where it was done before.  EngineError where another driver has taken the run."""
+    night.check()
     before = night.records.get(name)
     if before is not None and before["outcome"] != "failed":
         logs.log.info("step %s: kept, %s", name, before["outcome"])
@@ -151,7 +152,6 @@ def _step(night: Night, name: str) -> dict[str, Any]:
     if name == "promote" and (night.records.get("gate") or {}).get("outcome") == "refused":
         return {"outcome": "skipped", "seconds": 0.0, "why": "the gate refused"}
     logs.log.info("step %s", name)
-    night.check()
     began = time.time()
     try:
         facts = {"outcome": "done", **DO[name](night)}

@@ -184,7 +184,7 @@ def _searched(tuning: Tuning, held: ExitStack, progress: Progress) -> dict[str, 
             _clear(directory.output)
         if directory.resumed and not run.engine.on_yarn:
             runs.abandon(directory.id)
-        engine.attach(directory.id)
+        engine.attach(directory.id, directory.output.path)
         told = plan_of(dataclasses.replace(run, params={}), dataset, search.candidates[0], engine, why)
         progress.start({**told, "rounds_expected": search.expected_rounds(), "candidates": len(search.candidates)})
         watch = Watch(engine, search, run.data, run.engine.strict_identity, progress)

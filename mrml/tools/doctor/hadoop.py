@@ -12,7 +12,6 @@ import socket
 import tempfile
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from mrml.config.sections import EngineConfig
 from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar
 from mrml.engines.hadoop.environment import shipped
+from mrml.engines.hadoop.limits import queues
 from mrml.engines.hadoop.probe import Probe, Told, source_digest
 from mrml.engines.hadoop.yarn import ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
@@ -140,7 +140,7 @@ class Cluster:
         if not self.has_yarn:
             return []
         name = self.engine.queue or self.keys.get("mapreduce.job.queuename", "default")
-        known = list(queues(get(f"{self.manager.url}/ws/v1/cluster/scheduler")))
+        known = list(queues(self.manager.scheduler()))
         found = next((q for q in known if name in (q.get("queueName"), q.get("queuePath"))), None)
         if found is None:
             names = ", ".join(sorted({str(q["queueName"]) for q in known if not q.get("queues")})) or "none"
@@ -164,8 +164,7 @@ class Cluster:
         task, master = self._asked()
         cores = int(self.keys.get("mapreduce.map.cpu.vcores", 1))
         most = int(self.keys.get("yarn.scheduler.maximum-allocation-mb", 8192))
-        nodes = (get(f"{self.manager.url}/ws/v1/cluster/nodes").get("nodes") or {}).get("node") or []
-        running = [n for n in nodes if n.get("state") == "RUNNING"]
+        running = [n for n in self.manager.nodes() if n.get("state") == "RUNNING"]
         biggest = max((int(n["usedMemoryMB"]) + int(n["availMemoryMB"]) for n in running), default=0)
         free = self.manager.metrics()
         free_mb, free_cores = int(free.get("availableMB", 0)), int(free.get("availableVirtualCores", 0))
@@ -194,18 +193,6 @@ def get(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
         found: dict[str, Any] = json.loads(answer.read())
     return found
-
-
-def queues(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every queue of a capacity or fair scheduler's answer."""
-    if isinstance(tree, dict):
-        if "queueName" in tree:
-            yield tree
-        for value in tree.values():
-            yield from queues(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from queues(value)
 
 
 def limits(queue: dict[str, Any], task: int, master: int) -> list[Finding]:
