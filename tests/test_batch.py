@@ -185,6 +185,23 @@ def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
 
 
+def test_rankings_have_nights_too(night: Path, capsys: Any) -> None:
+    """The second one is compared with the champion, without intervals: draws are of rows, and ranks are of groups."""
+    rows = [(q, (q * i) % 3, (q * i) % 3 + i / 9, i) for q in range(1, 30) for i in range(6)]
+    lines = ["q,y,a,b", *(",".join(map(str, row)) for row in rows)]
+    (night / "ranks.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    steps = {"validate": None, "train": None, "evaluate": None, "promote": None, "report": None}
+    boosting = {"name": "boosting", "objective": "lambdarank", "num_trees": 3, "min_child_samples": 1}
+    changed(night, algorithm=boosting, data={"data": f"{night}/ranks.csv", "target": "y", "group": "q"},
+            steps={**steps, "gate": "ndcg >= champion.ndcg - 0.5"})  # fmt: skip
+    assert run(night, capsys=capsys)["verdict"] == "promoted"
+    again = run(night, "--from=train", capsys=capsys)
+    (clause,) = again["steps"]["gate"]["clauses"]
+    assert again["champion"] == 1 and clause["holds"] is True and clause["values"]["champion.ndcg"] > 0.3
+    told = again["steps"]["evaluate"]["comparison"]["metrics"]["ndcg"]
+    assert told["difference"] == 0 and "low" not in told
+
+
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
     changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
     told = run(night, code=2, capsys=capsys)["error"]

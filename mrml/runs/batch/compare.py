@@ -38,9 +38,12 @@ def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Pro
 def uncertainty(
     models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`."""
+    """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`; of two that rank
+    nothing."""
     allow(*getattr(engine, "allow_import", ()))
     loaded = [load_model(model) for model in models]
+    if all(ranking_roles(model) for model in loaded):  # whose metric is of whole groups, and draws are of rows
+        return {"intervals": {}, "replicates": 0, "unit_rows": 1}
     shared = _union(loaded)
     roles = ("feature", "target", "weight", "offset", *ranking_roles(loaded[0]))
     dataset = scoring_config(loaded[0], data, roles, shared)
