@@ -297,7 +297,7 @@ def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
     assert facts["steps"]["evaluate"]["comparison"]["metrics"]["ndcg"]["difference"] == 0
     models = [str(Path(facts["directory"]) / "model")] * 2
     assert main(["compare", *models, f"--data={night / 'ranks.csv'}", "-q"]) == 0
-    assert "draws" not in capsys.readouterr().out
+    assert "no intervals of rankings" in capsys.readouterr().out
 
 
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
@@ -412,6 +412,55 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(
 def test_predictions_among_the_rows_are_refused(night: Path, capsys: Any) -> None:
     changed(night, steps={"train": None, "predict": {"output": f"{night}/rows/ds=2026-11-20/scores"}})
     assert "lies in the input" in run(night, code=2, capsys=capsys)["error"]["finding"]
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+@pytest.mark.parametrize("key", ["evaluate", "validate", "train"])
+def test_predictions_never_take_the_place_of_rows_that_a_step_reads(
+    night: Path, capsys: Any, key: str, words: tuple[str, ...]
+) -> None:
+    """A folder of part files with _SUCCESS, as Spark writes them, looks like predictions of before."""
+    holdout, rows = night / "holdout", night / "rows" / "ds=2026-11-20"
+    (holdout / "_SUCCESS").touch()
+    before = {p.name: p.read_bytes() for p in holdout.iterdir()}
+    link = night / "other name"
+    link.symlink_to(holdout)
+    steps = {"train": None, key: {"data": f"{link}/*.csv"}, "predict": {"data": str(rows), "output": str(holdout)}}
+    if key == "train":
+        changed(night, data={"data": f"{link}/*.csv", "target": "churned", "id": "id"})
+        steps["train"] = None
+    changed(night, steps=steps)
+    error = run(night, *words, code=2, capsys=capsys)["error"]
+    assert "holds the input file" in error["finding"] and error["remedy"] == "name another output"
+    assert {p.name: p.read_bytes() for p in holdout.iterdir()} == before and not (night / "runs").exists()
+
+
+@pytest.mark.parametrize("output", ["", "runs", "models/"])
+def test_predictions_never_take_the_place_of_runs_or_of_the_store(night: Path, capsys: Any, output: str) -> None:
+    changed(night, steps={"train": None, "predict": {"output": f"{night}/{output}"}})
+    error = run(night, code=2, capsys=capsys)["error"]
+    assert "holds work" in error["finding"] or "holds store" in error["finding"]
+
+
+def test_a_night_of_clusters_tells_their_inertia(night: Path, capsys: Any) -> None:
+    rows = {"data": str(CHURN), "exclude": ["id", "churned"]}
+    changed(night, algorithm={"name": "kmeans", "k": 2}, data=rows, steps={"train": None, "evaluate": None})
+    assert main(["run", str(night / "run.yaml"), DAY, "-q"]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if "evaluate" in line)
+    assert "inertia" in told and "n_rows" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [("steps: &a {train: *a}", "holds itself"), ("[" * 5000, "holds itself"), (None, "Is a directory")],
+)
+def test_what_is_no_run_file_is_told_with_its_remedy(
+    tmp_path: Path, capsys: Any, text: str | None, finding: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.mkdir() if text is None else path.write_text(text, encoding="utf-8")
+    error = run(tmp_path, code=2, capsys=capsys)["error"]
+    assert finding in error["finding"] and error["remedy"]
 
 
 def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() -> None:

@@ -174,6 +174,26 @@ def test_numbers_too_large_to_be_drawn_and_too_many_classes_leave_their_pictures
     assert Curves().statistic(State(member), "confusion").n_bytes() == 0  # and not 200 MB
 
 
+@pytest.mark.parametrize("name", ["a", "m" * 40])
+def test_the_title_of_bars_begins_at_the_left_edge_however_long_their_names_are(name: str) -> None:
+    """Beginning at the axes, which long names push to the right, it would be cut off."""
+    drawn = plots.bars("bars", "A title", {name: 1.0, "b": -1.0})
+    left = re.search(r'translate\(([0-9.]+) [0-9.]+\)">A title<|x="([0-9.]+)"[^>]*>A title<', drawn)
+    assert left and float(left[1] or left[2]) < 10
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_drawing_font_has_not_are_no_warning() -> None:
+    assert "日本" in plots.bars("bars", "A title", {"日本\t語": 1.0})
+
+
+def test_the_numbers_below_errors_of_hundreds_of_thousands_are_short() -> None:
+    told = {"kind": "numbers", "weight": [1.0] * 40, "said": list(range(40)), "true": list(range(40)),
+            "edges": [-400_000, 0, 800_000], "errors": [0, 5, 6, 0]}  # fmt: skip
+    drawn = plots.curves(told)["Errors"]
+    assert ">1e5<" in drawn and "00000<" not in drawn
+
+
 def test_what_is_no_run_is_told(tmp_path: Path, capsys: Any) -> None:
     assert main(["report", str(tmp_path), f"--output={tmp_path}/r.html", "--json", "-q"]) == 3
     assert "holds no run" in json.loads(capsys.readouterr().out)["error"]["finding"]

@@ -20,6 +20,7 @@ algorithm is named.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 import typing
@@ -129,6 +130,9 @@ def run_options(algorithm: type | None) -> list[Option]:
     return known + hyper
 
 
+_REMEDY, _SECTIONS = "give the path of a YAML file", "write sections data:, algorithm:, engine:"
+
+
 def read_file(path: str) -> dict[str, Any]:
     """The sections of a run file; ConfigError when it is missing, not YAML, or has a section nobody knows."""
     import yaml
@@ -136,17 +140,22 @@ def read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             tree = yaml.safe_load(file)
+        json.dumps(tree, default=str, skipkeys=True)  # which finds an alias inside of what it names
     except FileNotFoundError:
-        raise ConfigError(path, "there is no such file", "give --config the path of a YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, f"cannot be read: {error}") from None
+        raise ConfigError(path, "there is no such file", _REMEDY) from None
+    except OSError as error:
+        raise ConfigError(path, f"cannot be read: {error.strerror or error}", _REMEDY) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, f"cannot be read: {error}", "save it as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else path
         raise ConfigError(place, f"is not YAML: {getattr(error, 'problem', error)}") from None
+    except (RecursionError, ValueError):
+        raise ConfigError(path, "holds itself, or sections too deep in each other", _SECTIONS) from None
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
-        raise ConfigError(path, "is not a mapping", "write sections data:, algorithm:, engine:")
+        raise ConfigError(path, "is not a mapping", _SECTIONS)
     if not isinstance(tree.get("algorithm", {}), dict):
         tree = {**tree, "algorithm": {"name": tree["algorithm"]}}
     return tree

@@ -264,15 +264,21 @@ def _refuse_lake(path: str, fs: FileSystem, root: str, found: list[tuple[str, In
 def below_inputs(files: Sequence[File], named: Collection[str]) -> tuple[File, ...]:
     """The files without partition columns of directories that the user named or that lie above those.
 
-    Where all files have the same value: what lies above the data, ``runs/lr=0.1``, is none of its columns.  Those
-    that differ between inputs stay, and those that are ``named``.
+    Where all files to train on have the same value: what lies above the data, ``runs/lr=0.1``, is none of its columns,
+    whatever lies above other files.  Those that differ between inputs stay, and those that are ``named``.
     """
-    n_above = min((f.n_above for f in files), default=0)
-    values = {f.partition[:n_above] for f in files}
+    train = [f for f in files if f.part == "train"] or files
+    n_above = min((f.n_above for f in train), default=0)
+    values = {f.partition[:n_above] for f in train}
     if not n_above or len(values) > 1:
         return tuple(files)
-    kept = tuple(pair for pair in next(iter(values)) if pair[0] in named)
-    return tuple(replace(f, partition=(*kept, *f.partition[n_above:])) for f in files)
+    left_out = {name for name, _ in next(iter(values))} - set(named)
+    return tuple(replace(f, partition=_without(f, left_out)) for f in files)
+
+
+def _without(file: File, left_out: Collection[str]) -> tuple[tuple[str, str | None], ...]:
+    above, below = file.partition[: file.n_above], file.partition[file.n_above :]
+    return (*(pair for pair in above if pair[0] not in left_out), *below)
 
 
 def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:

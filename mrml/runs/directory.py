@@ -188,6 +188,9 @@ class RunDirectory:
         self.output.write(SUCCESS, b"")
 
 
+_ELSEWHERE = "name another output, or remove that directory yourself"
+
+
 def refuse_taken(output: str, overwrite: bool) -> None:
     """OutputExists, unless there is nothing, or what lies there may be replaced: part files and their marker."""
     target = Folder(output)
@@ -201,9 +204,9 @@ def refuse_taken(output: str, overwrite: bool) -> None:
     names = target.names()
     foreign = next((n for n in names if not n.startswith(("part-", "_", "."))), None)
     if foreign is not None:
-        raise OutputExists(output, f"holds {foreign!r}, which is no part file", "remove the directory yourself")
+        raise OutputExists(output, f"holds {foreign!r}, which is no part file", _ELSEWHERE)
     if names and SUCCESS not in names:
-        raise OutputExists(output, f"holds no {SUCCESS}, so it is no output of mrml", "remove the directory yourself")
+        raise OutputExists(output, f"holds no {SUCCESS}, so it is no output of mrml", _ELSEWHERE)
 
 
 def refuse_inputs(output: str, paths: Iterable[str]) -> None:
@@ -211,7 +214,7 @@ def refuse_inputs(output: str, paths: Iterable[str]) -> None:
     top = _real(output) + "/"
     for path in paths:
         if _real(path).startswith(top):
-            raise ConfigError(f"output {output}", f"holds the input file {path}", "name another --output")
+            raise ConfigError(f"output {output}", f"holds the input file {path}", "name another output")
 
 
 def _real(path: str) -> str:

@@ -81,6 +81,16 @@ def test_a_folder_above_the_data_is_no_feature(named: str, tmp_path: Path) -> No
     assert features(tmp_path / named, features=("x", "lr")) == ["x", "lr"]
 
 
+@pytest.mark.parametrize("valid", ["holdout", "rows/ds=2"])
+def test_the_day_above_the_rows_is_no_feature_wherever_the_validation_rows_lie(valid: str, tmp_path: Path) -> None:
+    """In training it has one value: a model of it would learn nothing, and ask it of every row to score."""
+    for folder in ("rows/ds=1", valid):
+        (tmp_path / folder).mkdir(parents=True)
+        frame().to_csv(tmp_path / folder / "a.csv", index=False)
+    assert features(tmp_path / "rows" / "ds=1", valid=(str(tmp_path / valid),)) == ["x"]
+    assert features(tmp_path / "rows" / "ds=1", valid=(str(tmp_path / valid),), features=("x",)) == ["x"]
+
+
 def test_partitions_that_differ_between_the_inputs_stay_columns(tmp_path: Path) -> None:
     for day in ("1", "2"):
         (tmp_path / f"day={day}").mkdir()

@@ -314,19 +314,23 @@ def test_predictions_replace_predictions_and_nothing_else(place: Place) -> None:
         place.refused(4, f"{taken}: {there}", *PREDICT, taken)
     place.refused(4, "f: is no directory; name a directory that does not exist", *PREDICT, "f", "--overwrite")
     for taken, first in (("home", "thesis.tex"), ("m", "model.json")):
-        message = f"{taken}: holds '{first}', which is no part file; remove the directory yourself"
+        message = (
+            f"{taken}: holds '{first}', which is no part file; name another output, or remove that directory yourself"
+        )
         place.refused(4, message, *PREDICT, taken, "--overwrite")
-    message = "bare: holds no _SUCCESS, so it is no output of mrml; remove the directory yourself"
+    message = (
+        "bare: holds no _SUCCESS, so it is no output of mrml; name another output, or remove that directory yourself"
+    )
     place.refused(4, message, *PREDICT, "bare", "--overwrite")
     here = str(place.here / "d" / "part-0.csv")
-    place.refused(2, f"output d: holds the input file {here}; name another --output", *PREDICT, "d", "--overwrite")
+    place.refused(2, f"output d: holds the input file {here}; name another output", *PREDICT, "d", "--overwrite")
     assert place(*PREDICT, "p", "--overwrite", "--format", "csv").code == 0
     assert sorted(f.name for f in (place.here / "p").iterdir()) == ["_SUCCESS", "part-00000.csv"]
 
 
 def test_a_model_is_not_written_among_its_data(place: Place) -> None:
     place.put({"d/part-0.csv": rows()})
-    message = f"output d: holds the input file {place.here / 'd' / 'part-0.csv'}; name another --output"
+    message = f"output d: holds the input file {place.here / 'd' / 'part-0.csv'}; name another output"
     place.refused(2, message, *TRAIN[:7], "d", *TRAIN[8:], "--overwrite")
 
 
@@ -448,7 +452,7 @@ def test_what_cannot_be_evaluated_is_told(place: Place, trained: Path, trap: Tra
         (("--bad-rows", "skp"), {}, "--bad-rows: 'skp' is unknown; did you mean 'skip'?"),
         ((), {"MRML_WORKRES": "2"}, "environment: unknown variable 'MRML_WORKRES'; did you mean 'MRML_WORKERS'?"),
         ((), {"MRML_WORKERS": "two"}, "MRML_WORKERS: 'two' is not a whole number"),
-        (("--config", "no.yaml"), {}, "no.yaml: there is no such file; give --config the path of a YAML file"),
+        (("--config", "no.yaml"), {}, "no.yaml: there is no such file; give the path of a YAML file"),
     ],
 )
 def test_what_is_said_wrongly_is_2(

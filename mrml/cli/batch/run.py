@@ -90,8 +90,9 @@ def _told(name: str, step: Any) -> str:
     if "error" in step:
         return str(step["error"]["finding"])
     if "metrics" in step:
-        figures = [(k, v) for k, v in step["metrics"].items() if isinstance(v, int | float) and k not in ("rows",)][:2]
-        return ", ".join(f"{k} {logs.number(v)}" for k, v in figures)
+        counts = ("rows", "n_rows", "weight")
+        figures = [(k, v) for k, v in step["metrics"].items() if isinstance(v, int | float) and k not in counts]
+        return ", ".join(f"{k} {logs.number(v)}" for k, v in figures[:2])
     return str(step.get("output") or step.get("why") or "")
 
 

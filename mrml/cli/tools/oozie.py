@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ def _render(args: argparse.Namespace) -> None:
         return emit_json({**_facts(checked), "folder": str(folder), "files": sorted(files)})
     emit(f"{folder}: {', '.join(sorted(files))}")
     _tell(checked)
-    emit(f"next   mrml oozie submit {folder}")
+    emit(f"next   mrml oozie submit {shlex.quote(str(folder))}")
 
 
 def _validate(args: argparse.Namespace) -> None:

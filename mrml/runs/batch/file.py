@@ -20,6 +20,7 @@ from mrml.data.files import File, discover
 from mrml.data.open import read_text
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
+from mrml.runs.directory import refuse_inputs
 from mrml.runs.report import mlflow, plots
 
 #: the hyperparameter of algorithms that can begin from a model
@@ -74,6 +75,16 @@ class Batch:
             beside["schema"] = sha256(read_text(self.run.data.schema).encode()).hexdigest()
         text = json.dumps([told, self.listing(), *([beside] if beside else [])], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:12]
+
+    def sources(self) -> list[str]:
+        """What steps read beside the rows to train on."""
+        return [path for step in self.steps.values() for path in getattr(step, "data", ())]
+
+    def keep_inputs(self) -> None:
+        """ConfigError where the predictions, which replace a folder whole, would take the place of an input file."""
+        step = self.steps.get("predict")
+        if isinstance(step, PredictStep) and step.output:
+            refuse_inputs(step.output, [row[0] for row in self.listing()])
 
     def files(self) -> list[File]:
         """Every input file once, by path.  InputError where an input holds none."""
@@ -137,13 +148,21 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
 
 
 def _refuse_overlap(batch: Batch) -> None:
-    """Predictions that lie among the inputs would be read as rows the next time."""
-    step = batch.steps.get("predict")
-    if isinstance(step, PredictStep) and step.output:
-        for source in (*step.data, *batch.run.data.data):
-            if f"{step.output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
-                finding = f"the output {step.output} lies in the input {source}"
-                raise ConfigError(f"{batch.file}, steps.predict", finding, "name another output")
+    """Predictions among the inputs would be read as rows the next time; folders of runs and models are not theirs."""
+    step, place = batch.steps.get("predict"), f"{batch.file}, steps.predict"
+    if not isinstance(step, PredictStep) or not step.output:
+        return
+    output = _with_slash(step.output)
+    for source in (*batch.run.data.data, *batch.run.data.valid, *batch.sources()):
+        if output.startswith(_with_slash(source)):
+            raise ConfigError(place, f"the output {step.output} lies in the input {source}", "name another output")
+    for key, folder in (("work", batch.work), ("store", batch.store)):
+        if folder and _with_slash(folder).startswith(output):
+            raise ConfigError(place, f"the output {step.output} holds {key}: {folder}", "name another output")
+
+
+def _with_slash(path: str) -> str:
+    return f"{path.rstrip('/')}/"
 
 
 def _text(node: Any, place: str) -> str:

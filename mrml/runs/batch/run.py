@@ -82,6 +82,7 @@ def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlErr
 
 def plan(batch: Batch) -> dict[str, Any]:
     """What a run would do, and what of it is done already: nothing is written."""
+    batch.keep_inputs()
     id = batch.run_id()
     folder = Folder(batch.work) / f"{batch.label}-{id}"
     records = Records(folder / FOLDER)
@@ -101,6 +102,7 @@ def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     """The run's directory, which is nobody else's while this lasts."""
+    batch.keep_inputs()
     id = batch.run_id()
     folder = Folder(batch.work) / f"{batch.label}-{id}"
     records = Records(folder / FOLDER)

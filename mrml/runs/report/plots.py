@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,9 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Any], None]) ->
         draw(axes)
         out = io.BytesIO()
         FigureCanvasSVG(figure)
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():  # of letters that matplotlib's font has not: the reader's browser draws them
+            warnings.filterwarnings("ignore", "Glyph ", UserWarning)
+            figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -135,6 +138,7 @@ def _numbers(told: Mapping[str, Any]) -> dict[str, str]:
     def residuals(axes: Any) -> None:
         axes.bar(edges[:-1], errors[1:-1], np.diff(edges), align="edge", color=ONE)
         axes.axvline(0, color=FAINT)
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))  # long numbers would lie over each other
         axes.set(title="Errors", xlabel="truth less prediction", ylabel="rows")
 
     pictures = {"Truth by prediction": _drawn("means", (4, 3.4), means)}
@@ -182,7 +186,7 @@ def bars(name: str, title: str, values: Mapping[str, float]) -> str:
     def draw(axes: Any) -> None:
         axes.grid(axis="y", visible=False)
         axes.barh([n[:40] for n, _ in top], [v for _, v in top], color=[ONE if v >= 0 else TWO for _, v in top])
-        axes.set(title=title)
+        axes.figure.suptitle(title, x=0.01, ha="left", fontsize=11)  # long names leave the axes little room
 
     return _drawn(name, (6.4, 0.8 + 0.24 * len(top)), draw) if top and _drawable([v for _, v in top]) else ""
 
