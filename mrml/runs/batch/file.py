@@ -13,13 +13,14 @@ from mrml.algorithm import Algorithm, hyperparameters, load_class
 from mrml.algorithms import locate
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig, RunConfig
-from mrml.config.steps import PredictStep, Step, TrainStep
+from mrml.config.steps import Step, TrainStep
 from mrml.config.steps import read as read_steps
 from mrml.config.template import filled, variables
 from mrml.data.files import discover
 from mrml.data.open import read_text
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
+from mrml.runs.directory import among
 from mrml.runs.report import mlflow, plots
 
 #: the hyperparameter of algorithms that can begin from a model
@@ -62,6 +63,12 @@ class Batch:
         """What a run is called for people: its day, or the name of its file in characters that HDFS takes too."""
         return self.values.get("ds") or re.sub(r"[^\w.-]", "_", Folder(self.file).name.rpartition(".")[0]) or "run"
 
+    @property
+    def inputs(self) -> list[tuple[str, ...]]:
+        """What is given as rows, to train on and to the steps, each once."""
+        of_steps = (getattr(step, "data", ()) for step in self.steps.values())
+        return list(dict.fromkeys(filter(None, (self.run.data.data, self.run.data.valid, *of_steps))))
+
     def run_id(self) -> str:
         """Of what the run is asked to do and of what lies there for it: the same twice is one run.
 
@@ -77,9 +84,7 @@ class Batch:
 
     def listing(self) -> list[list[Any]]:
         """Every input file once: path, bytes, seconds since 1970.  InputError where an input holds none."""
-        paths = {self.run.data.data: None, self.run.data.valid: None}
-        paths |= {found: None for step in self.steps.values() if (found := getattr(step, "data", ()))}
-        files = {f.path: f for given in paths if given for f in discover(given)}
+        files = {f.path: f for given in self.inputs for f in discover(given)}
         stores = {path: Folder(path) for path in files}
         return [[path, files[path].size, stores[path].fs.modified(stores[path].path)] for path in sorted(files)]
 
@@ -133,13 +138,13 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
 
 
 def _refuse_overlap(batch: Batch) -> None:
-    """Predictions that lie among the inputs would be read as rows the next time."""
-    step = batch.steps.get("predict")
-    if isinstance(step, PredictStep) and step.output:
-        for source in (*step.data, *batch.run.data.data):
-            if f"{step.output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
-                finding = f"the output {step.output} lies in the input {source}"
-                raise ConfigError(f"{batch.file}, steps.predict", finding, "name another output")
+    """What is written among the inputs would be read as rows the next time."""
+    outputs = {f"steps.{name}": getattr(step, "output", "") for name, step in batch.steps.items()}
+    for name, path in {"work": batch.work, "store": batch.store, **outputs}.items():
+        for source in (source for given in batch.inputs for source in given):
+            if path and among(path, source):
+                finding = f"the output {path} lies in the input {source}"
+                raise ConfigError(f"{batch.file}, {name}", finding, "name another place")
 
 
 def _text(node: Any, place: str) -> str:
