@@ -361,6 +361,17 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(
     assert not (night / "runs").exists() and not (night / "models").exists()
 
 
+@pytest.mark.parametrize("name", ["steps/train.json", "switches/000001", "000001/profile.json", "000001/version.json"])
+def test_what_a_night_has_left_and_is_damaged_is_told_by_its_path(night: Path, capsys: Any, name: str) -> None:
+    run(night, capsys=capsys)
+    (path,) = [p for p in night.rglob(Path(name).name) if str(p).endswith(name)]
+    path.write_text("{", encoding="utf-8")
+    if "steps" not in name:
+        changed(night, max_rounds=99)  # another run over the same rows
+    told = run(night, code=3, capsys=capsys)["error"]
+    assert told["place"] == str(path) and "is no JSON" in told["finding"] and told["remedy"]
+
+
 @pytest.mark.parametrize("name", ["work", "store", "predict", "report"])
 def test_what_is_written_among_the_rows_is_refused_but_for_hidden_names(night: Path, capsys: Any, name: str) -> None:
     place = f"{night}/rows/../rows/ds=2026-11-20/more"
