@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 from mrml.cli.main import main
-from mrml.config.template import filled, variables
-from mrml.errors import ConfigError, EngineError
+from mrml.errors import EngineError
 from mrml.fs.folder import Folder
 from mrml.model import load
 from mrml.runs.batch.file import read
 from mrml.runs.batch.run import plan
 from mrml.runs.batch.run import run as done
+from mrml.runs.directory import among
 from mrml.runs.lease import RemoteLease, fence
 from mrml.runs.progress import Silent
 from mrml.runs.store import Store
@@ -409,9 +409,15 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(
     assert not (night / "runs").exists() and not (night / "models").exists()
 
 
-def test_predictions_among_the_rows_are_refused(night: Path, capsys: Any) -> None:
-    changed(night, steps={"train": None, "predict": {"output": f"{night}/rows/ds=2026-11-20/scores"}})
-    assert "lies in the input" in run(night, code=2, capsys=capsys)["error"]["finding"]
+@pytest.mark.parametrize("name", ["steps/train.json", "switches/000001", "000001/profile.json", "000001/version.json"])
+def test_what_a_night_has_left_and_is_damaged_is_told_by_its_path(night: Path, capsys: Any, name: str) -> None:
+    run(night, capsys=capsys)
+    (path,) = [p for p in night.rglob(Path(name).name) if str(p).endswith(name)]
+    path.write_text("{", encoding="utf-8")
+    if "steps" not in name:
+        changed(night, max_rounds=99)  # another run over the same rows
+    told = run(night, code=3, capsys=capsys)["error"]
+    assert told["place"] == str(path) and "is no JSON" in told["finding"] and told["remedy"]
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
@@ -463,29 +469,16 @@ def test_what_is_no_run_file_is_told_with_its_remedy(
     assert finding in error["finding"] and error["remedy"]
 
 
-def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() -> None:
-    declared = {"ds": None, "root": "/r", "models": "{{ root }}/m/${YEAR}", "n": 5, "on": True}
-    values = variables({"ds": "2024-03-01"}, declared, "f")
-    assert values["models"] == "/r/m/2024" and values["yesterday_ds"] == "2024-02-29"
-    tree = {"a": ["{{ds_nodash}}", 7], "b": {"c": "x{{ n }}y{{ n }}"}, "d": "{{ on }}", "e": "${MONTH}/${DAY}"}
-    assert filled(tree, values, "f") == {"a": ["20240301", 7], "b": {"c": "x5y5"}, "d": True, "e": "03/01"}
-    with pytest.raises(ConfigError, match=r"f, b\.c\[1\]: \{\{ ds \}\} has no value; say --set ds=VALUE"):
-        filled({"b": {"c": ["", "{{ ds }}"]}}, {}, "f", {"ds": None})
-    with pytest.raises(ConfigError, match="'2024-2-1' is no day; write YYYY-MM-DD"):
-        variables({"ds": "2024-2-1"}, declared, "f")
-    with pytest.raises(ConfigError, match="has no such variable; did you mean 'root'"):
-        variables({"rot": "1"}, declared, "f")
-
-
-@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-1-1", "20261120"])
-def test_a_day_without_a_yesterday_or_a_tomorrow_is_none(day: str) -> None:
-    with pytest.raises(ConfigError, match="is no day"):
-        variables({"ds": day}, {"ds": None}, "f")
-
-
-def test_a_name_that_the_file_declares_wins_everywhere_over_that_of_the_day() -> None:
-    values = variables({"ds": "0999-03-01"}, {"ds": None, "YEAR": "1", "path": "${YEAR}/${MONTH}"}, "f")
-    assert values["path"] == "1/03" and values["YEAR"] == "1" and values["ds_nodash"] == "09990301"
+@pytest.mark.parametrize("name", ["work", "store", "predict", "report"])
+def test_what_is_written_among_the_rows_is_refused_but_for_hidden_names(night: Path, capsys: Any, name: str) -> None:
+    place = f"{night}/rows/../rows/ds=2026-11-20/more"
+    steps = {"train": None, name: {"output": place}} if name in ("predict", "report") else {"train": None}
+    changed(night, steps=steps, **({} if len(steps) > 1 else {name: place}))
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert "lies in the input" in told["finding"] and name in told["place"]
+    assert among("hdfs://name/rows/more", "hdfs://name/rows/") and not among("hdfs://name/rows2", "hdfs://name/rows")
+    changed(night, steps={"train": None}, work=f"{night}/rows/ds=2026-11-20/_runs", store=None)
+    assert run(night, capsys=capsys)["run"] == run(night, capsys=capsys)["run"]
 
 
 def test_the_predictions_are_the_rows_in_their_order(night: Path, capsys: Any) -> None:

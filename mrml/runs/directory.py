@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from mrml.algorithm import State
+from mrml.data.files import hidden
 from mrml.errors import ConfigError, InputError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
@@ -215,6 +216,15 @@ def refuse_inputs(output: str, paths: Iterable[str]) -> None:
     for path in paths:
         if _real(path).startswith(top):
             raise ConfigError(f"output {output}", f"holds the input file {path}", "name another output")
+
+
+def among(path: str, source: str) -> bool:
+    """Whether what is written at a path would be read with an input: below it, and not under a hidden name.
+
+    No file system is asked: that of a URI may not be known here.
+    """
+    outer, inner = (p.rstrip("/") + "/" if "://" in p else os.path.realpath(p) + "/" for p in (source, path))
+    return inner.startswith(outer) and not hidden(inner[len(outer) :])
 
 
 def _real(path: str) -> str:

@@ -108,7 +108,8 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
     target = schema.role("target")
     if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
         finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
-        say = "say --objective" if hasattr(algorithm, "objective") else "use"
+        own = {f.name for f in dataclasses.fields(algorithm)}  # type: ignore[arg-type]
+        say = next((f"say --{name}" for name in ("objective", "loss") if name in own), "use")
         remedy = f"{say} logistic for two classes, softmax for more, or name another --target"
         raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it

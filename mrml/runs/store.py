@@ -62,7 +62,7 @@ class Store:
     def versions(self) -> list[dict[str, Any]]:
         """What each version is, in order: number, digest, source, created, algorithm, metrics."""
         names = [name for name in self.versions_folder.names() if name.isdigit()]
-        return [json.loads((self.versions_folder / name).read(_ABOUT)) for name in names]
+        return [(self.versions_folder / name).read_json(_ABOUT) for name in names]
 
     def version(self, number: int) -> dict[str, Any]:
         """One of them."""
@@ -75,7 +75,7 @@ class Store:
     def switches(self) -> list[Switch]:
         """Every version that went into service, in order."""
         names = [name for name in self.switches_folder.names() if name.isdigit()]
-        return [Switch(**json.loads(self.switches_folder.read(name))) for name in names]
+        return [Switch(**self.switches_folder.read_json(name)) for name in names]
 
     def current(self) -> Switch | None:
         """What is in service."""
@@ -190,7 +190,7 @@ def resolved(path: str) -> str:
 def metrics_of(model: str) -> dict[str, Any]:
     """What the training of a model left: on validation rows where there were some, else on training rows."""
     folder = Folder(model)
-    return _metrics(json.loads(folder.read("run.json"))) if folder.exists("run.json") else {}
+    return _metrics(folder.read_json("run.json")) if folder.exists("run.json") else {}
 
 
 def _metrics(facts: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_what_the_model_knows_is_no_option_of_scoring(mrml: Cli, option: str) ->
 @pytest.fixture
 def schema(below: Below) -> Schema:
     found = Schema((Column("a"), Column("y", role="target")))
-    below.answers["schema"] = (found, "columns:\n- name: a\n")
+    below.answers["schema"] = (found, "columns:\n- name: a\n", ())
     return found
 
 

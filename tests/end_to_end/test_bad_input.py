@@ -40,7 +40,9 @@ END = len(R)
 NUMBER = "a.csv, byte {}, column 'a': 'x1' is not a number; add na: [\"x1\"] under data"
 NO_FILE = "names that begin with _ or ., or end in .crc, .tmp, ~ and the like, are skipped: rename them"
 OPEN = "has a quote that is still open at its end"
-UTF_8 = f"a.csv, byte {END}, column 'b': is not UTF-8; save the file as UTF-8"
+AS_UTF_8 = "say --encoding cp1252, latin-1 or what it is, or save the file as UTF-8"
+UTF_8 = f"a.csv, byte {END}, column 'b': is not UTF-8; {AS_UTF_8}"
+CLOSE = "close it, or say --quote none where quotes are characters like others"
 LATIN = R.encode() + "1.5,é,no\n".encode("latin-1")
 MEND = "mend or leave out such rows, or set bad_rows: skip under data"
 NO_WEIGHT = f"is null, negative or not finite; {MEND}"
@@ -197,12 +199,12 @@ RECORDS = (
     Trap("a bad number in a compressed file", {"d/a.csv.gz": gzip.compress((R + "x1,u,no\n").encode())},
          NUMBER.format(END).replace("a.csv", "a.csv.gz")),
     Trap("a record with too many fields", {"d/a.csv": R + "1,u,no,no\n"},
-         f"a.csv, byte {END}: has 4 fields, the header names 3; quote what holds ',', or set delimiter under data"),
+         f"a.csv, byte {END}: has 4 fields, the header names 3; quote what holds ',', or say another --delimiter"),
     Trap("a record with too few fields", {"d/a.csv": R + "1,u\n"},
-         f"a.csv, byte {END}: has 2 fields, the header names 3; quote what holds ',', or set delimiter under data"),
+         f"a.csv, byte {END}: has 2 fields, the header names 3; quote what holds ',', or say another --delimiter"),
     Trap("a newline in quotes", {"d/a.csv": R + '1,"u\nv",no\n'},
-         f"a.csv, byte {END}: {OPEN}; set multiline: true under data if newlines are quoted"),
-    Trap("an open quote in multiline", {"d/a.csv": R + '1,"u\nv,no\n'}, f"a.csv, byte {END}: {OPEN}; close it",
+         f"a.csv, byte {END}: has a newline inside quotes; say --multiline"),
+    Trap("an open quote in multiline", {"d/a.csv": R + '1,"u\nv,no\n'}, f"a.csv, byte {END}: {OPEN}; {CLOSE}",
          ("--multiline",)),
     Trap("bytes that are not UTF-8", {"d/a.csv": LATIN}, UTF_8),
     Trap("more bad rows than the limit", {"d/a.csv": LATIN + b"1,\xff,no\n" * 2},

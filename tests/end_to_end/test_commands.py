@@ -270,9 +270,10 @@ def test_bad_rows_that_are_skipped_are_counted_in_the_summary_and_in_the_record(
     ran, at = json.loads((place.here / "m/run.json").read_text()), len(numbers())
     assert (ran["n_rows"], ran["bad_rows"], ran["metrics"]["n_rows"]) == (60, 3, 60)
     assert ran["problems"] == [
-        f"a.csv, byte {at}, column 'b': is not UTF-8; save the file as UTF-8",
+        f"a.csv, byte {at}, column 'b': is not UTF-8; "
+        "say --encoding cp1252, latin-1 or what it is, or save the file as UTF-8",
         f"a.csv, byte {at + 7}, column 'a': 'x' is not a number; add na: [\"x\"] under data",
-        f"a.csv, byte {at + 14}: has 2 fields, the header names 3; quote what holds ',', or set delimiter under data",
+        f"a.csv, byte {at + 14}: has 2 fields, the header names 3; quote what holds ',', or say another --delimiter",
     ]
     fitted = told(place, "inspect", "m")
     assert place("train", "logistic", "--data", "e", *LOGISTIC[4:7], "n", *INLINE).code == 0

@@ -301,8 +301,8 @@ def test_a_network_of_squares_diverges_at_a_learning_rate_that_is_just_too_large
         (R, NO_FACTORS, 2, (*FM, "--loss", "softmax")),
         (R, "algorithm, early_stopping: there are no validation rows; name some with --valid", 2,
          (*TRAIN, *SMALL, "--early-stopping", "2")),
-        (R, "column 'y': is categorical, and mlp needs numbers; use logistic for two classes, softmax for more, or "
-         "name another --target", 2, (*TRAIN, "--loss", "huber")),
+        (R, "column 'y': is categorical, and mlp needs numbers; say --loss logistic for two classes, softmax for more, "
+         "or name another --target", 2, (*TRAIN, "--loss", "huber")),
     ],
 )  # fmt: skip
 def test_data_that_the_loss_cannot_have_is_refused(

@@ -20,7 +20,7 @@ from mrml.data.files import File, discover
 from mrml.data.open import read_text
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
-from mrml.runs.directory import refuse_inputs
+from mrml.runs.directory import among, refuse_inputs
 from mrml.runs.report import mlflow, plots
 
 #: the hyperparameter of algorithms that can begin from a model
@@ -63,6 +63,12 @@ class Batch:
         """What a run is called for people: its day, or the name of its file in characters that HDFS takes too."""
         return self.values.get("ds") or re.sub(r"[^\w.-]", "_", Folder(self.file).name.rpartition(".")[0]) or "run"
 
+    @property
+    def inputs(self) -> list[tuple[str, ...]]:
+        """What is given as rows, to train on and to the steps, each once."""
+        of_steps = (getattr(step, "data", ()) for step in self.steps.values())
+        return list(dict.fromkeys(filter(None, (self.run.data.data, self.run.data.valid, *of_steps))))
+
     def run_id(self) -> str:
         """Of what the run is asked to do and of what lies there for it: the same twice is one run.
 
@@ -76,21 +82,15 @@ class Batch:
         text = json.dumps([told, self.listing(), *([beside] if beside else [])], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:12]
 
-    def sources(self) -> list[str]:
-        """What steps read beside the rows to train on."""
-        return [path for step in self.steps.values() for path in getattr(step, "data", ())]
-
     def keep_inputs(self) -> None:
         """ConfigError where the predictions, which replace a folder whole, would take the place of an input file."""
         step = self.steps.get("predict")
         if isinstance(step, PredictStep) and step.output:
-            refuse_inputs(step.output, [row[0] for row in self.listing()])
+            refuse_inputs(step.output, [file.path for file in self.files()])
 
     def files(self) -> list[File]:
         """Every input file once, by path.  InputError where an input holds none."""
-        paths = {self.run.data.data: None, self.run.data.valid: None}
-        paths |= {found: None for step in self.steps.values() if (found := getattr(step, "data", ()))}
-        files = {file.path: file for given in paths if given for file in discover(given)}
+        files = {file.path: file for given in self.inputs for file in discover(given)}
         return [files[path] for path in sorted(files)]
 
     def listing(self) -> list[list[Any]]:
@@ -148,17 +148,18 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
 
 
 def _refuse_overlap(batch: Batch) -> None:
-    """Predictions among the inputs would be read as rows the next time; folders of runs and models are not theirs."""
+    """What is written among the inputs would be read as rows the next time; predictions replace a folder whole."""
+    outputs = {f"steps.{name}": getattr(step, "output", "") for name, step in batch.steps.items()}
+    for name, path in {"work": batch.work, "store": batch.store, **outputs}.items():
+        for source in (source for given in batch.inputs for source in given):
+            if path and among(path, source):
+                finding = f"the output {path} lies in the input {source}"
+                raise ConfigError(f"{batch.file}, {name}", finding, "name another place")
     step, place = batch.steps.get("predict"), f"{batch.file}, steps.predict"
-    if not isinstance(step, PredictStep) or not step.output:
-        return
-    output = _with_slash(step.output)
-    for source in (*batch.run.data.data, *batch.run.data.valid, *batch.sources()):
-        if output.startswith(_with_slash(source)):
-            raise ConfigError(place, f"the output {step.output} lies in the input {source}", "name another output")
-    for key, folder in (("work", batch.work), ("store", batch.store)):
-        if folder and _with_slash(folder).startswith(output):
-            raise ConfigError(place, f"the output {step.output} holds {key}: {folder}", "name another output")
+    if isinstance(step, PredictStep) and step.output:
+        for key, folder in (("work", batch.work), ("store", batch.store)):
+            if folder and _with_slash(folder).startswith(_with_slash(step.output)):
+                raise ConfigError(place, f"the output {step.output} holds {key}: {folder}", "name another output")
 
 
 def _with_slash(path: str) -> str:

@@ -24,8 +24,7 @@ class Records:
         """What is recorded of a step; None where it was not done, or who did it was killed."""
         if not self.folder.exists(f"{name}.json"):
             return None
-        found: dict[str, Any] = json.loads(self.folder.read(f"{name}.json"))
-        return found
+        return self.folder.read_json(f"{name}.json")
 
     def put(self, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Record a step; the facts as they are read again."""

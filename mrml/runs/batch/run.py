@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,7 +168,7 @@ def _tell_mlflow(night: Night, facts: Mapping[str, Any]) -> None:
     """One run of MLflow's for one of ours, told again where a step was done again."""
     uri, model = night.batch.run.mlflow, Folder(night.model)
     if uri and model.exists("run.json") and not all(step.get("kept") for step in facts["steps"].values()):
-        record = json.loads(model.read("run.json"))
+        record = model.read_json("run.json")
         metrics = {**mlflow.sides(record), "": facts["metrics"]}
         tags = {f"mrml.{name}": facts[name] for name in ("verdict", "version", "champion", "directory")}
         mlflow.tell(uri, Folder(night.batch.file).name, night.id, record, night.folder.path, metrics, tags)

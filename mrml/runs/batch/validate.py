@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -131,7 +130,7 @@ def before_of(against: str, data: DataConfig, engine: On) -> Before:
 def _of_model(name: str, folder: Folder, engine: On) -> Before:
     schema = load_model(folder.path).schema
     if folder.exists(PROFILE):
-        return Before(name, schema, json.loads(folder.read(PROFILE)))
+        return Before(name, schema, folder.read_json(PROFILE))
     data = _training_data(folder)
     if data is None:
         finding = "has no profile, and the rows that it was trained on are not there as they were"
@@ -144,11 +143,11 @@ def _training_data(folder: Folder) -> DataConfig | None:
     """The rows that a model was trained on, where they have the names and sizes that they had."""
     if not (folder.exists("run.json") and (folder / "_run").exists("identity.json")):
         return None
-    config = json.loads(folder.read("run.json"))["config"]["data"]
+    config = folder.read_json("run.json")["config"]["data"]
     known = {f.name for f in dataclasses.fields(DataConfig)}
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k in known}
     data = DataConfig(**fields)
-    inputs = json.loads((folder / "_run").read("identity.json"))["inputs"]
+    inputs = (folder / "_run").read_json("identity.json")["inputs"]
     try:
         now = [[f.name, f.size] for f in discover(data.data)]
     except InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
 import time
@@ -39,7 +38,7 @@ def of_run(place: str) -> dict[str, Any]:
 
 
 def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[str, Any]) -> dict[str, Any]:
-    run = json.loads(model.read("run.json")) if model.exists("run.json") else {}
+    run = model.read_json("run.json") if model.exists("run.json") else {}
     evaluated = steps.get("evaluate", {})
     own = evaluated.get("metrics") or run.get("valid") or run.get("metrics") or {}
     return {
