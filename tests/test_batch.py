@@ -390,6 +390,7 @@ def test_killed_at_any_call_of_the_file_system_the_same_command_ends_as_if_nothi
         ({"steps": {"tarin": None}}, "unknown step 'tarin'"),
         ({"steps": {"train": {"data": 3}}}, "unknown key 'data'"),
         ({"steps": {"gate": "auc >"}}, "'auc >' is no expression"),
+        ({"steps": {"train": None, "gate": "acu > 0.5"}}, "'acu' is no metric"),
         ({"steps": {}}, "names no step"),
         ({"work": None}, "has no work:"),
         ({"store": None}, "promotes, and has no store:"),

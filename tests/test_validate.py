@@ -179,6 +179,12 @@ def test_rows_that_are_malformed_or_too_few_fail(tmp_path: Path, capsys: Any) ->
     assert "fewer than 200" in validated(capsys, b, a, "--bad-rows=0.02", "--min-rows=200", code=3)["failures"][0]
 
 
+def test_a_column_that_is_not_to_be_judged_is_one(tmp_path: Path, capsys: Any) -> None:
+    a = write(tmp_path / "a.csv", {"x": range(9), "y": range(9)})
+    assert main(["validate", a, "--against", a, "--unjudged=yy", "--json", "-q"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["finding"] == "column 'yy' is none of those that are compared"
+
+
 def test_rows_that_lack_a_column_or_have_none_are_refused(tmp_path: Path, capsys: Any) -> None:
     a = write(tmp_path / "a.csv", {"x": range(9), "y": range(9)})
     assert "'y'" in validated_error(capsys, write(tmp_path / "b.csv", {"x": range(9)}), a, 3)["place"]

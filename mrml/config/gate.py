@@ -58,6 +58,13 @@ class Gate:
             _check(clause, is_condition=True)
 
     @property
+    def metrics(self) -> set[str]:
+        """The names of the metrics in it, of either model."""
+        nodes = [node for clause in self.clauses for node in ast.walk(clause)]
+        own = {node.id for node in nodes if isinstance(node, ast.Name)} - {CHAMPION}
+        return own | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+    @property
     def asks_champion(self) -> bool:
         """Whether it names metrics of the model in service."""
         return any(isinstance(node, ast.Attribute) for clause in self.clauses for node in ast.walk(clause))

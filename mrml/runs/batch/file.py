@@ -11,20 +11,24 @@ from typing import Any
 
 from mrml.algorithm import Algorithm, hyperparameters, load_class
 from mrml.algorithms import locate
+from mrml.algorithms.evaluation.evaluate import KEYS
 from mrml.config import sources as conf
+from mrml.config.gate import Gate
 from mrml.config.sections import DataConfig, RunConfig
-from mrml.config.steps import PredictStep, Step, TrainStep
+from mrml.config.steps import GateStep, PredictStep, Step, TrainStep
 from mrml.config.steps import read as read_steps
 from mrml.config.template import filled, variables
 from mrml.data.files import File, discover
 from mrml.data.open import read_text
-from mrml.errors import ConfigError
+from mrml.errors import ConfigError, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.directory import among, refuse_inputs
 from mrml.runs.report import mlflow, plots
 
 #: the hyperparameter of algorithms that can begin from a model
 INIT_MODEL = "init_model"
+#: what evaluations tell, by which a gate may judge
+METRICS = {*KEYS, "ndcg", "inertia", "n_rows", "rows", "weight"}
 _OWN = ("variables", "work", "store", "steps")
 #: what a training run has and a run of steps decides itself
 _NOT_HERE = {"output": "work: names the folder of the runs", "resume": "a run goes on by itself",
@@ -114,6 +118,7 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     steps = read_steps(body.get("steps"), path)
     if "promote" in steps and not store:
         raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
+    _check_gate(steps, path)
     run, can_begin, environment = _training({k: v for k, v in body.items() if k not in _OWN}, path)
     train = steps.get("train")
     if isinstance(train, TrainStep) and train.warm_start and not can_begin:
@@ -145,6 +150,14 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
     said = {".".join(key): s.value for key, s in settings.items() if s.origin.startswith("environment")}
     said = {name: value for name, value in said.items() if not name.startswith("engine.")}
     return config, INIT_MODEL in hyperparameters(cls), said
+
+
+def _check_gate(steps: Mapping[str, Step], path: str) -> None:
+    """ConfigError for a metric that no model has, before anything is trained."""
+    gate = steps.get("gate")
+    strange = Gate(gate.expression).metrics - METRICS if isinstance(gate, GateStep) else set()
+    for name in sorted(strange):
+        raise ConfigError(f"{path}, steps.gate", f"{name!r} is no metric", nearest(name, METRICS))
 
 
 def _refuse_overlap(batch: Batch) -> None:

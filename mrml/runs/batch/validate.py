@@ -14,7 +14,7 @@ from mrml.data.files import discover
 from mrml.data.inference.infer import load_yaml
 from mrml.data.inference.sniff import first_with_text
 from mrml.data.open import names_of, open_dataset, read_text
-from mrml.errors import ConfigError, InputError
+from mrml.errors import ConfigError, InputError, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.batch.drift import drifts, edges_of
 from mrml.runs.progress import Progress
@@ -55,6 +55,10 @@ def validate(
         A limit is passed; ``facts`` is what would have been returned.
     """
     profile, counts = describe(data, engine, before, progress)
+    for name in limits.unjudged:
+        if name not in profile["columns"]:
+            finding = f"column {name!r} is none of those that are compared"
+            raise ConfigError("validate, unjudged", finding, nearest(name, profile["columns"]))
     found = drifts(before.profile, profile, limits) if before else []
     failures = [f"{d.column}: {', '.join(d.failures)}" for d in found if d.failures]
     n_records = profile["n_rows"] + counts["bad_rows"]
