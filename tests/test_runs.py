@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -88,8 +90,10 @@ def driven(output: Path, how: str = "") -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, "-c", DRIVE, str(output / "_run"), how]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None and driver.stdout.readline() == "drives\n"
-        yield driver
-        driver.kill()
+        try:
+            yield driver
+        finally:
+            driver.kill()
 
 
 def test_a_run_is_stopped_running_or_finished(output: Path) -> None:
@@ -253,6 +257,19 @@ def test_a_directory_is_told_without_the_resourcemanager(
     assert main(["runs", "show", str(output)]) == 0
     said = capsys.readouterr()
     assert "the jobs of runs are not known" in said.err and "stopped" in said.out
+
+
+def test_workers_that_stay_are_told_while_the_run_is_driven(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(output)
+    (output.parent / "rows.csv").write_text("x,y\n" + "".join(f"{i * 7 % 11},{i % 3}\n" for i in range(50)))
+    data = DataConfig(data=(str(output.parent / "rows.csv"),), target="y")
+    run.train(RunConfig("linear", {}, data, EngineConfig(engine="resident", workers=1), str(output)))
+    assert runs.look(str(output), None).workers == {}, "the run is over"
+    with driven(output):
+        (worker,) = runs.look(str(output), None).workers["members"]
+        assert worker["host"] == platform.node() and worker["rows"] == 50
+        assert main(["runs", "show", str(output)]) == 0
+        assert re.search(r"workers, as of 20.*Z\n +worker +host +pid +container +splits +rows", capsys.readouterr().out)
 
 
 def test_attach_tells_rounds_until_nobody_drives(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 EXAMPLE = "mrml runs list hdfs:///models"
 #: states of jobs that change no more
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+#: what is told of a worker, in this order
+_WORKER = ("worker", "host", "pid", "container", "splits", "rows", "bytes_up", "busy_s", "silent_s")
 _ABOUT = """\
 Runs of `mrml train`, `mrml tune` and `mrml run`, by their directories and by the jobs that the ResourceManager knows.
 
   list [ROOT]   the runs below a directory; without one, those whose jobs the ResourceManager remembers
-  show RUN      one run: its directory, or its id; its rounds, its driver, its jobs; its steps, of `mrml run`
+  show RUN      one run: its directory, or its id; its rounds, driver, jobs; resident workers; steps of `mrml run`
   attach RUN    follow a run by its directory until nobody drives it; exit code 5 when it did not finish, 7 when the
                 gate of `mrml run` refused its model
   kill RUN      end its driver and its jobs, in order; giving the command of the run again goes on with it
@@ -79,6 +81,12 @@ def _show(args: argparse.Namespace) -> None:
     lines += [(k, facts[k]) for k in ("algorithm", "output") if facts[k]]
     lines += [(f"step {name}", outcome) for name, outcome in facts["steps"].items()]
     emit(table([(k, str(v)) for k, v in lines]))
+    if facts["workers"]:
+        rows = [
+            tuple("-" if w.get(name) is None else str(w[name]) for name in _WORKER) for w in facts["workers"]["members"]
+        ]
+        emit(f"  workers, as of {facts['workers']['at']}")
+        emit(table([_WORKER, *rows]))
     if facts["jobs"]:
         rows = [(j["id"], j["round"], j["state"], j["final"], j["url"]) for j in facts["jobs"]]
         emit(table([("job", "round", "state", "final", "page"), *rows]))

@@ -6,7 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mrml import pin
 from mrml.algorithm import Algorithm, State, Value
@@ -72,6 +72,10 @@ class Engine(ABC):
     def workers(self) -> int:
         """How many tasks run side by side."""
         return 1
+
+    def members(self) -> list[dict[str, Any]]:
+        """Who computes, in plain values, where it is worth telling: workers that may be on other hosts."""
+        return []
 
     def close(self) -> None:
         """End what the engine started; by default it started nothing."""

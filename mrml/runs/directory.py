@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,16 +25,19 @@ from typing import Any
 
 from mrml.algorithm import State
 from mrml.data.files import hidden
-from mrml.errors import ConfigError, InputError, OutputExists, ResumeMismatch
+from mrml.engines.base import Engine
+from mrml.errors import ConfigError, EngineError, InputError, OutputExists, ResumeMismatch
 from mrml.fs.folder import ASIDE, Folder
 from mrml.model import Model
-from mrml.runs.fit import Checkpoint
+from mrml.runs.fit import Checkpoint, OnRound
 from mrml.runs.identity import brought_up
 from mrml.runs.lease import LEASE, Lease, RemoteLease, lease_on
 
 #: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
 CHECKPOINT_S = 0.5
 SUCCESS = "_SUCCESS"
+#: below ``_run``: who computes, written this often at most
+MEMBERS, MEMBERS_S = "workers.json", 5.0
 log = logging.getLogger(__name__)
 
 
@@ -64,7 +69,7 @@ class RunDirectory:
     ) -> None:
         self.name, self.output = output, Folder(output)
         self.folder = self.output / "_run"
-        self.resumed, self._abandon = resume, abandon
+        self.resumed, self._abandon, self._told = resume, abandon, -math.inf
         if resume and not self.folder.exists():
             raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
         if not (overwrite or self.folder.exists()):
@@ -164,6 +169,25 @@ class RunDirectory:
             if begun.get(key) != value:
                 return f"{key}: {_difference(begun.get(key), value)}"
         return ""
+
+    def telling(self, engine: Engine, on_round: OnRound) -> OnRound:
+        """What is called after every round, and then word of who computes."""
+
+        def done(state: State) -> None:
+            on_round(state)
+            self._tell_members(engine)
+
+        return done
+
+    def _tell_members(self, engine: Engine) -> None:
+        """Leave word of who computes, for `mrml runs show`; one in some seconds, since rounds may take milliseconds."""
+        now = time.monotonic()
+        if now - self._told < MEMBERS_S or not (members := engine.members()):
+            return
+        self._told = now
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with suppress(OSError, EngineError):  # a run does not end for it
+            self.folder.write(MEMBERS, _json({"at": at, "members": members}))
 
     def counted(self, rounds: int, counts: Mapping[str, Any]) -> dict[str, Any]:
         """What a run tells of its rows; one that had nothing left to do tells what the record of it says."""

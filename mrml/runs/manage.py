@@ -24,7 +24,7 @@ from mrml.errors import ConfigError, EngineError, MrmlError
 from mrml.fs.folder import ASIDE, Folder
 from mrml.runs.batch.records import FOLDER
 from mrml.runs.batch.watch import FINISHED, MODEL, RUNNING, STOPPED, is_steps, watched
-from mrml.runs.directory import SUCCESS
+from mrml.runs.directory import MEMBERS, SUCCESS
 from mrml.runs.fit import Checkpoint
 from mrml.runs.lease import fence, holder, runs_here
 
@@ -44,7 +44,8 @@ _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 class Run(NamedTuple):
     """What is known of a run; ``output`` is empty where nothing tells of it, ``driver`` where nobody drives it,
-    ``round`` None where only jobs are known, and those tell of none; ``steps`` are those of a run of steps."""
+    ``round`` None where only jobs are known, and those tell of none; ``steps`` are those of a run of steps; ``workers``
+    who computes, and at what time that was so, of a run over resident tasks that is driven."""
 
     id: str
     output: str
@@ -54,6 +55,7 @@ class Run(NamedTuple):
     driver: dict[str, Any]
     jobs: tuple[Application, ...]
     steps: Mapping[str, str] = {}
+    workers: Mapping[str, Any] = {}
 
     def facts(self) -> dict[str, Any]:
         """Plain values."""
@@ -62,7 +64,8 @@ class Run(NamedTuple):
             {"id": a.id, "round": a.round, "state": a.state, "final": a.final, "url": a.tracking_url} for a in self.jobs
         ]
         driver = {k: self.driver.get(k) for k in keys} if self.driver else None
-        return {**self._asdict(), "driver": driver, "jobs": jobs, "steps": dict(self.steps)}
+        return {**self._asdict(), "driver": driver, "jobs": jobs, "steps": dict(self.steps),
+                "workers": dict(self.workers)}  # fmt: skip
 
 
 def manager(needed: bool = False) -> ResourceManager | None:
@@ -98,7 +101,7 @@ def look(output: str, jobs: ResourceManager | None) -> Run:
     driver = holder(own)
     state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
     found = jobs.by_tag(f"{RUN_TAG}{run_id}") if jobs else []
-    return Run(run_id, output, state, *_progress(own), driver, tuple(found))
+    return Run(run_id, output, state, *_progress(own), driver, tuple(found), {}, _workers(own, driver))
 
 
 def _look_at_steps(folder: Folder, jobs: ResourceManager | None) -> Run:
@@ -106,7 +109,12 @@ def _look_at_steps(folder: Folder, jobs: ResourceManager | None) -> Run:
     told = watched(folder)
     found = jobs.by_tag(f"{RUN_TAG}{told.id}") if jobs else []
     learned = _progress(folder / MODEL / "_run")
-    return Run(told.id, folder.path, told.state, *learned, told.driver, tuple(found), told.steps)
+    workers = _workers(folder / MODEL / "_run", told.driver)
+    return Run(told.id, folder.path, told.state, *learned, told.driver, tuple(found), told.steps, workers)
+
+
+def _workers(own: Folder, driver: Mapping[str, Any]) -> dict[str, Any]:
+    return own.read_json(MEMBERS) if driver and own.exists(MEMBERS) else {}
 
 
 def _progress(own: Folder) -> tuple[str, int]:

@@ -372,3 +372,18 @@ def test_a_listener_hangs_up_on_more_callers_than_it_hears_at_once(monkeypatch: 
             caller.close()
         listening.close()
     assert resident.HEAR_S < 1.0
+
+
+def test_the_members_are_those_who_are_there_with_what_they_did_in_the_last_round(dataset: Dataset) -> None:
+    algorithm = Exercise(n_rounds=3)
+    with make(min_workers=2) as engine:
+        assert engine.members() == []
+        state = algorithm.init(dataset.schema)
+        for n_left in (2, 1):
+            state = algorithm.update(state, engine.round(algorithm, state, dataset))
+            members = engine.members()
+            assert [m["pid"] for m in members] == pids(engine) and len(members) >= n_left
+            for name, whole in (("rows", engine.report.n_rows), ("bytes_up", engine.report.n_bytes_out)):
+                assert sum(m[name] for m in members) == whole > 0
+            assert all(m["host"] and m["busy_s"] >= 0 and m["silent_s"] >= 0 for m in members)
+            os.kill(members[0]["pid"], signal.SIGKILL)

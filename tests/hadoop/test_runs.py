@@ -49,12 +49,12 @@ def test_a_run_is_listed_followed_killed_and_goes_on(client: Cluster, run: Run, 
         assert known == runs.named(listed["id"], manager) and known.driver["pid"] == driver.pid
         assert (known.output, known.state, known.algorithm, known.round) == (there, "running", "kmeans", 0)
         with subprocess.Popen([*mrml, "runs", "attach", there], stderr=subprocess.PIPE, text=True) as follower:
-            time.sleep(3)
+            assert follower.stderr is not None
+            first = next(line for line in follower.stderr if line.startswith("application_"))
             done = json.loads(run(*mrml, "runs", "kill", there, "--json"))
             assert done["driver"] == "ended" and driver.wait(60) == 130
-            assert follower.wait(60) == 5 and follower.stderr is not None
-            told = follower.stderr.read()
-        assert "application_" in told and "round 1: " in told and "nobody drives this run" in told
+            assert follower.wait(60) == 5 and "nobody drives this run" in follower.stderr.read()
+        assert first.endswith(", round 1: RUNNING\n")
     while not all(a.ended for a in manager.by_tag(f"mrml-{listed['id']}")):
         assert time.monotonic() < until
         time.sleep(0.2)

@@ -119,6 +119,8 @@ class Serving(Engine):
         self._owners: dict[str, dict[int, int]] = {}
         #: by what workers do: the seconds that all of it took the last time
         self._took: dict[str, float] = {}
+        #: by the number of a worker, what it did in the last round
+        self.did: dict[int, Report] = {}
 
     def workers(self) -> int:
         return self.n_workers
@@ -189,8 +191,11 @@ class Serving(Engine):
             self._drain()
             raise
         self._took[op] = time.monotonic() - began
+        self.did = {}
         for answer in answers:
-            self.report.merge(Report(**answer["report"]))
+            report = Report(**answer["report"])
+            self.report.merge(report)
+            self.did.setdefault(answer["by"], Report()).merge(report)
         return answers
 
     def _serve(self, tasks: Tasks, brief: bool) -> list[dict[str, Any]]:
@@ -305,7 +310,7 @@ class Tasks:
             peer.tasks.remove(task)
         if "error" in answer:  # without tasks it failed before them, and will answer once more
             raise told(answer)
-        self._answers[done[0]] = answer
+        self._answers[done[0]] = {**answer, "by": peer.number}
         for task in done:
             if task >= 0:
                 self.owners[task] = peer.number

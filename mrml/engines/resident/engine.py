@@ -14,6 +14,7 @@ import select
 import selectors
 import time
 import zlib
+from collections import Counter
 from typing import Any
 
 from mrml import pin, wire
@@ -108,6 +109,22 @@ class ResidentEngine(Serving):
             raise EngineError("resident tasks", str(none), "mend what it says, or say --fallback streaming") from none
         log.warning("there are no resident tasks: %s; the run goes on by jobs", none)
         self._fallback = self.starter.fallback()
+
+    def members(self) -> list[dict[str, Any]]:
+        """Of each task where it is, its splits, the rows that it read and the bytes that it sent in the last round, its
+        seconds of reading and computing there, and how long it has been silent."""
+        found, owned = [], Counter(self._owners.get("map", {}).values())
+        for peer in self.peers:
+            assert isinstance(peer, Connection)
+            did = self.did.get(peer.number, Report())
+            where = {name: peer.facts.get(name) for name in ("host", "pid", "container")}
+            told: dict[str, float] = {"splits": owned[peer.number], "rows": did.n_rows, "bytes_up": did.n_bytes_out}
+            told |= {
+                "busy_s": round(did.seconds.get("map", 0.0), 3),
+                "silent_s": round(time.monotonic() - peer.heard, 1),
+            }
+            found.append({"worker": peer.number, **where, **told})
+        return found
 
     def place(self, number: int) -> dict[str, Any]:
         if number not in self._stores:

@@ -189,7 +189,7 @@ def _searched(tuning: Tuning, held: ExitStack, progress: Progress) -> dict[str, 
         progress.start({**told, "rounds_expected": search.expected_rounds(), "candidates": len(search.candidates)})
         watch = Watch(engine, search, run.data, run.engine.strict_identity, progress)
         with directory.undone_early():
-            _, state = fit(search, dataset, engine, directory.checkpoint, watch)
+            _, state = fit(search, dataset, engine, directory.checkpoint, directory.telling(engine, watch))
         results = _results(opened, state)
         directory.output.write(TRIALS, _parquet(results))
         return _facts(tuning, opened, state, results, {"name": engine.name, "workers": engine.workers()})
