@@ -81,7 +81,7 @@ def _show(args: argparse.Namespace) -> None:
     lines += [(k, facts[k]) for k in ("algorithm", "output") if facts[k]]
     lines += [(f"step {name}", outcome) for name, outcome in facts["steps"].items()]
     emit(table([(k, str(v)) for k, v in lines]))
-    if facts["workers"]:
+    if facts["workers"].get("members"):
         rows = [
             tuple("-" if w.get(name) is None else str(w[name]) for name in _WORKER) for w in facts["workers"]["members"]
         ]

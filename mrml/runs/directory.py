@@ -98,6 +98,7 @@ class RunDirectory:
         else:
             self._refuse_files()
         self.folder.write("identity.json", _json(identity))
+        self.folder.remove(MEMBERS)  # of a driver before this one
         if not self._run_id():
             self.folder.write("run_id.json", _json({"run": uuid.uuid4().hex[:12]}))
         self.id = self._run_id()
@@ -182,7 +183,10 @@ class RunDirectory:
     def _tell_members(self, engine: Engine) -> None:
         """Leave word of who computes, for `mrml runs show`; one in some seconds, since rounds may take milliseconds."""
         now = time.monotonic()
-        if now - self._told < MEMBERS_S or not (members := engine.members()):
+        if now - self._told < MEMBERS_S:
+            return
+        members = engine.members()
+        if not members and self._told == -math.inf:
             return
         self._told = now
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -114,7 +114,7 @@ class ResidentEngine(Serving):
         """Of each task where it is, its splits, the rows that it read and the bytes that it sent in the last round, its
         seconds of reading and computing there, and how long it has been silent."""
         found, owned = [], Counter(self._owners.get("map", {}).values())
-        for peer in self.peers:
+        for peer in self.peers if self._fallback is None else ():
             assert isinstance(peer, Connection)
             did = self.did.get(peer.number, Report())
             where = {name: peer.facts.get(name) for name in ("host", "pid", "container")}
