@@ -78,7 +78,7 @@ class LocalFileSystem:
     def ls(self, path: str) -> list[Info]:
         with os.scandir(path) as entries:
             found = [_entry(e) for e in entries]
-        return sorted(found)
+        return sorted(info for info in found if info is not None)
 
     def info(self, path: str) -> Info:
         is_dir = os.path.isdir(path)
@@ -157,7 +157,14 @@ def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
             yield path
 
 
-def _entry(entry: os.DirEntry[str]) -> Info:
+def _entry(entry: os.DirEntry[str]) -> Info | None:
+    """An entry of a directory, a link to nothing or to itself too; None for one that somebody removed meanwhile."""
     is_dir = os.path.isdir(entry.path)  # the entry's own raises for a loop of links
-    dangling = not is_dir and not os.path.exists(entry.path)
-    return Info(entry.path, 0 if is_dir or dangling else entry.stat().st_size, is_dir)
+    try:
+        return Info(entry.path, 0 if is_dir else entry.stat().st_size, is_dir)
+    except OSError as error:
+        if entry.is_symlink():
+            return Info(entry.path, 0, False)
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise

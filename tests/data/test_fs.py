@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,28 @@ def test_find_follows_links_and_passes_over_dangling_ones(tmp_path):
     names = {os.path.basename(i.name) for i in LocalFileSystem().find(str(tmp_path))}
     assert names == {"a.csv", "link.csv"}
     assert {os.path.basename(n): s for n, s, _ in LocalFileSystem().ls(str(tmp_path))}["dangling.csv"] == 0
+
+
+def test_a_list_holds_what_stays_also_where_others_come_and_go(tmp_path: Path) -> None:
+    """What vanished while it was looked at once made the whole folder seem to be gone."""
+    (tmp_path / "stays").touch()
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for number in range(20):
+                (tmp_path / f"goes-{number}").touch()
+            for number in range(20):
+                (tmp_path / f"goes-{number}").unlink()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        lists = [LocalFileSystem().ls(str(tmp_path)) for _ in range(2000)]
+    finally:
+        over.set()
+        other.join()
+    assert all(str(tmp_path / "stays") in {info.name for info in found} for found in lists)
 
 
 def test_file_urls_are_local_paths(tmp_path):
