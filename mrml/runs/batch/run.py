@@ -67,9 +67,8 @@ def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlErr
     error: MrmlError | None = None
     for name in chosen:
         if name == _REPORT:
-            if any(
-                not step.get("kept") and step["outcome"] != "skipped" for step in steps.values()
-            ):  # it tells of them
+            # it tells of them: one step that is not as it was, and it is made again
+            if any(not step.get("kept") and step["outcome"] != "skipped" for step in steps.values()):
                 night.records.forget([name])
         elif error is not None and not isinstance(error, Refused):
             continue
