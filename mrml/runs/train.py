@@ -56,7 +56,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     _check_oof(config)
     algorithm = algorithm_of(config)
     began = time.time()
-    config, why = _with_engine(config) if on is None else (config, "")
+    config, why = with_engine(config) if on is None else (config, "")
     with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
@@ -109,7 +109,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     return facts
 
 
-def _with_engine(config: RunConfig) -> tuple[RunConfig, str]:
+def with_engine(config: RunConfig) -> tuple[RunConfig, str]:
     """The configuration with the engine that ``auto`` is for it, and why that one."""
     engine, why = chosen(config.engine, config.data)
     return dataclasses.replace(config, engine=engine), why
@@ -179,7 +179,7 @@ def _record(
 
 
 def _metrics(
-    model: Model, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
+    model: Model, dataset: Dataset, engine: On, data: DataConfig, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
     algorithm: Algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
@@ -187,12 +187,12 @@ def _metrics(
 
 
 def found_by(
-    algorithm: Algorithm, dataset: Dataset, engine: Engine, data: DataConfig, progress: Progress | None = None
+    algorithm: Algorithm, dataset: Dataset, engine: On, data: DataConfig, progress: Progress | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What an algorithm whose model is Metrics finds in a Dataset, and what its rounds counted."""
-    with tempfile.TemporaryDirectory(prefix="mrml-") as folder:
-        watch = Watch(engine, algorithm, data, False, progress or Silent())
-        metrics, _ = fit(algorithm, dataset, engine, Checkpoint(folder), watch)
+    with tempfile.TemporaryDirectory(prefix="mrml-") as folder, running(engine, data, dataset.files) as started:
+        watch = Watch(started, algorithm, data, False, progress or Silent())
+        metrics, _ = fit(algorithm, dataset, started, Checkpoint(folder), watch)
     found: dict[str, Any] = metrics.header()["metrics"]
     return found, watch.counts
 
@@ -200,7 +200,7 @@ def found_by(
 def plan(config: RunConfig) -> dict[str, Any]:
     """What a run would read, hold and do: nothing is written."""
     algorithm = algorithm_of(config)
-    config, why = _with_engine(config)
+    config, why = with_engine(config)
     check_here(config, algorithm)
     dataset, pipeline = open_training(config, algorithm)
     return plan_of(config, dataset, pipeline, why=why)
@@ -245,8 +245,13 @@ def with_roles(schema: Schema, roles: Mapping[str, str]) -> Schema:
     return dataclasses.replace(schema, columns=kept + extra).with_roles(roles)
 
 
-def load_model(path: str) -> PipelineModel:
-    """The model in a directory, which must be one that mrml trained; of a store, the one in service."""
+def load_model(path: str, engine: On | None = None) -> PipelineModel:
+    """The model in a directory, which must be one that mrml trained; of a store, the one in service.
+
+    It may name modules of the user's own that the configuration of ``engine`` allows, or that were allowed before.
+    """
+    if isinstance(engine, EngineConfig):
+        allow(*engine.allow_import)
     model = load(resolved(path))
     if not isinstance(model, PipelineModel):
         raise ConfigError(path, "is not a model that `mrml train` wrote", "give its --output directory")
@@ -257,11 +262,8 @@ def evaluate(
     model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None, weighted: bool = True
 ) -> dict[str, Any]:
     """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
-    allow(*getattr(engine, "allow_import", ()))
-    model = load_model(model_dir)
-    dataset = scoring_config(model, data, judging_roles(model, weighted))
-    with running(engine, data, dataset.files) as started:
-        return _metrics(model, dataset, started, data, progress)
+    model = load_model(model_dir, engine)
+    return _metrics(model, scoring_config(model, data, judging_roles(model, weighted)), engine, data, progress)
 
 
 def predict(
@@ -275,8 +277,7 @@ def predict(
 ) -> dict[str, Any]:
     """Score data into part files: written aside, renamed when all are there."""
     refuse_taken(output, overwrite)
-    allow(*getattr(engine, "allow_import", ()))
-    model = load_model(model_dir)
+    model = load_model(model_dir, engine)
     dataset = scoring_config(model, data, ("feature", "id", "offset"))
     refuse_inputs(output, [f.path for f in dataset.files])
     began = time.monotonic()

@@ -15,6 +15,9 @@ from mrml.losses import AbsoluteError, Huber, Loss, Quantile
 from mrml.model import Model, Prediction, describe, revive
 from mrml.statistic import Statistic, Sums
 
+#: what an evaluation tells beside metrics, and metrics of which the greater is the better
+FIGURES = ("n_rows", "weight", "reasons")
+RISING = ("auc", "pr_auc", "accuracy", "r2", "ndcg")
 EPSILON = float(np.finfo(np.float64).eps)
 
 

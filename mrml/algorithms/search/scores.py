@@ -10,15 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from mrml.algorithm import State
+from mrml.algorithms.evaluation.parts import FIGURES, RISING
 from mrml.algorithms.search.grid import member_name
 from mrml.errors import InputError
 
-#: what an evaluation tells beside metrics
-FIGURES = ("n_rows", "weight", "reasons")
 #: bins of the first histogram of scores: many models are judged side by side, and these take 128 KB of each
 FIRST_BINS = 1 << 12
-#: metrics of which the greater is the better
-RISING = ("auc", "pr_auc", "accuracy", "r2", "ndcg")
 #: metrics that candidates are judged by
 METRICS = (*RISING, "log_loss", "rmse", "mae", "deviance")
 

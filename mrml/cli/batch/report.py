@@ -33,7 +33,7 @@ def run_report(args: argparse.Namespace) -> None:
 
     plots.require()
     curves, coefficients = None, []
-    if any(name == "data.data" for name in vars(args)):
+    if "data.data" in vars(args):
         from mrml.runs.batch.compare import curves_of, standard_errors_of
 
         data, engine = scoring_sections(args)

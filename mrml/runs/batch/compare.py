@@ -7,19 +7,16 @@ from typing import Any
 
 from mrml.algorithms.evaluation.compare import Compare
 from mrml.algorithms.evaluation.curves import Curves
+from mrml.algorithms.evaluation.parts import FIGURES, RISING
 from mrml.algorithms.evaluation.standard_errors import StandardErrors, has_standard_errors
 from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
-from mrml.names import allow
 from mrml.runs.progress import Progress
-from mrml.runs.setup import On, running
+from mrml.runs.setup import On
 from mrml.runs.train import evaluate, found_by, judging_roles, load_model, ranking_roles, scoring_config
 from mrml.schema import Schema
-
-#: metrics of which less is better
-LESS = ("log_loss", "rmse", "mae", "deviance")
 
 
 def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
@@ -40,8 +37,7 @@ def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Pro
 def agreed(models: tuple[str, str], data: DataConfig, engine: On) -> tuple[DataConfig, bool]:
     """The rows with the weights of the second model where nothing else is said, and whether rows weigh at all: metrics
     of two models are comparable over the same weights only.  ConfigError where their targets are two columns."""
-    allow(*getattr(engine, "allow_import", ()))
-    first, second = (load_model(model).schema for model in models)
+    first, second = (load_model(model, engine).schema for model in models)
     targets = [column and column.name for column in (first.role("target"), second.role("target"))]
     if not data.target and None not in targets and targets[0] != targets[1]:
         finding = f"the models predict the columns {targets[0]!r} and {targets[1]!r}"
@@ -58,8 +54,7 @@ def uncertainty(
 
     Nothing of models that rank, whose figures are of groups and not of rows.
     """
-    allow(*getattr(engine, "allow_import", ()))
-    loaded = [load_model(model) for model in models]
+    loaded = [load_model(model, engine) for model in models]
     if loaded[0].deviance == loaded[1].deviance and ranking_roles(loaded[0]):
         return {"intervals": {}, "replicates": 0, "unit_rows": 0}
     shared = _union(loaded, data)
@@ -72,31 +67,27 @@ def uncertainty(
         columns=() if shared.sparse else columns,
         offsets=tuple(not alone or m.schema.role("offset") is not None for m in loaded),
     )
-    with running(engine, data, dataset.files) as started:
-        return found_by(algorithm, dataset, started, data, progress)[0]
+    return found_by(algorithm, dataset, engine, data, progress)[0]
 
 
 def curves_of(model: str, data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
     """What a report draws of a model's predictions: see :mod:`mrml.algorithms.evaluation.curves`."""
-    allow(*getattr(engine, "allow_import", ()))
-    loaded = load_model(directory_of(model))
+    loaded = load_model(directory_of(model), engine)
     dataset = scoring_config(loaded, data, judging_roles(loaded))
-    with running(engine, data, dataset.files) as started:
-        return found_by(Curves(scorer=loaded), dataset, started, data, progress)[0]
+    return found_by(Curves(scorer=loaded), dataset, engine, data, progress)[0]
 
 
 def standard_errors_of(
     model: str, data: DataConfig, engine: On, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """The coefficients of a linear model, and how sure the rows it was trained on make them; nothing of others."""
-    allow(*getattr(engine, "allow_import", ()))
-    loaded = load_model(directory_of(model))
+    loaded = load_model(directory_of(model), engine)
     if not has_standard_errors(loaded):
         return []
     dataset = scoring_config(loaded, data, ("feature", "target", "weight", "offset"))
-    with running(engine, data, dataset.files) as started:
-        found = found_by(StandardErrors(scorer=loaded), dataset, started, data, progress)[0]
-    told: list[dict[str, Any]] = found["coefficients"]
+    told: list[dict[str, Any]] = found_by(StandardErrors(scorer=loaded), dataset, engine, data, progress)[0][
+        "coefficients"
+    ]
     return told
 
 
@@ -105,12 +96,12 @@ def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, A
     sure, None where the interval holds 0."""
     found = {}
     for name, value in second.items():
-        if name in ("n_rows", "weight", "rows", "reasons") or value is None or first.get(name) is None:
+        if name in (*FIGURES, "rows") or value is None or first.get(name) is None:
             continue
         about: dict[str, Any] = {"first": first[name], "second": value, "difference": value - first[name]}
         if sure := intervals["intervals"].get(name):
             low, high = about["difference"] + sure["low"], about["difference"] + sure["high"]
-            better = None if low <= 0 <= high else (high < 0) == (name in LESS)
+            better = None if low <= 0 <= high else (low > 0) == (name in RISING)
             about |= {"low": low, "high": high, "better": better}
         found[name] = about
     return {"metrics": found, **{k: intervals[k] for k in ("replicates", "unit_rows")}}

@@ -18,7 +18,7 @@ from mrml.errors import ConfigError, InputError, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.batch.drift import drifts, edges_of
 from mrml.runs.progress import Progress
-from mrml.runs.setup import On, running
+from mrml.runs.setup import On
 from mrml.runs.store import resolved
 from mrml.runs.train import found_by, load_model
 from mrml.schema import Column, Schema
@@ -90,9 +90,7 @@ def describe(
     numeric = told.features("numeric")
     known = before.profile["columns"] if before else {}
     against = tuple(tuple(edges_of(known.get(c.name, {}))) for c in numeric) if before else ()
-    algorithm = Describe(schema=dataset.schema, against=against)
-    with running(engine, data, dataset.files) as started:
-        return found_by(algorithm, dataset, started, data, progress)
+    return found_by(Describe(schema=dataset.schema, against=against), dataset, engine, data, progress)
 
 
 def _all_features(schema: Schema, data: DataConfig) -> Schema:

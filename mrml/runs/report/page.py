@@ -40,7 +40,6 @@ def page(facts: Mapping[str, Any]) -> str:
 
     source = importlib.resources.files("mrml.runs.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.policies["compiler.ascii_str"] = False
     pictures = dict(plots.curves(facts["curves"]))
     if loss := plots.losses(facts["losses"]):
         pictures["Loss by round"] = loss

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
 from mrml.algorithms.evaluation.evaluate import Evaluate
+from mrml.algorithms.evaluation.parts import FIGURES
 from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.search.fold import on_fold, without_fold
 from mrml.algorithms.search.grid import Grid, GridModel
 from mrml.algorithms.search.out_of_fold import OutOfFold
 from mrml.algorithms.search.parting import Parting
-from mrml.algorithms.search.scores import FIGURES, FIRST_BINS, spread
+from mrml.algorithms.search.scores import FIRST_BINS, spread
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError

@@ -27,15 +27,14 @@ from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.names import allow
 from mrml.runs import manage as runs
-from mrml.runs.choose import chosen as with_engine
 from mrml.runs.directory import SUCCESS, RunDirectory, refuse_inputs
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch
 from mrml.runs.search.folds import parting_of
 from mrml.runs.search.spaces import Space, built, candidates
-from mrml.runs.setup import check_here, engine_of, identity_of, open_training, pipeline_of, roles_of
-from mrml.runs.train import check_output, train
+from mrml.runs.setup import check_here, identity_of, open_training, pipeline_of, roles_of, running
+from mrml.runs.train import check_output, train, with_engine
 
 MODEL, TRIALS = "model", "trials.parquet"
 #: rounds before which no candidate leaves: one fits the transforms
@@ -96,11 +95,7 @@ def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -
     numbers, over rows whose id is the fold that they are in.  Nothing is kept."""
     allow(*config.engine.allow_import)
     algorithms = [build(_class_of(config.algorithm, params), params) for params in chosen]
-    engine_config, _ = with_engine(config.engine, config.data)
-    with (
-        tempfile.TemporaryDirectory(prefix="mrml-") as folder,
-        engine_of(engine_config, config.data.split_bytes) as engine,
-    ):
+    with tempfile.TemporaryDirectory(prefix="mrml-") as folder, running(config.engine, config.data) as engine:
         dataset, _ = open_training(config, algorithms[0])
         for algorithm in algorithms:
             check_here(config, algorithm)
@@ -113,7 +108,7 @@ def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -
 
 def plan(tuning: Tuning) -> dict[str, Any]:
     """What a search would read and do: nothing is written."""
-    run = dataclasses.replace(tuning.run, engine=with_engine(tuning.run.engine, tuning.run.data)[0])
+    run, _ = with_engine(tuning.run)
     opened = _opened(tuning)
     search, pipeline = opened.search, opened.search.candidates[0]
     facts = plan_of(dataclasses.replace(run, params={}), opened.dataset, pipeline)
@@ -172,9 +167,8 @@ def _rungs(config: SearchConfig, pipelines: Sequence[Algorithm]) -> tuple[int, .
 
 def _searched(tuning: Tuning, held: ExitStack, progress: Progress) -> dict[str, Any]:
     """Run the search, or what is left of it, under the lease of its directory, which ``held`` keeps; what it found."""
-    engine_config, why = with_engine(tuning.run.engine, tuning.run.data)
-    run = dataclasses.replace(tuning.run, engine=engine_config)
-    with engine_of(run.engine, run.data.split_bytes) as engine:
+    run, why = with_engine(tuning.run)
+    with running(run.engine, run.data) as engine:
         opened = _opened(tuning)
         search, dataset = opened.search, opened.dataset
         refuse_inputs(run.output, [f.path for f in dataset.files])
