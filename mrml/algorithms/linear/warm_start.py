@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mrml.algorithms.linear.model import GLMModel
-from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.model import INIT_MODEL, begun_from
 from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.model import load
 from mrml.schema import Design
-
-_PLACE = "algorithm, init_model"
 
 
 def starting_point(path: str, loss: str, design: Design, n_outputs: int) -> tuple[Array, Array]:
@@ -24,15 +21,12 @@ def starting_point(path: str, loss: str, design: Design, n_outputs: int) -> tupl
     ConfigError
         It is no linear model of this loss, or of other classes.
     """
-    model = load(path)
-    if not (isinstance(model, PipelineModel) and isinstance(model.inner, GLMModel)):
-        raise ConfigError(_PLACE, f"{path} is no linear model", "name the output of the same `mrml train ALGORITHM`")
-    inner = model.inner
+    model, inner = begun_from(path, GLMModel, "linear model", "name the output of the same `mrml train ALGORITHM`")
     if inner.loss != loss:
-        raise ConfigError(_PLACE, f"{path} has the loss {inner.loss}, and this run {loss}", "name one of the same")
+        raise ConfigError(INIT_MODEL, f"{path} has the loss {inner.loss}, and this run {loss}", "name one of the same")
     if inner.classes != design.classes:
         finding = f"{path} has the classes {', '.join(inner.classes)}, and the data {', '.join(design.classes)}"
-        raise ConfigError(_PLACE, finding, "begin without one")
+        raise ConfigError(INIT_MODEL, finding, "begin without one")
     coef = np.zeros((n_outputs, design.n_features))
     known = {name: j for j, name in enumerate(model.fitted.names)}
     if design.names and known:

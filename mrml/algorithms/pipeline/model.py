@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,17 @@ from mrml.algorithms.pipeline.codes import CodedFitted
 from mrml.algorithms.pipeline.fitted import Fitted
 from mrml.arrays import Array
 from mrml.data.block import Block
-from mrml.model import Model, Prediction, describe, revive
+from mrml.errors import ConfigError
+from mrml.model import Model, Prediction, describe, load, revive
 from mrml.schema import Schema
 
 #: transforms by the kind in a header; without one they make a matrix
 _KINDS: dict[str, type[Fitted]] = {"bins": Binned, "codes": CodedFitted}
+
+
+#: where a run says which model it goes on from
+INIT_MODEL = "algorithm, init_model"
+M = TypeVar("M", bound=Model)
 
 
 class PipelineModel(Model):
@@ -91,6 +97,14 @@ class PipelineModel(Model):
         from mrml.algorithms.pipeline.leaving import pipeline_of
 
         return pipeline_of(self.fitted, self.lazy, estimator)
+
+
+def begun_from(path: str, inner: type[M], called: str, remedy: str) -> tuple[PipelineModel, M]:
+    """The model that a run goes on from, and its inner one; ConfigError where that is of another kind."""
+    model = load(path)
+    if not (isinstance(model, PipelineModel) and isinstance(model.inner, inner)):
+        raise ConfigError(INIT_MODEL, f"{path} is no {called}", remedy)
+    return model, model.inner
 
 
 def _labels(classes: tuple[str, ...], source: str) -> Array:

@@ -7,23 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.pipeline.model import INIT_MODEL, begun_from
 from mrml.algorithms.trees.growth import TREE_NODE
 from mrml.algorithms.trees.model import Trees, TreesModel
 from mrml.arrays import Array
 from mrml.errors import ConfigError
-from mrml.model import load
 
 
 def starting_point(path: str, objective: str) -> tuple[Any, TreesModel]:
     """The bins and the trees of a model; ConfigError where it is none that this objective can go on from."""
-    model, place = load(path), "algorithm, init_model"
-    if not (isinstance(model, PipelineModel) and isinstance(model.inner, TreesModel)):
-        raise ConfigError(place, f"{path} is no model of boosted trees", "name the output of `mrml train boosting`")
-    if model.inner.objective != objective:
-        finding = f"{path} has the objective {model.inner.objective}, and this run {objective}"
-        raise ConfigError(place, finding, f"say --objective {model.inner.objective}")
-    return model.fitted, model.inner
+    model, inner = begun_from(path, TreesModel, "model of boosted trees", "name the output of `mrml train boosting`")
+    if inner.objective != objective:
+        finding = f"{path} has the objective {inner.objective}, and this run {objective}"
+        raise ConfigError(INIT_MODEL, finding, f"say --objective {inner.objective}")
+    return model.fitted, inner
 
 
 def nodes_of(trees: Trees, cuts: Sequence[Array]) -> Array:
