@@ -96,7 +96,14 @@ class LocalFileSystem:
     def find(self, path: str) -> list[Info]:
         if not os.path.isdir(path):
             return [self.info(path)] if os.path.exists(path) else []
-        return sorted(self.info(p) for p in _below(path, frozenset()) if os.path.exists(p))
+        return sorted(info for p in _below(path, frozenset()) if (info := self._there(p)) is not None)
+
+    def _there(self, path: str) -> Info | None:
+        """What is at a path; None for a link to nothing or to itself, and for what somebody removed meanwhile."""
+        try:
+            return self.info(path)
+        except OSError:
+            return None
 
     def glob(self, pattern: str) -> list[Info]:
         return sorted(self.info(p) for p in _glob.glob(pattern, recursive=True))
