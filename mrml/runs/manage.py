@@ -22,8 +22,8 @@ from mrml.engines.hadoop.probe import PROBE
 from mrml.engines.hadoop.yarn import RUN_TAG, Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError, MrmlError
 from mrml.fs.folder import ASIDE, Folder
-from mrml.runs.batch.records import FOLDER
-from mrml.runs.batch.watch import FINISHED, MODEL, RUNNING, STOPPED, is_steps, watched
+from mrml.runs.batch.records import FOLDER, MODEL
+from mrml.runs.batch.watch import FINISHED, RUNNING, STOPPED, is_steps, watched
 from mrml.runs.directory import MEMBERS, SUCCESS
 from mrml.runs.fit import Checkpoint
 from mrml.runs.lease import fence, holder, runs_here

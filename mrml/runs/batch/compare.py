@@ -13,6 +13,7 @@ from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.config.sections import DataConfig
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
+from mrml.runs.batch.records import MODEL
 from mrml.runs.progress import Progress
 from mrml.runs.setup import On
 from mrml.runs.train import evaluate, found_by, judging_roles, load_model, ranking_roles, scoring_config
@@ -110,7 +111,7 @@ def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, A
 def directory_of(name: str) -> str:
     """The directory of a model, also of the one that a run of steps has made."""
     folder = Folder(name)
-    return (folder / "model").path if (folder / "model").exists("model.json") else name
+    return (folder / MODEL).path if (folder / MODEL).exists("model.json") else name
 
 
 def _union(models: list[PipelineModel], data: DataConfig) -> Schema:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -73,7 +73,7 @@ class Batch:
         of_steps = (getattr(step, "data", ()) for step in self.steps.values())
         return list(dict.fromkeys(filter(None, (self.run.data.data, self.run.data.valid, *of_steps))))
 
-    def run_id(self) -> str:
+    def run_id(self, listing: list[list[Any]]) -> str:
         """Of what the run is asked to do and of what lies there for it: the same twice is one run.
 
         A file counts with its name, size and time of change, a schema file with what it says.  The engine, and how long
@@ -83,14 +83,14 @@ class Batch:
         beside: dict[str, Any] = {"environment": self.environment} if self.environment else {}
         if self.run.data.schema:
             beside["schema"] = sha256(read_text(self.run.data.schema).encode()).hexdigest()
-        text = json.dumps([told, self.listing(), *([beside] if beside else [])], sort_keys=True, default=str)
+        text = json.dumps([told, listing, *([beside] if beside else [])], sort_keys=True, default=str)
         return sha256(text.encode()).hexdigest()[:12]
 
-    def keep_inputs(self) -> None:
+    def keep(self, paths: Iterable[str]) -> None:
         """ConfigError where the predictions, which replace a folder whole, would take the place of an input file."""
         step = self.steps.get("predict")
         if isinstance(step, PredictStep) and step.output:
-            refuse_inputs(step.output, [file.path for file in self.files()])
+            refuse_inputs(step.output, paths)
 
     def files(self) -> list[File]:
         """Every input file once, by path.  InputError where an input holds none."""

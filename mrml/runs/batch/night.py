@@ -19,9 +19,10 @@ from mrml.fs.folder import Folder
 from mrml.runs import train as runs
 from mrml.runs.batch.compare import agreed, curves_of, joined, standard_errors_of, uncertainty
 from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
-from mrml.runs.batch.records import Records
+from mrml.runs.batch.records import MODEL, Records
 from mrml.runs.batch.validate import PROFILE, before_of
 from mrml.runs.batch.validate import validate as judged
+from mrml.runs.directory import SUCCESS
 from mrml.runs.progress import Progress
 from mrml.runs.store import Store, Switch, metrics_of
 
@@ -48,7 +49,7 @@ class Night:
     @property
     def model(self) -> str:
         """The directory of the new model."""
-        return self.folder.join("model")
+        return self.folder.join(MODEL)
 
     @property
     def store(self) -> Store | None:
@@ -89,7 +90,7 @@ def train(night: Night) -> dict[str, Any]:
     assert isinstance(step, TrainStep)
     if step.warm_start and night.in_service:
         config = dataclasses.replace(config, params={**config.params, INIT_MODEL: night.in_service})
-    config = dataclasses.replace(config, output=output, resume=Folder(output).exists("_SUCCESS"), mlflow=None)
+    config = dataclasses.replace(config, output=output, resume=Folder(output).exists(SUCCESS), mlflow=None)
     summary = runs.train(config, night.progress, night.engine())
     runs.check_converged(config, summary)
     if night.folder.exists(PROFILE):

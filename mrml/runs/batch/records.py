@@ -11,7 +11,8 @@ from mrml.fs.folder import Folder
 
 #: the record of a run's beginning: its file, its command, its steps
 BEGUN = "begun"
-FOLDER = "steps"
+#: what lies in the directory of a run of steps
+FOLDER, MODEL = "steps", "model"
 
 
 class Records:

@@ -26,7 +26,7 @@ from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_
 from mrml.fs.folder import Folder
 from mrml.runs.batch.file import Batch
 from mrml.runs.batch.night import DO, Night
-from mrml.runs.batch.records import BEGUN, FOLDER, Records
+from mrml.runs.batch.records import BEGUN, FOLDER, MODEL, Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
 from mrml.runs.report import mlflow
@@ -80,12 +80,18 @@ def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlErr
 
 def plan(batch: Batch) -> dict[str, Any]:
     """What a run would do, and what of it is done already: nothing is written."""
-    batch.keep_inputs()
-    id = batch.run_id()
-    folder = Folder(batch.work) / f"{batch.label}-{id}"
+    id, folder, inputs = _placed(batch)
     records = Records(folder / FOLDER)
     kept = {name: (records.get(name) or {}).get("outcome", "to do") for name in batch.steps}
-    return {"run": id, "directory": folder.path, "steps": kept, "inputs": batch.listing(), "file": dict(batch.tree)}
+    return {"run": id, "directory": folder.path, "steps": kept, "inputs": inputs, "file": dict(batch.tree)}
+
+
+def _placed(batch: Batch) -> tuple[str, Folder, list[list[Any]]]:
+    """The id of the run, its directory, and the inputs as they are; ConfigError where it would overwrite one."""
+    inputs = batch.listing()
+    batch.keep(path for path, *_ in inputs)
+    id = batch.run_id(inputs)
+    return id, Folder(batch.work) / f"{batch.label}-{id}", inputs
 
 
 def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
@@ -100,20 +106,18 @@ def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     """The run's directory, which is nobody else's while this lasts."""
-    batch.keep_inputs()
-    id = batch.run_id()
-    folder = Folder(batch.work) / f"{batch.label}-{id}"
+    id, folder, inputs = _placed(batch)
     records = Records(folder / FOLDER)
     records.folder.make()
     with contextlib.closing(lease_on(records.folder)) as lease, contextlib.ExitStack() as held:
         again = list(batch.steps)[list(batch.steps).index(begin) :] if begin else []
         records.forget(again)
         if "train" in again:
-            (folder / "model").remove()
+            (folder / MODEL).remove()
         compares = next((name for name in ("evaluate", "gate", "promote") if name in batch.steps), None)
         if compares in again:  # with what is in service now
             records.forget([BEGUN])
-        begun = records.get(BEGUN) or records.put(BEGUN, _beginning(batch, id))
+        begun = records.get(BEGUN) or records.put(BEGUN, _beginning(batch, id, inputs))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
         engine = _shared(batch, id, folder, held)
@@ -132,12 +136,12 @@ def _shared(batch: Batch, id: str, folder: Folder, held: contextlib.ExitStack) -
     return engine
 
 
-def _beginning(batch: Batch, id: str) -> dict[str, Any]:
+def _beginning(batch: Batch, id: str, inputs: list[list[Any]]) -> dict[str, Any]:
     champion = Store(batch.store).current() if batch.store else None
     values = [f"--set={name}={value}" for name, value in batch.given.items()]
     return {
         "run": id, "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "file": batch.file,
-        "command": shlex.join(["mrml", "run", batch.file, *values]), "inputs": batch.listing(),
+        "command": shlex.join(["mrml", "run", batch.file, *values]), "inputs": inputs,
         "champion": champion._asdict() if champion else None, "steps": list(batch.steps),
     }  # fmt: skip
 

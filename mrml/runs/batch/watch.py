@@ -15,7 +15,6 @@ from mrml.runs.lease import holder
 FINISHED, REFUSED, FAILED = "finished", "refused", "failed"
 #: it is driven, or it was left in the middle
 RUNNING, STOPPED = "running", "stopped"
-MODEL = "model"
 
 
 class Steps(NamedTuple):

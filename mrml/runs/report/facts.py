@@ -16,7 +16,7 @@ from mrml.config.steps import STEPS
 from mrml.errors import InputError, MrmlError
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.records import Records
+from mrml.runs.batch.records import BEGUN, FOLDER, MODEL, Records
 
 #: columns of the drift table without a finding that are shown
 _MOST_COLUMNS = 30
@@ -28,10 +28,10 @@ _PATHS = {"data": "data", "validation": "valid"}
 def of_run(place: str) -> dict[str, Any]:
     """Of a training run, or of a run of steps; InputError where there is neither."""
     folder = Folder(place)
-    records = Records(folder / "steps")
-    if records.get("begun"):
+    records = Records(folder / FOLDER)
+    if begun := records.get(BEGUN):
         steps = {name: record for name in STEPS if (record := records.get(name))}
-        return _facts(folder, folder / "model", steps, records.get("begun") or {})
+        return _facts(folder, folder / MODEL, steps, begun)
     if folder.exists("run.json"):
         return _facts(folder, folder, {}, {})
     raise InputError(place, "holds no run", "give the --output of `mrml train`, or the directory of a `mrml run`")
