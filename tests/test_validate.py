@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 from scipy import stats
 
 from mrml.algorithms.evaluation.describe import Describe
@@ -177,6 +179,16 @@ def test_rows_that_are_malformed_or_too_few_fail(tmp_path: Path, capsys: Any) ->
     assert found["bad_rows"] == 1 and "none of it" in found["failures"][0]
     assert validated(capsys, b, a, "--bad-rows=0.02")["failures"] == []
     assert "fewer than 200" in validated(capsys, b, a, "--bad-rows=0.02", "--min-rows=200", code=3)["failures"][0]
+
+
+def test_rows_of_another_format_are_compared_by_their_columns(tmp_path: Path, capsys: Any) -> None:
+    model, other = str(tmp_path / "model"), tmp_path / "rows.parquet"
+    part = CHURN / "part-00000.csv"
+    assert main(["train", "logistic", f"--data={part}", "--target=churned", f"--output={model}", "-q"]) == 0
+    pq.write_table(csv.read_csv(part), other)
+    capsys.readouterr()
+    found = validated(capsys, str(other), model)["by"]
+    assert found == validated(capsys, str(part), model)["by"] and found["churned"]["psi"] == 0
 
 
 def test_a_column_that_is_not_to_be_judged_is_one(tmp_path: Path, capsys: Any) -> None:

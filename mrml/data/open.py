@@ -48,7 +48,7 @@ def open_dataset(config: DataConfig, schema: Schema | None = None, roles: Sequen
         raise ConfigError("data, data", "no input is given", "name files, directories or globs with --data")
     files = (*discover(config.data), *(discover(config.valid, "valid") if config.valid else ()))
     if schema is not None:
-        schema = _for_other_files(schema, files, config)
+        schema = for_other_files(schema, files, config)
         if "id" in roles and not config.id:
             schema = _without_absent_id(schema, files)
     elif config.schema:
@@ -110,7 +110,7 @@ def _overridden(format: Format, config: DataConfig) -> Format:
     return dataclasses.replace(format, **{k: v for k, v in said.items() if v is not None})
 
 
-def _for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) -> Schema:
+def for_other_files(schema: Schema, files: Sequence[File], config: DataConfig) -> Schema:
     """A model's schema over files of any format; what nulls and indices mean stays the model's unless said."""
     old, said = schema.format, config.columns
     base = config.index_base if config.index_base is not None else old.index_base

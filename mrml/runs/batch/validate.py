@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrml.algorithms.evaluation.describe import Describe
 from mrml.config.sections import DataConfig
 from mrml.config.steps import Limits
-from mrml.data.files import discover
+from mrml.data.files import File, discover
 from mrml.data.inference.infer import load_yaml
 from mrml.data.inference.sniff import first_with_text
-from mrml.data.open import names_of, open_dataset, read_text
+from mrml.data.open import for_other_files, names_of, open_dataset, read_text
 from mrml.errors import ConfigError, InputError, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.batch.drift import drifts, edges_of
@@ -85,7 +85,12 @@ def describe(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The profile of rows, and what was counted on the way; malformed rows are left out."""
     data = dataclasses.replace(data, bad_rows="skip", max_bad_rows=_ANY_NUMBER, valid=())
-    told = _all_features(before.schema if before else open_dataset(data).schema, data)
+    files = discover(data.data)
+    schema = for_other_files(before.schema, files, data) if before else open_dataset(data).schema
+    if schema.sparse:
+        remedy = "validate files with column names (CSV, JSON lines, Parquet)"
+        raise ConfigError(", ".join(data.data), "LibSVM rows have no named columns to compare", remedy)
+    told = _all_features(schema, files)
     dataset = open_dataset(data, told, ("feature",))
     numeric = told.features("numeric")
     known = before.profile["columns"] if before else {}
@@ -93,12 +98,9 @@ def describe(
     return found_by(Describe(schema=dataset.schema, against=against), dataset, engine, data, progress)
 
 
-def _all_features(schema: Schema, data: DataConfig) -> Schema:
+def _all_features(schema: Schema, files: Sequence[File]) -> Schema:
     """The schema with all that can be compared as a feature: what the rows must have, and what they may."""
-    if schema.sparse:
-        remedy = "validate files with column names (CSV, JSON lines, Parquet)"
-        raise ConfigError(", ".join(data.data), "LibSVM rows have no named columns to compare", remedy)
-    there = names_of(first_with_text(discover(data.data)), schema.format) if data.data else set()
+    there = names_of(first_with_text(files), schema.format)
 
     def told(column: Column) -> Column:
         is_told = column.role == "feature" or (column.role in _TOLD and column.name in there)
