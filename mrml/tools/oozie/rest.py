@@ -24,6 +24,8 @@ TIMEOUT_S = 60.0
 MOST = 1000
 #: states after which a workflow or a coordinator changes no more
 ENDED = ("SUCCEEDED", "KILLED", "FAILED", "DONEWITHERROR")
+#: states after which an action of a coordinator changes no more by itself
+_DONE = ("SUCCEEDED", "SKIPPED", "KILLED", "FAILED", "TIMEDOUT")
 _XML = "application/xml;charset=UTF-8"
 #: error codes of Oozie 5.2.1 by what is wrong
 _NO_JOB = ("E0604", "E0605", "E1020", "E1027")
@@ -145,13 +147,31 @@ def facts_of(oozie: Oozie, job: str) -> dict[str, Any]:
         "id": job,
         "kind": "coordinator" if coordinator else "workflow",
         "name": name,
-        "status": found["status"],
+        "status": _of_days(found) if coordinator else found["status"],
         "started": _time(found.get("startTime")),
         "ended": _time(found.get("endTime")),
         "message": "" if coordinator else message(found),
         "outcome": {} if coordinator else outcome(found),
         "actions": actions,
     }
+
+
+def _of_days(coordinator: Mapping[str, Any]) -> str:
+    """The status of a coordinator; where all its days are there and done, the one that Oozie is to give it.
+
+    Oozie 5.2.1 looks at the coordinators of which an action's time of change lies behind its last look.  An action that
+    is written later than that time says is missed, and its coordinator stays RUNNING for good.  The rule is that of its
+    ``CoordStatusTransitXCommand``.
+    """
+    status, actions = str(coordinator["status"]), coordinator["actions"]
+    next_day, end = (coordinator.get(key) for key in ("nextMaterializedTime", "endTime"))
+    states = {action["status"] for action in actions} - {"IGNORED"}
+    whole = len(actions) == coordinator.get("total") and next_day and end and _time(next_day) >= _time(end)
+    if not status.startswith("RUNNING") or not whole or not states or not states <= set(_DONE):
+        return status
+    if states <= {"SUCCEEDED", "SKIPPED"}:
+        return "SUCCEEDED"
+    return states.pop() if states in ({"KILLED"}, {"FAILED"}) else "DONEWITHERROR"
 
 
 def _of_workflow(action: Mapping[str, Any]) -> dict[str, str]:
