@@ -149,9 +149,13 @@ def _each() -> Iterator[tuple[Process, list[str], list[str]]]:
 
 
 def _started(pid: int) -> int:
-    """When a process started, in clock ticks; 0 when there is none or only its zombie (proc(5), fields 3 and 22)."""
+    """When a process started, in clock ticks; 0 when there is none or only its zombie (proc(5), fields 3 and 22).
+
+    The first thread of a JVM that is killed is a zombie while others still hold its ports.
+    """
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        ended = fields[0] in "ZX" and len(list((_PROC / str(pid) / "task").iterdir())) <= 1
     except OSError:
         return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    return 0 if ended else int(fields[19])

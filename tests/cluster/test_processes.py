@@ -53,6 +53,17 @@ def test_end_asks_first_and_kills_what_does_not_listen(begin: Begin, tmp_path: P
     assert not polite.alive and not deaf.alive and "bye" in (tmp_path / "log").read_text()
 
 
+def test_a_process_whose_first_thread_has_ended_lives_on(begin: Begin, tmp_path: Path) -> None:
+    """As a JVM that is killed does for a while, with its ports still taken."""
+    code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+    process = begin(sys.executable, "-c", code + "ctypes.CDLL(None).pthread_exit(None)")
+    state = Path(f"/proc/{process.pid}/stat")
+    assert eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z")
+    assert process.alive
+    processes.kill_all([process])
+    assert not process.alive
+
+
 def test_a_number_that_was_given_away_again_is_another_process() -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
         stale = Process(other.pid, processes._started(other.pid) - 1)

@@ -55,7 +55,8 @@ class Site(NamedTuple):
     def seen(self, job: str, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         until = time.monotonic() + JOB_LIMIT_S
         while not holds(facts := facts_of(self.oozie, job)):
-            assert time.monotonic() < until, facts
+            if time.monotonic() > until:
+                pytest.fail(json.dumps(facts, indent=1))
             time.sleep(0.2)
         return facts
 
