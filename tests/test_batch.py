@@ -28,6 +28,7 @@ from mrml.runs.directory import among
 from mrml.runs.lease import RemoteLease, fence
 from mrml.runs.progress import Silent
 from mrml.runs.store import Store
+from tests import answers
 from tests.killed import die_at
 
 CHURN = Path(__file__).parents[1] / "data-samples" / "churn"
@@ -53,8 +54,7 @@ def night(tmp_path: Path) -> Path:
 def run(night: Path, *words: str, code: int = 0, capsys: Any = None) -> dict[str, Any]:
     """The JSON of a run in this process, which ends with that exit code."""
     assert main(["run", str(night / "run.yaml"), DAY, "--json", "-q", *words]) == code
-    found: dict[str, Any] = json.loads(capsys.readouterr().out) if capsys else {}
-    return found
+    return answers.check(["run", *words], capsys.readouterr().out) if capsys else {}
 
 
 def changed(night: Path, **keys: Any) -> None:

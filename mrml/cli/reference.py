@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mrml.algorithms import TABLE
+from mrml.cli import answers
 from mrml.cli.main import COMMANDS
 from mrml.cli.parser import load_algorithm
 from mrml.config import sources as conf
@@ -56,7 +57,13 @@ def _given(option: conf.Option) -> str:
     return f" ({value})" if value else ""
 
 
-PARTS = {"algorithms": algorithms, "commands": commands, "data-options": data_options, "steps": steps}
+PARTS = {
+    "algorithms": algorithms,
+    "answers": answers.tables,
+    "commands": commands,
+    "data-options": data_options,
+    "steps": steps,
+}
 
 
 def refreshed(text: str) -> str:

@@ -113,7 +113,7 @@ def plan_text(facts: dict[str, Any]) -> str:
     if len(files) > _SHOWN:
         lines.append(f"  and {len(files) - _SHOWN} more")
     rest = {k: v for k, v in facts.items() if k not in ("config", "files")}
-    rest.update({k: logs.size(rest[k]) for k in ("n_bytes", "memory_per_worker") if k in rest})
+    rest.update({k: logs.size(v) for k, v in rest.items() if "bytes" in k})
     lines += ["plan", table([(k.replace("_", " "), _shown(v)) for k, v in rest.items()])]
     return "\n".join(line for line in lines if line)
 

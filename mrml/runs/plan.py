@@ -54,7 +54,7 @@ def plan_of(
         "n_rows": None if None in rows else sum(r or 0 for r in rows),
         "rounds_expected": expected,
         # a block's text and its decoded arrays, a chunk in float64, NumPy and pyarrow themselves
-        "memory_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes + _sparse_bytes(dataset, engine),
+        "memory_bytes_per_worker": 150 * (1 << 20) + 12 * dataset.schema.window_bytes + _sparse_bytes(dataset, engine),
         **_told_of_scratch(config, dataset, engine),
         "workers": 1 if config.engine.engine == "inline" else workers,
         "engine": config.engine.engine,
@@ -121,7 +121,7 @@ def _told_of_scratch(config: RunConfig, dataset: Dataset, engine: Engine | None)
         return {}
     folder = _folder(config)
     free = shutil.disk_usage(folder).free
-    return {"scratch": f"about {size(scratch_bytes(dataset))} in {folder}, of which {size(free)} are free"}
+    return {"scratch_bytes": scratch_bytes(dataset), "scratch_free_bytes": free, "scratch_folder": str(folder)}
 
 
 def _notes_of_scratch(config: RunConfig, dataset: Dataset) -> list[str]:
@@ -163,15 +163,15 @@ def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, A
     uber = decide(engine.uber, dataset.n_bytes, n_splits, engine.reducers, {**keys, **engine.properties()})
     return {
         "feed": str(feed) if feed else "tasks read their blocks from HDFS",
-        "a round runs": uber.reason,
-        "seconds a job": UBER_SECONDS if uber else JOB_SECONDS,
+        "round_mode": uber.reason,
+        "seconds_per_job": UBER_SECONDS if uber else JOB_SECONDS,
     }
 
 
 def _jobs(plan: dict[str, Any], n_jobs: int, advice: str, by_rows: bool) -> dict[str, Any]:
     """What it costs that every round is a job; ``by_rows``: by an estimate of the rows."""
-    seconds = plan.pop("seconds a job")
+    seconds = plan["seconds_per_job"]
     minutes = n_jobs * seconds / 60
     told = f"{'about' if by_rows else 'at most'} {n_jobs:,} jobs at about {seconds} s each"
     told += f": {minutes:,.0f} minutes before any computing"
-    return {**plan, "jobs": told, **({"fewer jobs": advice} if advice and minutes > 10 else {})}
+    return {**plan, "jobs": told, **({"fewer_jobs": advice} if advice and minutes > 10 else {})}

@@ -102,5 +102,5 @@ def test_the_plan_of_a_run_on_hadoop_says_what_its_jobs_cost(tmp_path: Path) -> 
     apart = dataclasses.replace(engine, uber="never")
     plan = run.plan(RunConfig("boosting", {"objective": "logistic"}, data, apart))
     assert plan["jobs"] == "at most 601 jobs at about 9.5 s each: 95 minutes before any computing"
-    assert "--engine local" in plan["fewer jobs"]
+    assert "--engine local" in plan["fewer_jobs"]
     assert "jobs" not in run.plan(RunConfig("boosting", {"objective": "logistic"}, data))

@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from mrml.cli.main import main
+from mrml.cli.main import COMMANDS, main
 from mrml.pin import VARIABLES
+from tests import answers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +49,7 @@ class Place:
         """Run a command line in this process."""
         self._read()
         code = main(argv)
-        return Done(code, *self._read())
+        return _checked(argv, Done(code, *self._read()))
 
     def start(self, *argv: str, program: tuple[str, ...] = ("-m", "mrml"), **environment: str) -> subprocess.Popen[str]:
         """Run a command line in a process of its own, with the environment of someone who set nothing."""
@@ -62,7 +63,7 @@ class Place:
     def run(self, *argv: str, program: tuple[str, ...] = ("-m", "mrml"), **environment: str) -> Done:
         process = self.start(*argv, program=program, **environment)
         out, err = process.communicate(timeout=120)
-        return Done(process.returncode, out, err)
+        return _checked(argv, Done(process.returncode, out, err))
 
     def tree(self) -> dict[str, str]:
         """Every file and folder below both, with a digest of its bytes; logs of tracebacks are no output."""
@@ -82,6 +83,12 @@ class Place:
         folder = self.here / directory
         assert (folder / "_SUCCESS").exists()
         return (folder / "model.json").read_bytes() + (folder / "model.npz").read_bytes()
+
+
+def _checked(argv: Sequence[str], done: Done) -> Done:
+    if "--json" in argv and done.out and any(word in COMMANDS for word in argv):
+        answers.check(argv, done.out)
+    return done
 
 
 def _digest(path: Path) -> str:

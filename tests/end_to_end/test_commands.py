@@ -129,7 +129,7 @@ def test_a_dry_run_tells_what_would_be_read_and_writes_nothing(place: Place) -> 
         ("b.csv", sizes[1], 1),
     ]
     assert plan["n_bytes"] == sum(sizes) and plan["n_blocks"] == 2 and plan["features"] == ["a", "b"]
-    assert plan["rounds_expected"] > 1 and plan["memory_per_worker"] > 0 and plan["workers"] == 1
+    assert plan["rounds_expected"] > 1 and plan["memory_bytes_per_worker"] > 0 and plan["workers"] == 1
 
 
 def test_a_run_tells_rounds_on_stderr_and_its_result_on_stdout(place: Place) -> None:

@@ -128,7 +128,7 @@ def test_a_plan_says_how_many_jobs_global_batches_cost_on_hadoop(place: Place, f
     word = "at most" if format == "parquet" else "about"
     assert found["jobs"].startswith(f"{word} {found['rounds_expected']} jobs at about 6.7 s each")
     long = told(place, *argv, *SMALL[2:], *hadoop, "--sync-every", "1", "--epochs", "30")
-    assert "--sync-every epoch: a job an epoch" in long["fewer jobs"]
+    assert "--sync-every epoch: a job an epoch" in long["fewer_jobs"]
     assert told(place, *argv, *SMALL, *hadoop)["rounds_expected"] == 5
     assert not (place.here / "m").exists()
 

@@ -23,6 +23,7 @@ from mrml.engines.hadoop.yarn import Application, ResourceManager
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.tools.oozie.rest import ENDED, Oozie, facts_of
+from tests import answers
 from tests.oozie.workflows import RIGHT, WRONG
 
 from .conftest import CACHE, JOB_LIMIT_S
@@ -146,7 +147,7 @@ def test_a_run_comes_to_its_end_by_a_packed_environment_and_whoever_asked_is_tol
             "--environment",
             upload(archive, f"{site.root}/mrml"),
         )
-        told = json.loads(site.mrml("oozie", "status", job, "--wait", "--json"))
+        told = answers.check(["oozie", "status"], site.mrml("oozie", "status", job, "--wait", "--json"))
     assert told["status"] == "SUCCEEDED" and told["outcome"]["exit_code"] == "0"
     assert told["outcome"]["verdict"] == "promoted" and told["outcome"]["version"] == "1"
     assert [a["action"] for a in told["actions"]] == [":start:", "mrml", "outcome", "end"]

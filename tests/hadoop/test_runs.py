@@ -14,6 +14,7 @@ from mrml.cluster import Cluster
 from mrml.engines.hadoop.yarn import configuration, home
 from mrml.fs.folder import Folder
 from mrml.runs import manage as runs
+from tests import answers
 
 from .conftest import Run
 
@@ -43,7 +44,7 @@ def test_a_run_is_listed_followed_killed_and_goes_on(client: Cluster, run: Run, 
         while not running():
             assert driver.poll() is None and time.monotonic() < until
             time.sleep(0.2)
-        (listed,) = json.loads(run(*mrml, "runs", "list", place.path, "--json"))["runs"]
+        (listed,) = answers.check(["runs", "list"], run(*mrml, "runs", "list", place.path, "--json"))["runs"]
         assert (listed["state"], listed["output"], listed["driver"]["pid"]) == ("running", there, driver.pid)
         known = next(r for r in runs.known(manager) if r.id == listed["id"])
         assert known == runs.named(listed["id"], manager) and known.driver["pid"] == driver.pid
