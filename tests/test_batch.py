@@ -245,7 +245,13 @@ def test_the_directory_of_a_run_has_a_name_that_hdfs_takes(night: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [{"name": "logistic"}, {"name": "boosting", "objective": "logistic", "num_trees": 3}]
+    "algorithm",
+    [
+        {"name": "logistic"},
+        {"name": "boosting", "objective": "logistic", "num_trees": 3},
+        {"name": "factorization-machine", "epochs": 1},
+    ],
+    ids=lambda algorithm: algorithm["name"],
 )
 def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, algorithm: dict[str, Any]) -> None:
     steps = {"train": {"warm_start": True}, "promote": None}
@@ -259,9 +265,12 @@ def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, a
     assert store.version(2)["lineage"]["began_from"] == store.directory(1)
     if algorithm["name"] == "logistic":
         assert second["steps"]["train"]["rounds"] < first["steps"]["train"]["rounds"]
-    else:
+    elif algorithm["name"] == "boosting":
         trees = [load(store.directory(n)).inner.shape()["trees"] for n in (1, 2)]  # type: ignore[attr-defined]
         assert trees[1] > trees[0] > 0
+    else:
+        losses = [load(store.directory(n)).inner.facts["loss"] for n in (1, 2)]  # type: ignore[attr-defined]
+        assert losses[1] < losses[0]
 
 
 def test_a_champion_of_before_there_was_a_profile_stops_no_night(night: Path, capsys: Any) -> None:
@@ -301,7 +310,7 @@ def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
 
 
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
-    changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
+    changed(night, algorithm={"name": "forest"}, steps={"train": {"warm_start": True}})
     told = run(night, code=2, capsys=capsys)["error"]
     assert "begins from no model" in told["finding"] and "warm_start" in told["place"]
 

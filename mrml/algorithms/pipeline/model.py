@@ -107,6 +107,15 @@ def begun_from(path: str, inner: type[M], called: str, remedy: str) -> tuple[Pip
     return model, model.inner
 
 
+def check_same_target(path: str, was: tuple[str, tuple[str, ...]], here: tuple[str, tuple[str, ...]]) -> None:
+    """ConfigError where the model to go on from has another loss, or other classes, than this run."""
+    if was[0] != here[0]:
+        raise ConfigError(INIT_MODEL, f"{path} has the loss {was[0]}, and this run {here[0]}", "name one of the same")
+    if was[1] != here[1]:
+        finding = f"{path} has the classes {', '.join(was[1])}, and the data {', '.join(here[1])}"
+        raise ConfigError(INIT_MODEL, finding, "begin without one")
+
+
 def _labels(classes: tuple[str, ...], source: str) -> Array:
     """(n_classes,) the classes as values of the target's source, where each is one."""
     if source == "bool" and set(classes) <= {"true", "false"}:

@@ -122,7 +122,7 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     run, can_begin, environment = _training({k: v for k, v in body.items() if k not in _OWN}, path)
     train = steps.get("train")
     if isinstance(train, TrainStep) and train.warm_start and not can_begin:
-        remedy = "leave it out; linear, logistic, softmax, poisson, kmeans and boosting can"
+        remedy = "leave it out; all but forest can"
         raise ConfigError(f"{path}, steps.train.warm_start", f"{run.algorithm} begins from no model", remedy)
     batch = Batch(path, dict(given), values, run, work, store, steps, body, environment)
     _refuse_overlap(batch)
