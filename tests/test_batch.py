@@ -407,6 +407,10 @@ def test_killed_at_any_call_of_the_file_system_the_same_command_ends_as_if_nothi
         ({"algorithm": {"name": "logistic", "l3": 1}}, "unknown key 'l3'"),
         ({"data": {"data": "{{ nothing }}"}}, "{{ nothing }} names no variable"),
         ({"variables": {"ds": "2026-13-01"}}, "names no variable"),
+        ({"work": "{{ env.MY_UNSET_ROOT }}/runs"}, "the environment has no MY_UNSET_ROOT"),
+        ({"mlflow": "http://me:{{ secret.MY_UNSET }}@host"}, "{{ secret.MY_UNSET }} has no value"),
+        ({"engine": {"jobconf": ["a={{ secret.KEY }}"]}}, "{{ secret.KEY }} would be written into files"),
+        ({"data": {"data": "hdfs://me:{{secret.KEY}}@host/rows"}}, "{{secret.KEY}} would be written into files"),
         ({"variables": [1]}, "is not a section"),
     ],
 )
@@ -417,6 +421,29 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(
     told = run(night, code=2, capsys=capsys)["error"]
     assert finding in told["finding"] and "run.yaml" in told["place"] and told["remedy"]
     assert not (night / "runs").exists() and not (night / "models").exists()
+
+
+def test_values_come_from_the_environment_and_count_as_any_other(
+    night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_ROOT", str(night))
+    monkeypatch.setenv("MY_L2", "0.5")
+    changed(
+        night, variables={"ds": None, "root": "{{ env.MY_ROOT }}"}, algorithm={"name": "logistic", "l2": "${env.MY_L2}"}
+    )
+    facts = run(night, "--only=train", capsys=capsys)
+    assert json.loads(Path(facts["directory"], "model", "run.json").read_text("utf-8"))["config"]["params"]["l2"] == 0.5
+    monkeypatch.setenv("MY_L2", "0.25")
+    assert run(night, "--dry-run", capsys=capsys)["run"] != facts["run"]
+
+
+@pytest.mark.parametrize(("name", "near"), [("MRML_L3", "MRML_L2"), ("MRML_OUTPUT", "")])
+def test_a_variable_that_means_nothing_to_a_night_is_refused(
+    name: str, near: str, night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "5")
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert told["place"] == "environment" and name in told["finding"] and near in told["remedy"]
 
 
 @pytest.mark.parametrize("name", ["steps/train.json", "switches/000001", "000001/profile.json", "000001/version.json"])
