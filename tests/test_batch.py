@@ -292,6 +292,44 @@ def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
 
 
+def test_a_class_that_the_champion_does_not_know_stops_no_night(night: Path, capsys: Any) -> None:
+    steps: dict[str, Any] = dict.fromkeys(("train", "promote", "report"))
+    steps["evaluate"] = {"data": str(night / "holdout")}
+    changed(night, algorithm={"name": "softmax"}, steps={**steps, "gate": "accuracy >= champion.accuracy"})
+    first = run(night, capsys=capsys)
+    holdout = night / "holdout" / "part-00001.csv"
+    known = holdout.read_text("utf-8")
+    for part in (night / "rows" / "ds=2026-11-20" / "part-00000.csv", holdout):
+        rows = list(csv.reader(part.read_text("utf-8").splitlines()))
+        for row in rows[1::7]:
+            row[rows[0].index("churned")] = "maybe"
+        with part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    changed(night, steps={**steps, "gate": "accuracy >= champion.accuracy + 1"})
+    facts = run(night, code=7, capsys=capsys)
+    n_rows = len(known.splitlines()) - 1
+    left_out = len(range(0, n_rows, 7))
+    found = facts["steps"]["evaluate"]
+    assert (found["metrics"]["n_rows"], found["champion"]["n_rows"]) == (n_rows, n_rows - left_out)
+    (note,) = found["notes"]
+    assert f"version 1 does not know the classes 'maybe': its figures leave out {left_out} of {n_rows} rows" in note
+    assert "low" not in found["comparison"]["metrics"]["accuracy"] and facts["error"]["finding"].endswith("in service")
+    page = Path(facts["report"]).read_text("utf-8")
+    assert "does not know the classes &#39;maybe&#39;" in page
+    rest = night / "rest.csv"
+    maybe = [row for row in holdout.read_text("utf-8").splitlines() if "maybe" not in row]
+    rest.write_text("\n".join(maybe) + "\n", encoding="utf-8")
+    model = str(Path(first["directory"]) / "model")
+    assert main(["evaluate", model, f"--data={rest}", "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {**found["champion"], "left_out": None, "rows": None} == {**told, "left_out": None, "rows": None}
+    store, new = f"--store={night / 'models'}", str(Path(facts["directory"]) / "model")
+    words = ["models", "promote", new, store, f"--data={night / 'holdout'}", "-q", "--json"]
+    assert main([*words, "--gate=accuracy > champion.accuracy + 1"]) == 7
+    assert json.loads(capsys.readouterr().out)["clauses"][0]["values"]["champion.accuracy"] == told["accuracy"]
+    assert main([*words, "--gate=accuracy > champion.accuracy - 1"]) == 0
+
+
 def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
     rows = ["x,relevance,query", *(f"{i * 7 % 11},{i * 7 % 4},{i // 8}" for i in range(400))]
     (night / "ranks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

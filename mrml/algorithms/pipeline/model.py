@@ -52,9 +52,10 @@ class PipelineModel(Model):
         """The name of the loss it was trained with."""
         return str(getattr(self.inner, "loss", "half_squared_error"))
 
-    def targets(self, block: Block) -> Array | None:
-        """(n_rows,) float64 targets of a raw block: values, or codes of the classes."""
-        return self.fitted.targets(block, strict=True)
+    def targets(self, block: Block, strict: bool = True) -> Array | None:
+        """(n_rows,) float64 targets of a raw block: values, or codes of the classes; a class that it does not know is
+        an InputError, or NaN where that is not strict."""
+        return self.fitted.targets(block, strict)
 
     def design(self, block: Block) -> Block:
         """The design block of a raw block, whose target may be unknown or absent."""
