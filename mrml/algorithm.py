@@ -172,6 +172,10 @@ class Algorithm(ABC):
         params = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {"class": names.name_of(type(self)), "params": params}
 
+    def told(self, *without: str) -> dict[str, Any]:
+        """Hyperparameters as a model tells them: nothing of where it began, nor of others that made no difference."""
+        return {k: v for k, v in self.spec()["params"].items() if k not in ("init_model", *without)}
+
 
 def hyperparameters(cls: type[Algorithm]) -> dict[str, dataclasses.Field[Any]]:
     """The public hyperparameters of an algorithm, by name."""

@@ -72,6 +72,9 @@ class Handler(StreamHandler):
         super().__init__(stream)
         self.bar: Any = None
 
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
     def emit(self, record: logging.LogRecord) -> None:
         if self.bar is not None:
             self.bar.clear()
@@ -107,6 +110,27 @@ def setup(stream: IO[str], verbosity: int = 0, style: str = "text", colour: bool
     level = logging.INFO if verbosity > 0 else logging.ERROR
     mrjob.handlers[:], mrjob.propagate = [Relay(handler, level)], False
     mrjob.setLevel(level)
+
+
+#: secrets that this process was told, and what is written in their place
+_HIDDEN: dict[str, str] = {}
+
+
+def hide(secret: str, shown: str) -> None:
+    """From now on write ``shown`` where a text holds the secret."""
+    _HIDDEN[secret] = shown
+
+
+def is_hidden(secret: str) -> bool:
+    """Whether no log shows it."""
+    return secret in _HIDDEN
+
+
+def masked(text: str) -> str:
+    """A text without secrets."""
+    for secret in sorted(_HIDDEN, key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN[secret])
+    return text
 
 
 def plain(value: Any) -> Any:

@@ -134,6 +134,7 @@ class Design:
     n_rows, sum_weight : of the training part.
     bins : None, or how ``block.X`` came to hold uint8 codes.
     tables : name and number of codes of every column in ``block.coded``.
+    levels : names of the codes of those tables that are not hashed, which come first.
     target : mean, min and max of a target of numbers, where the algorithm asks for that.
     """
 
@@ -150,6 +151,7 @@ class Design:
     bins: Bins | None = None
     tables: tuple[tuple[str, int], ...] = ()
     target: Mapping[str, float] = field(default_factory=dict)
+    levels: tuple[tuple[str, ...], ...] = field(default=(), repr=False)  # States tell designs apart by their texts
 
 
 @dataclass(frozen=True)

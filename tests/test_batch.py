@@ -245,7 +245,13 @@ def test_the_directory_of_a_run_has_a_name_that_hdfs_takes(night: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [{"name": "logistic"}, {"name": "boosting", "objective": "logistic", "num_trees": 3}]
+    "algorithm",
+    [
+        {"name": "logistic"},
+        {"name": "boosting", "objective": "logistic", "num_trees": 3},
+        {"name": "factorization-machine", "epochs": 1},
+    ],
+    ids=lambda algorithm: algorithm["name"],
 )
 def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, algorithm: dict[str, Any]) -> None:
     steps = {"train": {"warm_start": True}, "promote": None}
@@ -259,9 +265,12 @@ def test_a_night_may_begin_from_the_model_in_service(night: Path, capsys: Any, a
     assert store.version(2)["lineage"]["began_from"] == store.directory(1)
     if algorithm["name"] == "logistic":
         assert second["steps"]["train"]["rounds"] < first["steps"]["train"]["rounds"]
-    else:
+    elif algorithm["name"] == "boosting":
         trees = [load(store.directory(n)).inner.shape()["trees"] for n in (1, 2)]  # type: ignore[attr-defined]
         assert trees[1] > trees[0] > 0
+    else:
+        losses = [load(store.directory(n)).inner.facts["loss"] for n in (1, 2)]  # type: ignore[attr-defined]
+        assert losses[1] < losses[0]
 
 
 def test_a_champion_of_before_there_was_a_profile_stops_no_night(night: Path, capsys: Any) -> None:
@@ -283,6 +292,44 @@ def test_clusters_have_nights_too(night: Path, capsys: Any) -> None:
     assert again["champion"] == 1 and again["steps"]["gate"]["clauses"][0]["holds"] is True
 
 
+def test_a_class_that_the_champion_does_not_know_stops_no_night(night: Path, capsys: Any) -> None:
+    steps: dict[str, Any] = dict.fromkeys(("train", "promote", "report"))
+    steps["evaluate"] = {"data": str(night / "holdout")}
+    changed(night, algorithm={"name": "softmax"}, steps={**steps, "gate": "accuracy >= champion.accuracy"})
+    first = run(night, capsys=capsys)
+    holdout = night / "holdout" / "part-00001.csv"
+    known = holdout.read_text("utf-8")
+    for part in (night / "rows" / "ds=2026-11-20" / "part-00000.csv", holdout):
+        rows = list(csv.reader(part.read_text("utf-8").splitlines()))
+        for row in rows[1::7]:
+            row[rows[0].index("churned")] = "maybe"
+        with part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    changed(night, steps={**steps, "gate": "accuracy >= champion.accuracy + 1"})
+    facts = run(night, code=7, capsys=capsys)
+    n_rows = len(known.splitlines()) - 1
+    left_out = len(range(0, n_rows, 7))
+    found = facts["steps"]["evaluate"]
+    assert (found["metrics"]["n_rows"], found["champion"]["n_rows"]) == (n_rows, n_rows - left_out)
+    (note,) = found["notes"]
+    assert f"version 1 does not know the classes 'maybe': its figures leave out {left_out} of {n_rows} rows" in note
+    assert "low" not in found["comparison"]["metrics"]["accuracy"] and facts["error"]["finding"].endswith("in service")
+    page = Path(facts["report"]).read_text("utf-8")
+    assert "does not know the classes &#39;maybe&#39;" in page
+    rest = night / "rest.csv"
+    maybe = [row for row in holdout.read_text("utf-8").splitlines() if "maybe" not in row]
+    rest.write_text("\n".join(maybe) + "\n", encoding="utf-8")
+    model = str(Path(first["directory"]) / "model")
+    assert main(["evaluate", model, f"--data={rest}", "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {**found["champion"], "left_out": None, "rows": None} == {**told, "left_out": None, "rows": None}
+    store, new = f"--store={night / 'models'}", str(Path(facts["directory"]) / "model")
+    words = ["models", "promote", new, store, f"--data={night / 'holdout'}", "-q", "--json"]
+    assert main([*words, "--gate=accuracy > champion.accuracy + 1"]) == 7
+    assert json.loads(capsys.readouterr().out)["clauses"][0]["values"]["champion.accuracy"] == told["accuracy"]
+    assert main([*words, "--gate=accuracy > champion.accuracy - 1"]) == 0
+
+
 def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
     rows = ["x,relevance,query", *(f"{i * 7 % 11},{i * 7 % 4},{i // 8}" for i in range(400))]
     (night / "ranks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -301,7 +348,7 @@ def test_models_that_rank_have_nights_too(night: Path, capsys: Any) -> None:
 
 
 def test_what_cannot_begin_from_a_model_is_refused_before_the_night(night: Path, capsys: Any) -> None:
-    changed(night, algorithm={"name": "mlp"}, steps={"train": {"warm_start": True}})
+    changed(night, algorithm={"name": "forest"}, steps={"train": {"warm_start": True}})
     told = run(night, code=2, capsys=capsys)["error"]
     assert "begins from no model" in told["finding"] and "warm_start" in told["place"]
 
@@ -398,6 +445,10 @@ def test_killed_at_any_call_of_the_file_system_the_same_command_ends_as_if_nothi
         ({"algorithm": {"name": "logistic", "l3": 1}}, "unknown key 'l3'"),
         ({"data": {"data": "{{ nothing }}"}}, "{{ nothing }} names no variable"),
         ({"variables": {"ds": "2026-13-01"}}, "names no variable"),
+        ({"work": "{{ env.MY_UNSET_ROOT }}/runs"}, "the environment has no MY_UNSET_ROOT"),
+        ({"mlflow": "http://me:{{ secret.MY_UNSET }}@host"}, "{{ secret.MY_UNSET }} has no value"),
+        ({"engine": {"jobconf": ["a={{ secret.KEY }}"]}}, "{{ secret.KEY }} would be written into files"),
+        ({"data": {"data": "hdfs://me:{{secret.KEY}}@host/rows"}}, "{{secret.KEY}} would be written into files"),
         ({"variables": [1]}, "is not a section"),
     ],
 )
@@ -408,6 +459,29 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(
     told = run(night, code=2, capsys=capsys)["error"]
     assert finding in told["finding"] and "run.yaml" in told["place"] and told["remedy"]
     assert not (night / "runs").exists() and not (night / "models").exists()
+
+
+def test_values_come_from_the_environment_and_count_as_any_other(
+    night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_ROOT", str(night))
+    monkeypatch.setenv("MY_L2", "0.5")
+    changed(
+        night, variables={"ds": None, "root": "{{ env.MY_ROOT }}"}, algorithm={"name": "logistic", "l2": "${env.MY_L2}"}
+    )
+    facts = run(night, "--only=train", capsys=capsys)
+    assert json.loads(Path(facts["directory"], "model", "run.json").read_text("utf-8"))["config"]["params"]["l2"] == 0.5
+    monkeypatch.setenv("MY_L2", "0.25")
+    assert run(night, "--dry-run", capsys=capsys)["run"] != facts["run"]
+
+
+@pytest.mark.parametrize(("name", "near"), [("MRML_L3", "MRML_L2"), ("MRML_OUTPUT", "")])
+def test_a_variable_that_means_nothing_to_a_night_is_refused(
+    name: str, near: str, night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "5")
+    told = run(night, code=2, capsys=capsys)["error"]
+    assert told["place"] == "environment" and name in told["finding"] and near in told["remedy"]
 
 
 @pytest.mark.parametrize("name", ["steps/train.json", "switches/000001", "000001/profile.json", "000001/version.json"])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,9 @@ import pytest
 import yaml
 
 from mrml.cli.main import main
-from tests.test_batch import CHURN, night, run
+from mrml.runs.batch.file import read
+from mrml.runs.batch.run import plan
+from tests.test_batch import CHURN, DAY, night, run
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'mrml[mlflow]'")
 __all__ = ["night"]
@@ -72,3 +79,78 @@ def test_a_password_in_the_address_is_refused(tmp_path: Path, capsys: Any) -> No
     assert main(["train", "logistic", *words, "-q"]) == 2
     told = capsys.readouterr().err
     assert "holds a password" in told and "secret" not in told and not (tmp_path / "m").exists()
+
+
+def with_mlflow(night: Path, uri: str) -> None:
+    path = night / "run.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text("utf-8")), "mlflow": uri}), encoding="utf-8")
+
+
+def test_a_run_that_was_not_logged_is_when_it_is_said_again(
+    night: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with_mlflow(night, "{{ secret.WHERE }}")
+    monkeypatch.setenv("WHERE", "http://127.0.0.1:9")  # where nobody listens
+    run(night, capsys=capsys)
+    monkeypatch.setenv("WHERE", (tmp_path / "mlruns").as_uri())
+    facts = run(night, capsys=capsys)
+    assert {s["outcome"] for s in facts["steps"].values()} == {"done"} and facts["steps"]["report"]["kept"]
+    (logged,) = runs((tmp_path / "mlruns").as_uri(), "run.yaml")
+    ended = logged.info.end_time
+    run(night, capsys=capsys)  # which was told already
+    assert runs((tmp_path / "mlruns").as_uri(), "run.yaml")[0].info.end_time == ended
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_secrets_of_the_address_are_in_no_file_of_the_run_and_in_no_log(
+    from_file: bool, night: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word, quoted = "hunter2 @/:x", "hunter2%20%40%2F%3Ax"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if from_file:
+        secret = night.parent / f"{night.name}.secret"  # as Docker and Kubernetes bring them
+        secret.write_text(word + "\n", encoding="utf-8")
+        monkeypatch.setenv("MLFLOW_PW_FILE", str(secret))
+    else:
+        monkeypatch.setenv("MLFLOW_PW", word)
+    seen: list[str] = []
+    with listening(seen) as port:
+        with_mlflow(night, f"http://me:{{{{ secret.MLFLOW_PW }}}}@127.0.0.1:{port}")
+        assert main(["run", str(night / "run.yaml"), DAY, "--dry-run", "--json", "-v"]) == 0
+        assert main(["run", str(night / "run.yaml"), DAY, "-v"]) == 0
+    assert seen and set(seen) == {"Basic " + base64.b64encode(f"me:{word}".encode()).decode()}
+    told = capsys.readouterr()
+    assert "was not told" in told.err and "{{ secret.MLFLOW_PW }}" in told.out
+    files = [path for path in night.rglob("*") if path.is_file()]
+    assert {"report.html", "run.json", "begun.json", "identity.json"} <= {path.name for path in files}
+    for text in (told.out, told.err, *(path.read_bytes().decode("latin-1") for path in files)):
+        assert word not in text and quoted not in text
+    before = json.loads(json.dumps(plan_of(night)))
+    monkeypatch.setenv("MLFLOW_PW", "hunter3")
+    assert plan_of(night)["run"] == before["run"]  # nor does the id of the run depend on it
+
+
+def plan_of(night: Path) -> dict[str, Any]:
+    return plan(read(str(night / "run.yaml"), {"ds": "2026-11-20"}))
+
+
+@contextlib.contextmanager
+def listening(seen: list[str]) -> Iterator[int]:
+    """A server that lets nobody in, and notes by what he tried."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(str(self.headers.get("Authorization")))
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()

@@ -201,7 +201,7 @@ def _report(error: MrmlError, verbose: bool) -> None:
     text = f"{error}\n{trace}" if verbose and trace else str(error)
     if trace and not verbose:
         with tempfile.NamedTemporaryFile("w", prefix="mrml-", suffix=".log", delete=False, encoding="utf-8") as file:
-            file.write(trace + "\n")
+            file.write(logs.masked(trace) + "\n")
         text = f"{error} (traceback in {file.name}; -v prints it)"
     told = error if verbose and not trace and error.__traceback__ else None  # an interrupt was never raised
     logs.log.error("%s", text, exc_info=told, extra={"event": "error", "facts": facts})

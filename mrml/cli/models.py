@@ -12,7 +12,7 @@ from mrml.cli.parser import Parser, common
 from mrml.config.gate import Clause, Gate
 from mrml.config.parse import from_text
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.errors import ConfigError, Refused, nearest
+from mrml.errors import ConfigError, nearest
 
 EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
 _ABOUT = """\
@@ -78,22 +78,20 @@ def _judged(args: argparse.Namespace, store: Any) -> list[Clause]:
     """Every clause of the gate, told; Refused where one does not hold."""
     current = store.current()
     there = None if current is None else store.directory(current.version)
-    clauses: list[Clause] = args.gate.judged(_metrics(args.name, args.data), there and _metrics(there, args.data))
-    for clause in clauses:
-        logs.log.info("gate: %s", clause)
-    refused = [clause.text for clause in clauses if clause.holds is False]
-    if refused:
-        stays = f"version {current.version} stays in service" if current else "nothing is in service"
-        raise Refused(f"gate of {args.store}", f"{'; '.join(refused)}: does not hold for {args.name}; {stays}")
+    own, other = _metrics(args.name, args.data), there and _metrics(there, args.data, known_only=True)
+    place, stays = f"gate of {args.store} for {args.name}", current.version if current else None
+    clauses: list[Clause] = args.gate.passed(own, other, place, stays)
     return clauses
 
 
-def _metrics(model: str, data: Sequence[str]) -> dict[str, Any]:
+def _metrics(model: str, data: Sequence[str], known_only: bool = False) -> dict[str, Any]:
     """Those of a model: what its training left, or on these rows."""
     from mrml.runs import train as run
     from mrml.runs.store import metrics_of
 
-    return run.evaluate(model, DataConfig(data=tuple(data)), EngineConfig()) if data else metrics_of(model)
+    if not data:
+        return metrics_of(model)
+    return run.evaluate(model, DataConfig(data=tuple(data)), EngineConfig(), known_only=known_only)
 
 
 def _list(args: argparse.Namespace, store: Any) -> None:

@@ -13,6 +13,7 @@ from mrml import logs
 
 def emit(text: str) -> None:
     """Print a result; a reader that has seen enough (``| head``) is no error."""
+    text = logs.masked(text)
     try:
         try:
             print(text, flush=True)

@@ -12,8 +12,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from mrml.errors import ConfigError, nearest
-from mrml.logs import number
+from mrml.errors import ConfigError, Refused, nearest
+from mrml.logs import log, number
 
 CHAMPION = "champion"
 _PLACE, _MOST = "--gate", 2000
@@ -68,6 +68,19 @@ class Gate:
     def asks_champion(self) -> bool:
         """Whether it names metrics of the model in service."""
         return any(isinstance(node, ast.Attribute) for clause in self.clauses for node in ast.walk(clause))
+
+    def passed(self, challenger: Mapping[str, Any], champion: Mapping[str, Any] | None, place: str, stays: int | None,
+               remedy: str = "") -> list[Clause]:  # fmt: skip
+        """Every clause, told in the log; Refused where one does not hold, with ``stays``, the version in service."""
+        clauses = self.judged(challenger, champion)
+        for clause in clauses:
+            log.info("gate: %s", clause)
+        if failed := [clause.text for clause in clauses if clause.holds is False]:
+            kept = f"version {stays} stays in service" if stays else "nothing is in service"
+            error = Refused(place, f"{'; '.join(failed)}: does not hold; {kept}", remedy)
+            error.facts = {"clauses": [clause._asdict() for clause in clauses]}
+            raise error
+        return clauses
 
     def judged(self, challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[Clause]:
         """What becomes of every clause; ConfigError for a metric that is not there."""

@@ -3,6 +3,9 @@
 A name is a variable of the file, or one that is set for the run, which wins.  Of ``ds``, a day as YYYY-MM-DD, come the
 names that Airflow and Oozie have for it: ds_nodash, yesterday_ds, yesterday_ds_nodash, tomorrow_ds, YEAR, MONTH, DAY.
 Nothing is run as code.
+
+``{{ env.NAME }}`` is a variable of the environment, which is written down with the rest.  ``{{ secret.NAME }}`` is one
+too, or what the file holds that NAME_FILE names; it stays as it is written until :func:`revealed`.
 """
 
 from __future__ import annotations
@@ -10,12 +13,17 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from mrml import logs, pin
 from mrml.errors import ConfigError, nearest
 
 _PLACE = re.compile(r"\{\{(?P<braces>.*?)\}\}|\$\{(?P<dollar>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"\{\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+_ENV = "env."
 _WORDS = {"true": True, "false": False}
 
 
@@ -60,6 +68,10 @@ def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str,
 
     def value_of(match: re.Match[str]) -> str:
         name = (match["braces"] if match["braces"] is not None else match["dollar"]).strip()
+        if _SECRET.fullmatch(match[0]):
+            return match[0]
+        if name.startswith(_ENV):
+            return _of_environment(name.removeprefix(_ENV), f"{place}: {match[0]}")
         if name in values:
             return values[name]
         if name in (known or {}) or name in _of_day({"ds": "2000-01-01"}, "") or name == "ds":
@@ -69,6 +81,55 @@ def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str,
 
     text = _PLACE.sub(value_of, node)
     return _WORDS.get(text, text) if _PLACE.fullmatch(node) else text
+
+
+def _of_environment(name: str, place: str) -> str:
+    if (value := pin.environment().get(name)) is None:
+        raise ConfigError(place, f"the environment has no {name}", f"export {name}=VALUE")
+    return value
+
+
+def refuse_secrets(node: Any, place: str, remedy: str) -> None:
+    """ConfigError for the first secret in a tree of YAML, of what is written down or seen by others."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            refuse_secrets(value, f"{place}{'.' if ', ' in place else ', '}{key}", remedy)
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            refuse_secrets(value, f"{place}[{i}]", remedy)
+    elif isinstance(node, str) and (found := _SECRET.search(node)):
+        raise ConfigError(place, f"{found[0]} would be written into files that others read", remedy)
+
+
+def revealed(text: str, place: str) -> str:
+    """An address with its secrets filled in, which no log shows from now on; where they are a part of it they are
+    quoted as URLs need it."""
+    if whole := _SECRET.fullmatch(text.strip()):
+        return _secret(whole, place)
+
+    def quoted(match: re.Match[str]) -> str:
+        word = quote(_secret(match, place), safe="")
+        logs.hide(word, match[0])
+        return word
+
+    return _SECRET.sub(quoted, text)
+
+
+def _secret(match: re.Match[str], place: str) -> str:
+    name = match[1]
+    environment = pin.environment()
+    path, found = environment.get(f"{name}_FILE"), environment.get(name, "")
+    if not found and path:
+        try:
+            found = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            remedy = f"let {name}_FILE name a text file that you may read"
+            raise ConfigError(place, f"{match[0]}: {path} cannot be read: {error}", remedy) from None
+    if not found:
+        finding = f"{match[0]} has no value: {path} is empty" if path else f"{match[0]} has no value"
+        raise ConfigError(place, finding, f"export {name}, or {name}_FILE with the path of a file that holds it")
+    logs.hide(found, match[0])
+    return found
 
 
 def _of_day(values: Mapping[str, str], file: str) -> dict[str, str]:

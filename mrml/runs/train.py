@@ -179,10 +179,17 @@ def _record(
 
 
 def _metrics(
-    model: Model, dataset: Dataset, engine: On, data: DataConfig, progress: Progress | None = None
+    model: Model,
+    dataset: Dataset,
+    engine: On,
+    data: DataConfig,
+    progress: Progress | None = None,
+    known_only: bool = False,
 ) -> dict[str, Any]:
     """Exact metrics of a model over a Dataset."""
-    algorithm: Algorithm = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)
+    algorithm: Algorithm = Evaluate(scorer=model, known_only=known_only)
+    if measures_clusters(model):
+        algorithm = EvaluateClusters(scorer=model)
     return found_by(algorithm, dataset, engine, data, progress)[0]
 
 
@@ -259,11 +266,20 @@ def load_model(path: str, engine: On | None = None) -> PipelineModel:
 
 
 def evaluate(
-    model_dir: str, data: DataConfig, engine: On, progress: Progress | None = None, weighted: bool = True
+    model_dir: str,
+    data: DataConfig,
+    engine: On,
+    progress: Progress | None = None,
+    weighted: bool = True,
+    known_only: bool = False,
 ) -> dict[str, Any]:
-    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each."""
+    """Exact metrics of a model on data with a target; of clusters the inertia and the rows of each.
+
+    With ``known_only`` rows of classes that it does not know are left out, and counted as ``left_out``.
+    """
     model = load_model(model_dir, engine)
-    return _metrics(model, scoring_config(model, data, judging_roles(model, weighted)), engine, data, progress)
+    dataset = scoring_config(model, data, judging_roles(model, weighted))
+    return _metrics(model, dataset, engine, data, progress, known_only)
 
 
 def predict(

@@ -44,6 +44,7 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
 )
 from mrml.algorithms.moments import Moments
 from mrml.algorithms.objectives.lambdarank import group_starts
+from mrml.algorithms.search.parting import taken
 from mrml.arrays import Array
 from mrml.data.block import Block, Coded
 from mrml.errors import ConfigError, InputError
@@ -80,8 +81,8 @@ class Scorer(Protocol):
     def predict(self, block: Block) -> Prediction:
         """Score a raw block."""
 
-    def targets(self, block: Block) -> Array:
-        """(n_rows,) float64: values, or codes of classes; NaN or -1 for what the model does not know."""
+    def targets(self, block: Block, strict: bool = True) -> Array:
+        """(n_rows,) float64: values, or codes of classes; what it does not know is an InputError, or NaN."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Evaluate(Algorithm):
     does = "evaluate"
 
     scorer: Model | None = param(None, "the model to evaluate", internal=True)
+    known_only: bool = param(False, "leave rows out whose class the model does not know, and count them", internal=True)
     range_rows: int = param(1 << 18, "rows of a range of scores", low=1, internal=True)
     round_rows: int = param(1 << 23, "rows of all ranges of one round", low=1, internal=True)
     first_bins: int = param(FIRST_BINS, "bins of the first histogram, a power of two", low=2, internal=True)
@@ -121,6 +123,7 @@ class Evaluate(Algorithm):
                 "classes": list(model.classes),
                 "deviance": model.deviance,
                 "weighted": False,
+                "known_only": self.known_only and model.output == "classes",
                 "metrics": {},
                 "reasons": {},
                 "open": dict(zip(("lo", "hi", "width"), whole, strict=True)),
@@ -139,7 +142,7 @@ class Evaluate(Algorithm):
         if key == "sums":
             return Sums(**dict.fromkeys(SUMS, 0.0))
         if key == "counts":
-            return Counts(n_rows=0, weighted=0, correct=0, no_probability=0)
+            return Counts(n_rows=0, weighted=0, correct=0, no_probability=0, left_out=0)
         if key == "target":
             return Moments()
         if key.startswith("range "):
@@ -148,6 +151,13 @@ class Evaluate(Algorithm):
         return Histogram(n_bins) if key == "histogram" else Sums(positive=np.zeros(n_bins), negative=np.zeros(n_bins))
 
     def map(self, state: State, block: Block, into: Into) -> None:
+        if state.params.get("known_only") and block.n_rows:
+            keep = np.isfinite(cast(Scorer, revived(state["scorer"])).targets(block, strict=False))
+            block = block if keep.all() else taken(block, keep)
+            if state["phase"] == "points":
+                counts = into["counts"]
+                assert isinstance(counts, Counts)
+                counts.add(left_out=int((~keep).sum()))
         if not block.n_rows:
             return
         if state["phase"] == "points":
@@ -248,6 +258,9 @@ class Evaluate(Algorithm):
         if state["phase"] == "points":
             if not values:
                 raise InputError("evaluate", "the data holds no rows", "check the input and its filters")
+            if "sums" not in values:
+                known = ", ".join(map(repr, state["classes"][:10]))
+                raise InputError("evaluate", "no row is of a class that the model knows", f"it knows {known}")
             state = self._measured(state, values)
             if not self._binary(state):
                 return self._done(state)
@@ -259,6 +272,7 @@ class Evaluate(Algorithm):
         weighted = counts["weighted"] > 0
         metrics: dict[str, Any] = dict.fromkeys(KEYS)
         metrics.update(n_rows=counts["n_rows"], weight=sums["weight"])
+        metrics |= {"left_out": counts["left_out"]} if counts["left_out"] else {}
         reasons: dict[str, str] = {}
         if not sums["weight"] > 0:
             raise InputError("evaluate", "the weights of the rows sum to 0", "check the weight column")

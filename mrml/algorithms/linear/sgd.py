@@ -14,6 +14,7 @@ import numpy as np
 
 from mrml.algorithm import State
 from mrml.algorithms.linear.model import GLMClassifier, GLMModel
+from mrml.algorithms.linear.warm_start import starting_point
 from mrml.algorithms.sgd.base import SGD
 from mrml.arrays import Array
 from mrml.errors import ConfigError
@@ -44,6 +45,15 @@ class _GLM(SGD):
         dense = 0 if design.sparse else design.n_features
         return Net(dense, n_sparse=design.n_features - dense, wide=True, n_outputs=n_outputs)
 
+    def begun_from(self, path: str, loss: str, net: Any, design: Design, fresh: Array) -> tuple[Array, Array]:
+        coef, intercept = starting_point(path, self.objective(loss).loss.name, design, net.n_outputs)
+        scale, center = (np.array(side or ()) for side in (design.scale, () if design.sparse else design.center))
+        params = np.zeros_like(fresh)
+        views = net.views(params)
+        views["wide.sparse" if design.sparse else "wide.numeric"][...] = (coef * scale if len(scale) else coef).T
+        views["output.bias"][...] = intercept + (coef @ center if len(center) else 0.0)
+        return params, net.init_buffers()
+
     def model(self, state: State, schema: Schema) -> GLMModel:
         design = schema.design or Design()
         views = Net.from_json(state["net"]).views(state["params"])
@@ -51,7 +61,7 @@ class _GLM(SGD):
         intercept = views["output.bias"].astype(np.float64)
         coef, own = _as_is(standard, intercept, design)
         cls = GLMClassifier if design.classes else GLMModel
-        hyper = {**self.spec()["params"], "l2": self.weight_decay}
+        hyper = {**self.told(), "l2": self.weight_decay}
         facts = {**self.facts(state), "converged": True, "sum_weight": design.sum_weight}
         return cls(self.objective(state["objective"]).loss.name, coef, own, standard, intercept,
                    design.classes, hyper, facts)  # fmt: skip

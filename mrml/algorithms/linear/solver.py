@@ -220,7 +220,6 @@ class GLM(Iteration):
         augmented = units.augmented(theta)
         design = schema.design or Design()
         cls = GLMClassifier if self.target in ("binary", "classes") else GLMModel
-        hyper = {name: value for name, value in self.spec()["params"].items() if name != "init_model"}
         return cls(
             loss=self.loss.name,
             coef=coef,
@@ -228,7 +227,7 @@ class GLM(Iteration):
             standard_coef=augmented[:, :-1].copy(),
             standard_intercept=augmented[:, -1].copy(),
             classes=design.classes,
-            params={**hyper, "solver": state["solver"]},
+            params={**self.told(), "solver": state["solver"]},
             facts=_facts(state, design),
         )
 

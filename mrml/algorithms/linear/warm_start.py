@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mrml.algorithms.linear.model import GLMModel
-from mrml.algorithms.pipeline.model import INIT_MODEL, begun_from
+from mrml.algorithms.pipeline.model import begun_from, check_same_target
 from mrml.arrays import Array
-from mrml.errors import ConfigError
 from mrml.schema import Design
 
 
@@ -22,11 +21,7 @@ def starting_point(path: str, loss: str, design: Design, n_outputs: int) -> tupl
         It is no linear model of this loss, or of other classes.
     """
     model, inner = begun_from(path, GLMModel, "linear model", "name the output of the same `mrml train ALGORITHM`")
-    if inner.loss != loss:
-        raise ConfigError(INIT_MODEL, f"{path} has the loss {inner.loss}, and this run {loss}", "name one of the same")
-    if inner.classes != design.classes:
-        finding = f"{path} has the classes {', '.join(inner.classes)}, and the data {', '.join(design.classes)}"
-        raise ConfigError(INIT_MODEL, finding, "begin without one")
+    check_same_target(path, (inner.loss, inner.classes), (loss, design.classes))
     coef = np.zeros((n_outputs, design.n_features))
     known = {name: j for j, name in enumerate(model.fitted.names)}
     if design.names and known:

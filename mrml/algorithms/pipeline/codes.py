@@ -103,7 +103,8 @@ class CodedFitted(Fitted):
 
     @cached_property
     def design(self) -> Design:
-        return dataclasses.replace(super().design, tables=self.tables)
+        levels = tuple(tuple(tf.onehot_names(f)) for f in self.onehot)
+        return dataclasses.replace(super().design, tables=self.tables, levels=levels)
 
     def block(self, raw: Block, lazy: bool) -> Block:
         plain = dataclasses.replace(raw, coded={})

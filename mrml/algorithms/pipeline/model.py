@@ -52,9 +52,10 @@ class PipelineModel(Model):
         """The name of the loss it was trained with."""
         return str(getattr(self.inner, "loss", "half_squared_error"))
 
-    def targets(self, block: Block) -> Array | None:
-        """(n_rows,) float64 targets of a raw block: values, or codes of the classes."""
-        return self.fitted.targets(block, strict=True)
+    def targets(self, block: Block, strict: bool = True) -> Array | None:
+        """(n_rows,) float64 targets of a raw block: values, or codes of the classes; a class that it does not know is
+        an InputError, or NaN where that is not strict."""
+        return self.fitted.targets(block, strict)
 
     def design(self, block: Block) -> Block:
         """The design block of a raw block, whose target may be unknown or absent."""
@@ -105,6 +106,15 @@ def begun_from(path: str, inner: type[M], called: str, remedy: str) -> tuple[Pip
     if not (isinstance(model, PipelineModel) and isinstance(model.inner, inner)):
         raise ConfigError(INIT_MODEL, f"{path} is no {called}", remedy)
     return model, model.inner
+
+
+def check_same_target(path: str, was: tuple[str, tuple[str, ...]], here: tuple[str, tuple[str, ...]]) -> None:
+    """ConfigError where the model to go on from has another loss, or other classes, than this run."""
+    if was[0] != here[0]:
+        raise ConfigError(INIT_MODEL, f"{path} has the loss {was[0]}, and this run {here[0]}", "name one of the same")
+    if was[1] != here[1]:
+        finding = f"{path} has the classes {', '.join(was[1])}, and the data {', '.join(here[1])}"
+        raise ConfigError(INIT_MODEL, finding, "begin without one")
 
 
 def _labels(classes: tuple[str, ...], source: str) -> Array:

@@ -90,6 +90,7 @@ class SGD(Averaging):
     precision: str = param("float32", "of products of matrices in torch", choices=PRECISIONS)
     compile: bool = param(False, "let torch.compile make one program of the network")
     seed: int = param(0, "of the random draws")
+    init_model: str | None = param(None, "directory of a model of the same kind and shape to begin from")
     standardise: bool | None = param(  # type: ignore[misc]
         None, "centre the numeric columns and divide them by their deviation, sparse ones only divide; "
         "default: unless they are sparse",
@@ -104,6 +105,10 @@ class SGD(Averaging):
     @abstractmethod
     def net(self, design: Design, n_outputs: int) -> Network:
         """The network over a design."""
+
+    @abstractmethod
+    def begun_from(self, path: str, loss: str, net: Any, design: Design, fresh: Array) -> tuple[Array, Array]:
+        """Parameters and buffers of a model to go on from, in place of the ``fresh`` ones; ConfigError for another."""
 
     # ---- what the hyperparameters say
 
@@ -201,7 +206,9 @@ class SGD(Averaging):
         objective = self.objective(name)
         self._check(name, objective, design)
         net = self.net(design, objective.n_outputs(design))
-        params = net.init(self.seed, self._bias(name, design).tolist())
+        params, buffers = net.init(self.seed, self._bias(name, design).tolist()), net.init_buffers()
+        if self.init_model:
+            params, buffers = self.begun_from(self.init_model, name, net, design, params)
         n_rows = max(int(design.n_rows), 1)
         steps = self._steps(n_rows)
         empty = self.inner().init_state(net.n_params)
@@ -212,7 +219,7 @@ class SGD(Averaging):
             "computes": list(self.computes),
             "objective": name,
             "params": params,
-            "buffers": net.init_buffers(),
+            "buffers": buffers,
             "inner": empty if self.inner_state == "average" else empty[:0],
             "outer": sgd_outer.first(self.outer, net.n_params),
             "shards": shards,

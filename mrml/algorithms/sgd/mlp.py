@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from mrml.algorithm import State
+from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.algorithms.sgd.base import SGD
 from mrml.algorithms.sgd.model import NetModel
+from mrml.algorithms.sgd.warm_start import Side, other_of, starting_point
+from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.net.describe import ACTIVATIONS, NORMS, Net
 from mrml.params import param
@@ -22,7 +26,7 @@ class _Network(SGD):
         design = schema.design or Design()
         return NetModel(
             Net.from_json(state["net"]), state["objective"], state["params"], state["buffers"],
-            design.classes, self.spec()["params"], self.facts(state),
+            design.classes, self.told(), self.facts(state),
         )  # fmt: skip
 
     def _inputs(self, design: Design) -> dict[str, Any]:
@@ -30,11 +34,20 @@ class _Network(SGD):
         if not (design.n_features or design.tables):
             raise ConfigError("schema", "there is no feature column", "check features and exclude")
         dense = 0 if design.sparse else design.n_features
-        tables = tuple((n, self._width(n)) for _, n in design.tables)
+        tables = tuple((n, self._width(name, n)) for name, n in design.tables)
         return {"n_numeric": dense, "n_sparse": design.n_features - dense, "tables": tables}
 
-    def _width(self, n_levels: int) -> int:
+    def _width(self, column: str, n_levels: int) -> int:
         return 1
+
+    @cached_property
+    def other(self) -> tuple[PipelineModel, NetModel] | None:
+        """The model to go on from; the driver alone asks."""
+        return other_of(self.init_model) if self.init_model else None
+
+    def begun_from(self, path: str, loss: str, net: Any, design: Design, fresh: Array) -> tuple[Array, Array]:
+        assert self.other is not None
+        return starting_point(path, self.other, loss, Side(net, design), fresh)
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,13 @@ class MLP(_Network):
         return Net(hidden=self.hidden, activation=self.activation, dropout=self.dropout, norm=self.norm,
                    wide=self.wide, n_outputs=n_outputs, **self._inputs(design))  # fmt: skip
 
-    def _width(self, n_levels: int) -> int:
-        """1.6 n**0.56, as fastai has it for tables."""
+    def _width(self, column: str, n_levels: int) -> int:
+        """As the model to go on from has it, also where there are more levels now; else 1.6 n**0.56, as fastai's."""
+        if self.other is not None and not self.embedding:
+            model, inner = self.other
+            known = dict(zip((name for name, _ in model.fitted.design.tables), inner.net.tables, strict=True))
+            if column in known:
+                return int(known[column][1])
         return self.embedding or min(50, round(1.6 * n_levels**0.56))
 
 

@@ -14,6 +14,7 @@ from mrml.algorithm import State
 from mrml.algorithms.sgd.base import SGD
 from mrml.algorithms.sgd.model import NetModel
 from mrml.algorithms.sgd.module_net import ModuleNet, function_of
+from mrml.algorithms.sgd.warm_start import other_of, same_module
 from mrml.arrays import Array
 from mrml.errors import ConfigError
 from mrml.kernels.device import device_of, torch_of
@@ -48,11 +49,14 @@ class TorchModule(SGD):
             raise ConfigError("algorithm, module", finding, "train mlp, or give the data as columns")
         return ModuleNet.of(self.module, design.n_features, [n for _, n in design.tables], n_outputs)
 
+    def begun_from(self, path: str, loss: str, net: Any, design: Design, fresh: Array) -> tuple[Array, Array]:
+        return same_module(path, other_of(path, ModuleNet), loss, net, design)
+
     def model(self, state: State, schema: Schema) -> ModuleModel:
         design = schema.design or Design()
         return ModuleModel(
             ModuleNet.from_json({**state["net"], "source": ""}), state["objective"], state["params"],  # type: ignore[arg-type]
-            state["buffers"], design.classes, self.spec()["params"], self.facts(state),
+            state["buffers"], design.classes, self.told(), self.facts(state),
         )  # fmt: skip
 
 

@@ -306,7 +306,7 @@ class TreeAlgorithm(Algorithm):
         trees = Trees.of(nodes[: int(sizes.sum())], sizes, design.bins)
         cls = TreesClassifier if design.classes else TreesModel
         facts = {"iterations": state["iteration"], "best_iteration": n_iterations, "stop": state.stop}
-        params = {k: v for k, v in self.spec()["params"].items() if k not in ("kernels", "init_model")}
+        params = self.told("kernels")
         told = ensemble.losses(state.params)
         return cls(self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, told)
 

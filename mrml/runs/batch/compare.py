@@ -19,6 +19,9 @@ from mrml.runs.setup import On
 from mrml.runs.train import evaluate, found_by, judging_roles, load_model, ranking_roles, scoring_config
 from mrml.schema import Schema
 
+#: of models whose figures are not of rows, or of other rows for each
+NO_INTERVALS: dict[str, Any] = {"intervals": {}, "replicates": 0, "unit_rows": 0}
+
 
 def compare(models: tuple[str, str], data: DataConfig, engine: On, progress: Progress | None = None) -> dict[str, Any]:
     """Metrics of both, the second one's less the first one's, and intervals (95 %) of that difference.
@@ -57,7 +60,7 @@ def uncertainty(
     """
     loaded = [load_model(model, engine) for model in models]
     if loaded[0].deviance == loaded[1].deviance and ranking_roles(loaded[0]):
-        return {"intervals": {}, "replicates": 0, "unit_rows": 0}
+        return NO_INTERVALS
     shared = _union(loaded, data)
     dataset = scoring_config(loaded[0], data, judging_roles(loaded[0], weighted), shared)
     numeric = [c.name for c in dataset.schema.features("numeric")]

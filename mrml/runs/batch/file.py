@@ -17,7 +17,7 @@ from mrml.config.gate import Gate
 from mrml.config.sections import DataConfig, RunConfig
 from mrml.config.steps import GateStep, PredictStep, Step, TrainStep
 from mrml.config.steps import read as read_steps
-from mrml.config.template import filled, variables
+from mrml.config.template import filled, refuse_secrets, revealed, variables
 from mrml.data.files import File, discover
 from mrml.data.open import read_text
 from mrml.errors import ConfigError, nearest
@@ -112,6 +112,7 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     for name, remedy in _NOT_HERE.items():
         if name in body:
             raise ConfigError(path, f"{name!r} is no key of a run of steps", remedy)
+    refuse_secrets({k: v for k, v in body.items() if k != "mlflow"}, path, "a secret may stand in mlflow alone")
     work, store = (_text(body.get(name), f"{path}, {name}") for name in ("work", "store"))
     if not work:
         raise ConfigError(path, "has no work:", "name the folder in which each run gets a directory")
@@ -120,16 +121,17 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
         raise ConfigError(path, "promotes, and has no store:", "name the folder of the store of models")
     _check_gate(steps, path)
     run, can_begin, environment = _training({k: v for k, v in body.items() if k not in _OWN}, path)
+    if run.mlflow:
+        run = replace(run, mlflow=revealed(run.mlflow, f"{path}, mlflow"))
+        mlflow.check(run.mlflow or "")
     train = steps.get("train")
     if isinstance(train, TrainStep) and train.warm_start and not can_begin:
-        remedy = "leave it out; linear, logistic, softmax, poisson, kmeans and boosting can"
+        remedy = "leave it out; all but forest can"
         raise ConfigError(f"{path}, steps.train.warm_start", f"{run.algorithm} begins from no model", remedy)
     batch = Batch(path, dict(given), values, run, work, store, steps, body, environment)
     _refuse_overlap(batch)
     if "report" in steps:  # known before the night's work is done
         plots.require()
-    if run.mlflow:
-        mlflow.check(run.mlflow)
     return batch
 
 
@@ -142,7 +144,9 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
         conf.see_current_directory()
     cls = load_class(locate(name, solver), Algorithm)
     absent = dict(getattr(cls, "no_counterpart", {}))
-    settings = conf.resolve(conf.run_options(cls), {}, tree=tree, file=path, absent=absent)
+    known = [option for option in conf.run_options(cls) if option.name not in _NOT_HERE]
+    conf.refuse_unknown_variables(known)
+    settings = conf.resolve(known, {}, tree=tree, file=path, absent=absent)
     config = conf.run_config(settings)
     if not config.data.data:
         raise ConfigError(path, "names no data", "write data: below data:")

@@ -14,10 +14,10 @@ from mrml import logs
 from mrml.config.gate import Gate
 from mrml.config.steps import EvaluateStep, GateStep, PredictStep, ReportStep, TrainStep, ValidateStep
 from mrml.engines.base import Engine
-from mrml.errors import ConfigError, Refused
+from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.runs import train as runs
-from mrml.runs.batch.compare import agreed, curves_of, joined, standard_errors_of, uncertainty
+from mrml.runs.batch.compare import NO_INTERVALS, agreed, curves_of, joined, standard_errors_of, uncertainty
 from mrml.runs.batch.file import INIT_MODEL, Batch, data_of
 from mrml.runs.batch.records import MODEL, Records
 from mrml.runs.batch.validate import PROFILE, before_of
@@ -119,11 +119,29 @@ def evaluate(night: Night) -> dict[str, Any]:
         return {"metrics": own, **told}
     both = night.in_service, night.model
     data, weighted = agreed(both, data, night.batch.run.engine)
-    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress, weighted))
+    other = _rows(runs.evaluate(night.in_service, data, night.engine(), night.progress, weighted, known_only=True))
     if clusters:
         return {"metrics": own, "champion": other}
-    intervals = uncertainty(both, data, night.engine(), night.progress, weighted)
-    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told}
+    assert night.champion is not None
+    note = _of_other_classes(both, night.champion.version, other)
+    intervals = NO_INTERVALS if note else uncertainty(both, data, night.engine(), night.progress, weighted)
+    notes = {"notes": [note]} if note else {}
+    return {"metrics": own, "champion": other, "comparison": joined(other, own, intervals), **told, **notes}
+
+
+def _of_other_classes(both: tuple[str, str], version: int, champion: Mapping[str, Any]) -> str:
+    """What is to be known where the models tell other classes apart; nothing where they are the same."""
+    before, now = (runs.load_model(model).classes for model in both)
+    if before == now:
+        return ""
+    strange = ", ".join(map(repr, [c for c in now if c not in before][:5]))
+    note = f"version {version} does not know the classes {strange}" if strange else f"version {version} knows others"
+    if left_out := champion.get("left_out"):
+        n_rows = champion["n_rows"] + left_out
+        note += f": its figures leave out {left_out} of {logs.count(n_rows, 'row')}"
+    note += "; without intervals, which are of models of the same classes"
+    logs.log.warning("%s", note)
+    return note
 
 
 def gate(night: Night) -> dict[str, Any]:
@@ -135,20 +153,11 @@ def gate(night: Night) -> dict[str, Any]:
         own, other = found["metrics"], found.get("champion")
     else:
         own, other = _rows(night.done("train")["metrics"]), night.in_service and _rows(metrics_of(night.in_service))
-    clauses = Gate(step.expression).judged(own, other)
-    for clause in clauses:
-        logs.log.info("gate: %s", clause)
-    facts = {"clauses": [clause._asdict() for clause in clauses]}
-    if failed := [clause.text for clause in clauses if clause.holds is False]:
-        stays = f"version {night.champion.version} stays in service" if night.champion else "nothing is in service"
-        finding = f"{'; '.join(failed)}: does not hold; {stays}"
-        store = night.batch.store
-        all_the_same = f"mrml models promote {night.model} --store {store}" if store else ""
-        remedy = f"look at the report; to put it into service all the same: {all_the_same}" if store else ""
-        error = Refused(f"gate of {night.batch.file}", finding, remedy)
-        error.facts = facts
-        raise error
-    return facts
+    all_the_same = f"mrml models promote {night.model} --store {night.batch.store}"
+    remedy = f"look at the report; to put it into service all the same: {all_the_same}" if night.batch.store else ""
+    stays = night.champion.version if night.champion else None
+    clauses = Gate(step.expression).passed(own, other, f"gate of {night.batch.file}", stays, remedy)
+    return {"clauses": [clause._asdict() for clause in clauses]}
 
 
 def promote(night: Night) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from mrml.fs.folder import Folder
 
 #: the record of a run's beginning: its file, its command, its steps
 BEGUN = "begun"
+#: what MLflow was told, and where
+TOLD = "mlflow"
 #: what lies in the directory of a run of steps
 FOLDER, MODEL = "steps", "model"
 

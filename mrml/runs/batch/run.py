@@ -26,7 +26,7 @@ from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_
 from mrml.fs.folder import Folder
 from mrml.runs.batch.file import Batch
 from mrml.runs.batch.night import DO, Night
-from mrml.runs.batch.records import BEGUN, FOLDER, MODEL, Records
+from mrml.runs.batch.records import BEGUN, FOLDER, MODEL, TOLD, Records
 from mrml.runs.lease import lease_on
 from mrml.runs.progress import Progress, Silent
 from mrml.runs.report import mlflow
@@ -168,13 +168,16 @@ def _step(night: Night, name: str) -> dict[str, Any]:
 
 
 def _tell_mlflow(night: Night, facts: Mapping[str, Any]) -> None:
-    """One run of MLflow's for one of ours, told again where a step was done again."""
+    """One run of MLflow's for one of ours, told again until it is told of every step as it was done last."""
     uri, model = night.batch.run.mlflow, Folder(night.model)
-    if uri and model.exists("run.json") and not all(step.get("kept") for step in facts["steps"].values()):
+    done = {name: record["began"] for name in night.batch.steps if "began" in (record := night.records.get(name) or {})}
+    news = {"uri": logs.masked(uri or ""), "began": done}
+    if uri and model.exists("run.json") and night.records.get(TOLD) != news:
         record = model.read_json("run.json")
         metrics = {**mlflow.sides(record), "": facts["metrics"]}
         tags = {f"mrml.{name}": facts[name] for name in ("verdict", "version", "champion", "directory")}
-        mlflow.tell(uri, Folder(night.batch.file).name, night.id, record, night.folder.path, metrics, tags)
+        if mlflow.tell(uri, Folder(night.batch.file).name, night.id, record, night.folder.path, metrics, tags):
+            night.records.put(TOLD, news)
 
 
 def _summary(night: Night, steps: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

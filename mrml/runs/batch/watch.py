@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from mrml.fs.folder import Folder
-from mrml.runs.batch.records import BEGUN, FOLDER, Records
+from mrml.runs.batch.records import BEGUN, FOLDER, TOLD, Records
 from mrml.runs.lease import holder
 
 #: how a run of steps ended: all were done; all but what the gate lets through; one failed
@@ -45,7 +45,7 @@ def watched(folder: Folder) -> Steps:
 def _names(records: Records, begun: dict[str, Any]) -> list[str]:
     """The steps that are asked for; of runs that began before that was recorded, those that are recorded."""
     recorded = [name.removesuffix(".json") for name in records.folder.names() if name.endswith(".json")]
-    return [str(name) for name in begun.get("steps") or sorted(recorded) if name != BEGUN]
+    return [str(name) for name in begun.get("steps") or sorted(recorded) if name not in (BEGUN, TOLD)]
 
 
 def _state(steps: dict[str, str], driver: dict[str, Any]) -> str:

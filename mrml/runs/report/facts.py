@@ -52,7 +52,8 @@ def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[
         "compared": bool(evaluated.get("comparison")), "curves": evaluated.get("curves", {}),
         "drift": _drift(steps.get("validate", {})), "validated": steps.get("validate", {}),
         "coefficients": told(steps.get("train", {}).get("coefficients", [])),
-        "losses": _losses(run), "notes": run.get("notes", []), "weights": _weights(model),
+        "losses": _losses(run), "weights": _weights(model),
+        "notes": [*run.get("notes", []), *evaluated.get("notes", [])],
         "phases": _phases(run, steps), "lineage": _lineage(run, steps, begun),
         "command": begun.get("command") or _command(run),
     }  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mrml import logs
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 
@@ -27,8 +28,9 @@ _FILES = ("model/model.json", "model/model.npz", "model/run.json", "model.json",
 
 
 def check(uri: str) -> None:
-    """ConfigError where MLflow is not installed, or the address holds a password."""
-    if urlsplit(uri).password:
+    """ConfigError where MLflow is not installed, or the address holds a password that is not known for a secret."""
+    password = urlsplit(uri).password
+    if password and not logs.is_hidden(password):
         finding = "holds a password, which logs and records would hold too"
         raise ConfigError("--mlflow", finding, "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
     try:
@@ -41,8 +43,8 @@ def check(uri: str) -> None:
 def tell(
     uri: str, experiment: str, run_id: str, run: Mapping[str, Any], directory: str,
     metrics: Mapping[str, Mapping[str, Any]], tags: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Log a run, or log it again in place; a warning where MLflow does not take it: the model is there all the same.
+) -> bool:  # fmt: skip
+    """Log a run, or log it again in place; whether MLflow took it: else a warning, and the model is there all the same.
 
     Parameters
     ----------
@@ -63,9 +65,11 @@ def tell(
         _artifacts(client, number, directory)
         client.set_terminated(number)
         log.info("mlflow: run %s of the experiment %s at %s", number, experiment, uri)
+        return True
     except Exception as error:  # whatever a server, or a client of another version, says
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         log.warning("mlflow at %s was not told: %s; the model is in %s all the same", uri, text, directory)
+        return False
 
 
 def _found(client: Any, name: str, run_id: str) -> str:
