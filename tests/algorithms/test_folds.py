@@ -74,6 +74,15 @@ def test_folds_by_class_differ_by_at_most_a_row_of_every_class_in_a_block() -> N
     assert np.ptp(np.bincount(fold[codes == 2], minlength=5)) <= 1
 
 
+def test_rows_of_weight_0_move_no_other_row() -> None:
+    rng = np.random.default_rng(3)
+    weight, codes = rng.integers(0, 3, 500) * 1.0, rng.integers(0, 3, 500).astype(np.int32)
+    block = block_of(500, y=Coded(codes, np.array(["a", "b", "c"])), weight=weight)
+    counted = taken(block, weight > 0)
+    for by in ("class", "row"):
+        assert (Parting(4, by).of(block)[weight > 0] == Parting(4, by).of(counted)).all()
+
+
 def test_classes_begin_in_different_folds_in_different_blocks() -> None:
     firsts = [Parting(5, "class").of(Block(0, k, np.zeros(1, np.int64), np.zeros((1, 1)), y=np.ones(1)))[0]
               for k in range(200)]  # fmt: skip

@@ -97,6 +97,19 @@ def test_a_row_is_predicted_by_the_model_of_the_other_folds(tmp_path: Path) -> N
         np.testing.assert_allclose(found[mine], expected[mine], rtol=1e-12)
 
 
+@pytest.mark.parametrize("by", ["row", "class"])
+def test_rows_of_weight_0_have_a_prediction_too(tmp_path: Path, by: str) -> None:
+    rng = np.random.default_rng(2)
+    lines = [f"{x:.6f},{'no' if x < 0 else 'yes'},{w}" for x, w in zip(rng.normal(size=200), np.tile([1, 2], 100), strict=True)]  # fmt: skip  # noqa: E501
+    with_zeros = [*lines[:50], "0.5,,0", "0.25,new,0", *lines[50:120], *["-0.1,yes,0"] * 9, *lines[120:]]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,label,w", *with_zeros]) + "\n")
+    more = {"folds": 3, "fold_by": by, "oof": str(tmp_path / "oof")}
+    facts = run.train(config(str(tmp_path / "rows.csv"), tmp_path / "m", data={"target": "label"}, **more))
+    oof = predictions(tmp_path / "oof")
+    assert oof["row"].tolist() == list(range(211)) and sum(facts["folds"]["rows"]) == 200
+    assert oof["probability_yes"].between(0, 1).all()
+
+
 @pytest.mark.parametrize("engine", [EngineConfig(engine="local", workers=2), EngineConfig("streaming", "inline")],
                          ids=lambda e: e.engine)  # fmt: skip
 def test_every_engine_tells_the_same_of_folds(engine: EngineConfig, tmp_path: Path) -> None:
@@ -177,6 +190,7 @@ def test_a_run_with_other_folds_is_another_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("more", "finding"), [
     ({"folds": 1}, "one fold leaves no rows to train on"),
+    ({"folds": 1001}, "1,001 folds, of which each is a model of its own: at most 1,000; say --folds 5 or 10"),
     ({"folds": 3, "fold_by": "group"}, "no column is the group; name it with --group"),
     ({"folds": 3, "fold_by": "class", "algorithm": "linear", "data": NUMBERS}, "the target is a number"),
     ({"folds": 3, "algorithm": "kmeans", "data": {}}, "kmeans has no target to be judged by"),

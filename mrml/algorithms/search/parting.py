@@ -65,7 +65,8 @@ class Parting:
 
     def _dealt(self, block: Block, coded: tuple[Array, list[bytes]]) -> Array:
         codes, texts = coded
-        order = np.lexsort((bits(self.seed, ROW_STEP, block.row_key), codes))
+        last = np.zeros(block.n_rows, bool) if block.weight is None else block.weight == 0  # moves no row that counts
+        order = np.lexsort((bits(self.seed, ROW_STEP, block.row_key), last, codes))
         counts = np.bincount(codes, minlength=len(texts))
         place = np.empty(block.n_rows, np.int64)
         place[order] = np.arange(block.n_rows) - np.repeat(np.cumsum(counts) - counts, counts)

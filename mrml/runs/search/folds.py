@@ -22,6 +22,9 @@ from mrml.errors import ConfigError
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint, fit
 
+#: models that are trained beside that of all rows
+MOST_FOLDS = 1000
+
 
 class Dealt(Protocol):
     """What a configuration says of folds."""
@@ -43,6 +46,12 @@ def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset
     name, by = type(algorithm).__name__.lower(), config.fold_by
     if folds < 2:
         raise ConfigError("run, folds", "one fold leaves no rows to train on", "say --folds 2 or more")
+    if folds > MOST_FOLDS:
+        finding = f"{folds:,} folds, of which each is a model of its own: at most {MOST_FOLDS:,}"
+        raise ConfigError("run, folds", finding, "say --folds 5 or 10")
+    n_rows = sum(sum(f.row_groups) for f in dataset.files if f.part == "train")
+    if 0 < n_rows < folds:
+        raise ConfigError("run, folds", f"{folds} folds of {n_rows} rows", f"say --folds {max(n_rows, 2)} or less")
     if algorithm.target == "none":
         raise ConfigError("run, folds", f"{name} has no target to be judged by", "leave out --folds")
     grouped = dataset.schema.role("group") is not None or any(f.query for f in dataset.files if f.part == "train")
@@ -81,9 +90,11 @@ def apart(
     return whole, learner.state_of(state, 0), OutOfFold(whole, models, parting)
 
 
-def to_train(dataset: Dataset) -> Dataset:
-    """The rows to train on, without those to validate with."""
-    return dataclasses.replace(dataset, files=tuple(f for f in dataset.files if f.part == "train"))
+def to_score(dataset: Dataset) -> Dataset:
+    """The rows that get a prediction out of fold: those to train on and those of weight 0, with their ids, without
+    those to validate with."""
+    files = tuple(f for f in dataset.files if f.part == "train")
+    return dataclasses.replace(dataset, files=files, roles=(*dataset.roles, "id"), weightless=True)
 
 
 def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]:
