@@ -16,6 +16,9 @@ from mrml.params import check, param
 #: Hadoop's names of mapreduce.job.priority; YARN takes whole numbers too
 PRIORITIES = ("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
 
+FOLD_BY = ("auto", "row", "class", "group", "date")
+_SPAN = "folds by date: train on so many stretches before a fold (rolling); 0: on all of them (expanding)"
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -28,6 +31,7 @@ class DataConfig:
     id: str | None = param(None, "column that names a row; copied to predictions")
     group: str | None = param(None, "column of groups that stay together")
     offset: str | None = param(None, "column added to the raw prediction")
+    time: str | None = param(None, "column of dates or times that folds by date go by; no feature")
     features: tuple[str, ...] = param((), "only these columns are features")
     exclude: tuple[str, ...] = param((), "columns that are not features")
     categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
@@ -88,8 +92,9 @@ class SearchConfig:
     folds: int | None = param(
         None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
     )
-    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=("auto", "row", "class", "group"))
+    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=FOLD_BY)
     fold_seed: int = param(0, "of the draws of folds")
+    fold_span: int = param(0, _SPAN, low=0)
     eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
     seed: int = param(0, "of the draws of candidates")
 
@@ -191,11 +196,13 @@ class RunConfig:
     )
     fold_by: str = param(
         "auto",
-        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; "
-        "auto: group where a column is one, else class where there are classes",
-        choices=("auto", "row", "class", "group"),
+        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; date, stretches "
+        "of time, each judged by what comes before it; auto: group where a column is one, else class where there are "
+        "classes",
+        choices=FOLD_BY,
     )
     fold_seed: int = param(0, "of the draws of folds")
+    fold_span: int = param(0, _SPAN, low=0)
     oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
 
     def __post_init__(self) -> None:

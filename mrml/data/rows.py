@@ -37,7 +37,8 @@ class Piece(NamedTuple):
 
 def checked(block: int, records: Records, wanted: Sequence[Column], place: Callable[[int], str],
             offset: Callable[[int], int], weightless: bool = False) -> Piece:  # fmt: skip
-    """The rows a model can use: besides malformed ones, those without a usable target, weight, offset or group go.
+    """The rows a model can use: besides malformed ones, those without a usable target, weight, offset, group
+    or time go.
 
     Rows of weight 0 are none: neither their class nor a null of theirs counts.  In a group they stay, where others are
     ranked beside them.
@@ -52,7 +53,7 @@ def checked(block: int, records: Records, wanted: Sequence[Column], place: Calla
     counted = _counted(records, wanted)
     keep = counted.copy()
     for column in wanted:
-        if column.role in ("target", "weight", "offset", "group"):
+        if column.role in ("target", "weight", "offset", "group", "time"):
             bad, finding = _unusable(records.columns[column.name], column)
             bad = bad & keep
             for ordinal in records.rows[bad][:MAX_PROBLEMS].tolist():

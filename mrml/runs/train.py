@@ -60,7 +60,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        parting = folds.parting_of(config, config.folds, algorithm, dataset)
+        parting = folds.parting_of(config, config.folds, algorithm, dataset, engine)
         learner = folds.with_folds(pipeline, parting) if parting else pipeline
         for place in filter(None, (config.output, config.oof)):
             refuse_inputs(place, [f.path for f in dataset.files])

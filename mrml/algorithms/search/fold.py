@@ -32,11 +32,14 @@ class Around(Algorithm):
     folds: int = param(5, "folds in all", low=2, internal=True)
     by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
     seed: int = param(0, "of the draws of folds", internal=True)
+    cuts: tuple[float, ...] = param((), "by date: where stretches begin", internal=True)
+    span: int = param(0, "by date: stretches before a fold that are trained on; 0 all", internal=True)
+    column: int = param(-1, "by date: number of the feature that is the time", internal=True)
 
     @property
     def parting(self) -> Parting:
         """Which fold a row is in."""
-        return Parting(self.folds, self.by, self.seed)
+        return Parting(self.folds, self.by, self.seed, self.cuts, self.span, self.column)
 
     def init(self, schema: Schema) -> State:
         found: State = self.algorithm.init(schema)
@@ -107,21 +110,22 @@ class Fold(Around):
 
 @dataclass(frozen=True)
 class Held(Around):
-    """Judges on the training rows of one fold, on those of all of them, or on the rows to validate with."""
+    """Judges on the training rows of one fold, on those of all folds, or on the rows to validate with."""
 
     rows: str = param("fold", "which rows", choices=("fold", "train", "valid"), internal=True)
 
     @cached_property
     def part(self) -> Part:
         """The rows it sees."""
-        return Part(self.parting, self.fold, without=False)
+        return Part(self.parting, self.fold if self.rows == "fold" else None, without=False)
 
     def reads(self, state: State) -> Reads:
         return Reads(train=self.rows != "valid", valid=self.rows == "valid")
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if block.part == ("valid" if self.rows == "valid" else "train"):
-            self.algorithm.map(state, self.part.block(block) if self.rows == "fold" else block, into)
+            some = self.rows == "fold" or (self.rows == "train" and self.by == "date")
+            self.algorithm.map(state, self.part.block(block) if some else block, into)
 
 
 def without_fold(algorithm: Algorithm, fold: int, parting: Parting) -> Fold:

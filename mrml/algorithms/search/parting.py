@@ -3,14 +3,16 @@
 By row: a counter-based draw of the row's key, so that a row's fold depends on nothing else.  By group: the same of a
 hash of the group's text, so that groups stay whole wherever their rows lie.  By class (stratified): the rows of a Block
 and a class are dealt in the order of their draws, from a fold on that is drawn for that Block and class; so in every
-Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.  Given: the id
-column holds the fold, where another program has dealt the rows.
+Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.  By date:
+rows are cut into stretches of time, and a fold is one of them, which is trained on what comes before it alone; the
+first rows, which nothing comes before, are in no fold.  Given: the id column holds the fold, where another program has
+dealt the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ from mrml.data.block import Block, Coded, Memo, NoMemo, Update
 from mrml.errors import ConfigError, InputError
 from mrml.kernels.random import bits
 
-BY = ("row", "class", "group", "given")
+BY = ("row", "class", "group", "date", "given")
+#: the number of rows that are in no fold
+NO_FOLD = -1
 #: steps of the draws, apart from those of every algorithm: of rows and groups, and of where a class begins
 ROW_STEP, CLASS_STEP = 1 << 40, (1 << 40) + 1
 _NULL = b"\0"
@@ -29,11 +33,24 @@ _NULL = b"\0"
 
 @dataclass(frozen=True)
 class Parting:
-    """Rows dealt to ``folds`` folds ``by`` row, class or group, or as ``given``; ``seed`` of the draws."""
+    """Rows dealt to ``folds`` folds ``by`` row, class, group or date, or as ``given``; ``seed`` of the draws.
+
+    By date: ``cuts`` are where all stretches but the first begin, in time; ``span`` is on how many of them before a
+    fold is trained, 0 on all; ``column`` the number of the numeric feature that is the time, -1 where a column has that
+    role.
+    """
 
     folds: int
     by: str = "row"
     seed: int = 0
+    cuts: tuple[float, ...] = ()
+    span: int = 0
+    column: int = -1
+
+    def told(self) -> dict[str, Any]:
+        """As JSON values; nothing of dates where folds go by something else."""
+        told = asdict(self)
+        return told if self.by == "date" else {name: told[name] for name in ("folds", "by", "seed")}
 
     @property
     def name(self) -> str:
@@ -41,12 +58,15 @@ class Parting:
         return f"{self.by}{self.folds}.{self.seed}"
 
     def of(self, block: Block) -> Array:
-        """(n_rows,) int64: the fold of every row of a raw block, 0 to ``folds`` - 1.
+        """(n_rows,) int64: the fold of every row of a raw block, 0 to ``folds`` - 1, or NO_FOLD.
 
-        InputError where the rows have no group, or no target to be stratified by, or are given no fold.
+        InputError where the rows have no group, no time, or no target to be stratified by, or are given no fold.
         """
         if self.by == "given":
             return self._given(block)
+        if self.by == "date":
+            found: Array = np.maximum(self._stretch(block) - max(self.span, 1), NO_FOLD)
+            return found
         if self.by == "class":
             return self._dealt(block, _codes(block.y, block, "target"))
         keys = block.row_key
@@ -55,6 +75,19 @@ class Parting:
             keys = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
         fold: Array = (bits(self.seed, ROW_STEP, keys) % np.uint64(self.folds)).astype(np.int64)
         return fold
+
+    def without(self, block: Block, fold: int) -> Array:
+        """(n_rows,) bool: the rows that are trained on where a fold is left out."""
+        if self.by != "date":
+            others: Array = self.of(block) != fold
+            return others
+        stretch, here = self._stretch(block), fold + max(self.span, 1)
+        before: Array = (stretch < here) & (stretch >= here - (self.span or here))
+        return before
+
+    def _stretch(self, block: Block) -> Array:
+        found: Array = np.searchsorted(np.asarray(self.cuts), times_of(block, self.column), side="right")
+        return found
 
     def _given(self, block: Block) -> Array:
         fold = np.empty(0) if block.id is None else block.id
@@ -78,6 +111,20 @@ class Parting:
         return place
 
 
+def times_of(block: Block, column: int) -> Array:
+    """(n_rows,) float64: the times of a raw block's rows; InputError where one is null."""
+    times = block.time
+    if times is None and 0 <= column < block.n_features and not isinstance(block.X, CSR):
+        times = block.X[:, column].astype(np.float64)
+    place = f"file {block.file}, block {block.index}"
+    if times is None:
+        raise InputError(place, "the rows have no time to part folds by", "name it with --time")
+    if not np.isfinite(times).all():
+        finding = f"{int((~np.isfinite(times)).sum())} of its rows have no time"
+        raise InputError(place, finding, "name the column with --time, and leave such rows out: --bad-rows skip")
+    return times
+
+
 def _codes(column: Array | Coded | None, block: Block, role: str) -> tuple[Array, list[bytes]]:
     """(n_rows,) codes of a column, and the text of each code; whole numbers have no decimal point, null is a text."""
     if column is None:
@@ -99,14 +146,14 @@ def _text(value: float) -> bytes:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one fold, or with ``without`` those of all the others."""
+    """The rows of one fold (None: of any), or with ``without`` those that are trained on where it is left out."""
 
     parting: Parting
-    fold: int
+    fold: int | None
     without: bool
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fold < self.parting.folds:
+        if self.fold is not None and not 0 <= self.fold < self.parting.folds:
             raise ConfigError("fold", f"{self.fold} is none of {self.parting.folds}", "they are counted from 0")
 
     @property
@@ -127,7 +174,7 @@ class Part:
 
     def _block(self, raw: Block) -> Block:
         def compute(older: Any) -> dict[str, Array]:
-            keep = (self.parting.of(raw) == self.fold) != self.without
+            keep = self._keep(raw)
             return {"keep": keep, **_columns(raw, keep)}
 
         kept = raw.memo(f"rows.{self.name}", 1, compute)
@@ -137,6 +184,13 @@ class Part:
         return replace(
             taken(plain, kept["keep"]), X=x, coded=coded, store=_Within(raw.store, self.name, not self.without)
         )
+
+    def _keep(self, raw: Block) -> Array:
+        if self.without and self.fold is not None:
+            return self.parting.without(raw, self.fold)
+        of = self.parting.of(raw)
+        keep: Array = of != NO_FOLD if self.fold is None else of == self.fold
+        return keep
 
 
 #: the last block that a part was taken of, and its parts by name
@@ -160,7 +214,9 @@ def taken(block: Block, keep: Array) -> Block:
             return Coded(value.codes[keep], value.levels)
         return value.take(keep) if isinstance(value, CSR) else None if value is None else value[keep]
 
-    arrays = {name: some(getattr(block, name)) for name in ("rows", "X", "y", "weight", "offset", "group", "id")}
+    arrays = {
+        name: some(getattr(block, name)) for name in ("rows", "X", "y", "weight", "offset", "group", "id", "time")
+    }
     return replace(block, coded={name: some(c) for name, c in block.coded.items()}, store=NoMemo(), **arrays)
 
 

@@ -49,6 +49,9 @@ class Search(Algorithm):
     folds: int = param(5, "folds to judge by; 0: by the rows to validate with", low=0, internal=True)
     by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
     seed: int = param(0, "of the draws of folds", internal=True)
+    cuts: tuple[float, ...] = param((), "by date: where stretches begin", internal=True)
+    span: int = param(0, "by date: stretches before a fold that are trained on; 0 all", internal=True)
+    column: int = param(-1, "by date: number of the feature that is the time", internal=True)
     metric: str = param("", "what is judged by; default by the target", choices=("", *METRICS), internal=True)
     rungs: tuple[int, ...] = param((), "rounds of training after which the worse leave", internal=True)
     eta: float = param(3.0, "of so many candidates one goes on", low=1.0, internal=True)
@@ -68,7 +71,7 @@ class Search(Algorithm):
     @cached_property
     def parting(self) -> Parting:
         """How rows are dealt to folds."""
-        return Parting(max(self.folds, 2), self.by, self.seed)
+        return Parting(max(self.folds, 2), self.by, self.seed, self.cuts, self.span, self.column)
 
     @property
     def each(self) -> int:

@@ -16,14 +16,16 @@ from mrml.algorithms.search.grid import Grid, GridModel
 from mrml.algorithms.search.out_of_fold import OutOfFold
 from mrml.algorithms.search.parting import Parting
 from mrml.algorithms.search.scores import FIRST_BINS, spread
+from mrml.algorithms.search.times import CountTimes, cuts
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
-from mrml.errors import ConfigError
+from mrml.errors import ConfigError, InputError
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint, fit
 
 #: models that are trained beside that of all rows
 MOST_FOLDS = 1000
+DAY_S = 86400.0
 
 
 class Dealt(Protocol):
@@ -35,11 +37,17 @@ class Dealt(Protocol):
     @property
     def fold_seed(self) -> int: ...
 
+    @property
+    def fold_span(self) -> int: ...
 
-def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset) -> Parting | None:
+
+def parting_of(
+    config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset, engine: Engine | None = None
+) -> Parting | None:
     """How a run deals its rows to folds, or None for no folds; ConfigError where that cannot be.
 
-    By itself groups stay together where there is a group column, and else classes are dealt evenly.
+    By itself groups stay together where there is a group column, and else classes are dealt evenly.  Where folds go by
+    date the engine counts the rows of each first; without one, as for a plan, stretches are not cut yet.
     """
     if not folds:
         return None
@@ -67,7 +75,31 @@ def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset
         raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "say --fold-by group")
     if by == "class" and not classes and algorithm.target != "auto":
         raise ConfigError("run, fold_by", "the target is a number and has no classes", "say --fold-by row")
+    if config.fold_span and by != "date":
+        raise ConfigError("run, fold_span", f"folds by {by} have no stretches of time", "say --fold-by date")
+    if by == "date":
+        return _by_date(folds, config.fold_span, dataset, engine)
     return Parting(folds, by, config.fold_seed)
+
+
+def _by_date(folds: int, span: int, dataset: Dataset, engine: Engine | None) -> Parting:
+    """Folds that are stretches of about as many rows, whole days each."""
+    numeric = dataset.schema.features("numeric")
+    dates = [j for j, c in enumerate(numeric) if c.source.startswith(("date", "timestamp"))]
+    role = dataset.schema.role("time")
+    if role is None and len(dates) != 1:
+        finding = f"{', '.join(numeric[j].name for j in dates)} are dates" if dates else "no column is a date"
+        raise ConfigError("run, fold_by", finding, "name the one to go by with --time")
+    column, source = (-1, role.source) if role else (dates[0], numeric[dates[0]].source)
+    if engine is None:
+        return Parting(folds, "date", 0, (), span, column)
+    counting = CountTimes(column=column, step=DAY_S if source.startswith("timestamp") else 0.0)
+    with dataset.naming(), engine.timed():
+        values = engine.round(counting, State({}), dataset)
+    if not values:
+        raise InputError("data", "no row was found", "look at the files with `mrml schema`")
+    state = counting.update(State({}), values)
+    return Parting(folds, "date", 0, cuts(state["values"], state["counts"], folds + max(span, 1)), span, column)
 
 
 def with_folds(pipeline: Pipeline, parting: Parting) -> Grid:
@@ -114,7 +146,7 @@ def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]
     whole, *each = [{} if m is None else m.header()["metrics"] for m in found.models]
     metrics = {name: spread([e.get(name) for e in each], whole[name]) for name in whole if name not in FIGURES}
     return {
-        **dataclasses.asdict(parting),
+        **parting.told(),
         "metrics": {name: told for name, told in metrics.items() if told["mean"] is not None},
         "rows": [e.get("n_rows", 0) for e in each],
     }

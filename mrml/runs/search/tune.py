@@ -23,6 +23,7 @@ from mrml.algorithms import locate
 from mrml.algorithms.search.search import Search
 from mrml.config.sections import RunConfig, SearchConfig
 from mrml.data.dataset import Dataset
+from mrml.engines.base import Engine
 from mrml.errors import ConfigError, InputError
 from mrml.fs.folder import Folder
 from mrml.names import allow
@@ -130,8 +131,9 @@ def _class_of(name: str, params: Mapping[str, Any]) -> type[Algorithm]:
     return found
 
 
-def _opened(tuning: Tuning) -> Opened:
-    """The candidates over their data; ConfigError where they cannot be trained side by side."""
+def _opened(tuning: Tuning, engine: Engine | None = None) -> Opened:
+    """The candidates over their data, which an engine looks at where folds go by date; ConfigError where they cannot be
+    trained side by side."""
     run, config = tuning.run, tuning.search
     params = candidates(config, tuning.spaces)
     algorithms = built(tuning.algorithm, run.params, params)
@@ -145,12 +147,13 @@ def _opened(tuning: Tuning) -> Opened:
         raise ConfigError("search, folds", "there are no rows to judge by", "say --folds 5, or name some with --valid")
     if algorithms[0].target == "none":
         raise ConfigError("search", f"{run.algorithm} has no target to be judged by", "search among other algorithms")
-    parting = parting_of(config, tuning.folds, algorithms[0], dataset)
+    parting = parting_of(config, tuning.folds, algorithms[0], dataset, engine)
     pipelines = tuple(pipeline_of(a, dataset.schema, run.data) for a in algorithms)
     search = Search(pipelines, dataset.schema, tuning.folds, metric=config.metric or "", eta=config.eta)
     search = dataclasses.replace(search, rungs=_rungs(config, pipelines))
     if parting is not None:
-        search = dataclasses.replace(search, by=parting.by, seed=parting.seed)
+        dealt = dataclasses.asdict(parting)
+        search = dataclasses.replace(search, **{**dealt, "folds": tuning.folds})
     return Opened(params, dataset, search)
 
 
@@ -169,7 +172,7 @@ def _searched(tuning: Tuning, held: ExitStack, progress: Progress) -> dict[str, 
     """Run the search, or what is left of it, under the lease of its directory, which ``held`` keeps; what it found."""
     run, why = with_engine(tuning.run)
     with running(run.engine, run.data) as engine:
-        opened = _opened(tuning)
+        opened = _opened(tuning, engine)
         search, dataset = opened.search, opened.dataset
         refuse_inputs(run.output, [f.path for f in dataset.files])
         directory = RunDirectory(run.output, _identity(tuning, opened), run.resume, run.overwrite, runs.abandon)
