@@ -79,10 +79,19 @@ class SearchConfig:
 
     method: str = param(
         "random",
-        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end",
-        choices=("grid", "random", "halving"),
+        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end; "
+        "hyperband, the same of several lengths of patience; tpe, chosen by the scores of those before (Optuna)",
+        choices=("grid", "random", "halving", "hyperband", "tpe"),
     )
-    trials: int = param(20, "random, halving: candidates that are drawn", low=1)
+    trials: int = param(20, "candidates, but of a grid", low=1)
+    resource: str = param(
+        "rounds",
+        "halving, hyperband: what those that go on get more of; with rows they are trained anew on a larger share",
+        choices=("rounds", "rows"),
+    )
+    wave: int = param(5, "tpe: candidates that train side by side before the next are chosen", low=1)
+    max_seconds: float | None = param(None, "of the search, after which what has been trained so far is judged")
+    max_model_bytes: int = param(0, "largest model that may be the best; 0 any", low=0)
     points: int = param(5, "grid: values of a range", low=2)
     metric: str | None = param(
         None,
@@ -95,7 +104,7 @@ class SearchConfig:
     fold_by: str = param("auto", "what deals rows to folds, as in training", choices=FOLD_BY)
     fold_seed: int = param(0, "of the draws of folds")
     fold_span: int = param(0, _SPAN, low=0)
-    eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
+    eta: float = param(3.0, "halving, hyperband: one of so many goes on, and gets so many times as much", low=1.5)
     seed: int = param(0, "of the draws of candidates")
 
 

@@ -26,8 +26,9 @@ from mrml.kernels.random import bits
 BY = ("row", "class", "group", "date", "given")
 #: the number of rows that are in no fold
 NO_FOLD = -1
-#: steps of the draws, apart from those of every algorithm: of rows and groups, and of where a class begins
-ROW_STEP, CLASS_STEP = 1 << 40, (1 << 40) + 1
+#: steps of the draws, apart from those of every algorithm: of rows and groups, of where a class begins, and of which
+#: rows are in a share
+ROW_STEP, CLASS_STEP, SHARE_STEP = 1 << 40, (1 << 40) + 1, (1 << 40) + 2
 _NULL = b"\0"
 
 
@@ -69,12 +70,24 @@ class Parting:
             return found
         if self.by == "class":
             return self._dealt(block, _codes(block.y, block, "target"))
-        keys = block.row_key
-        if self.by == "group":
-            codes, texts = _codes(block.group, block, "group")
-            keys = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
-        fold: Array = (bits(self.seed, ROW_STEP, keys) % np.uint64(self.folds)).astype(np.int64)
+        fold: Array = (bits(self.seed, ROW_STEP, self._keys(block)) % np.uint64(self.folds)).astype(np.int64)
         return fold
+
+    def among(self, block: Block, share: float) -> Array:
+        """(n_rows,) bool: the rows, or where folds go by group the groups, that are in a share of all; a larger share
+        holds those of a smaller one."""
+        if share >= 1.0:
+            return np.ones(block.n_rows, bool)
+        drawn: Array = bits(self.seed, SHARE_STEP, self._keys(block)) < np.uint64(int(share * 2.0**64))
+        return drawn
+
+    def _keys(self, block: Block) -> Array:
+        """(n_rows,) uint64: what draws are made of."""
+        if self.by != "group":
+            return block.row_key
+        codes, texts = _codes(block.group, block, "group")
+        keys: Array = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
+        return keys
 
     def without(self, block: Block, fold: int) -> Array:
         """(n_rows,) bool: the rows that are trained on where a fold is left out."""
@@ -146,11 +159,13 @@ def _text(value: float) -> bytes:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one fold (None: of any), or with ``without`` those that are trained on where it is left out."""
+    """The rows of one fold (None: of any), or with ``without`` a ``share`` of those that are trained on where it is
+    left out (None: of all)."""
 
     parting: Parting
     fold: int | None
     without: bool
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.fold is not None and not 0 <= self.fold < self.parting.folds:
@@ -159,7 +174,8 @@ class Part:
     @property
     def name(self) -> str:
         """Tells its rows from those of other parts in the names of memos."""
-        return f"{'without' if self.without else 'fold'}{self.fold}of{self.parting.name}"
+        some = f".{self.share!r}" if self.share < 1.0 else ""
+        return f"{'without' if self.without else 'fold'}{self.fold}of{self.parting.name}{some}"
 
     def block(self, raw: Block) -> Block:
         """The block of these rows alone, with a memo of its own; of the block at hand the last ones are kept, since
@@ -186,8 +202,9 @@ class Part:
         )
 
     def _keep(self, raw: Block) -> Array:
-        if self.without and self.fold is not None:
-            return self.parting.without(raw, self.fold)
+        if self.without:
+            some = self.parting.among(raw, self.share)
+            return some if self.fold is None else some & self.parting.without(raw, self.fold)
         of = self.parting.of(raw)
         keep: Array = of != NO_FOLD if self.fold is None else of == self.fold
         return keep
