@@ -24,7 +24,8 @@ from mrml.errors import MrmlError
 from mrml.runs.plan import JOB_SECONDS, RESIDENT_SECONDS, first_block, rows_expected
 from mrml.runs.search.field import Field
 from mrml.runs.search.spaces import candidates
-from mrml.runs.search.waves import Done, Wave, wave_after
+from mrml.runs.search.wave import Done, Wave
+from mrml.runs.search.waves import wave_after
 
 #: rows, members and rounds that are tried: what a round takes is about proportional to the first two
 _ROWS, _MEMBERS, _ROUNDS = 4096, 32, 4

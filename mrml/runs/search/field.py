@@ -21,7 +21,8 @@ from mrml.names import allow
 from mrml.runs.search import tpe
 from mrml.runs.search.folds import parting_of
 from mrml.runs.search.spaces import Space, built, candidates
-from mrml.runs.search.waves import Wave, by_rows, first_wave, levels_of, rungs_of
+from mrml.runs.search.wave import Wave
+from mrml.runs.search.waves import by_rows, first_wave, levels_of, rungs_of
 from mrml.runs.setup import check_here, identity_of, open_training, pipeline_of, roles_of
 
 #: fields of SearchConfig that searches begun before them do not have: left out of an identity where they are as usual

@@ -12,7 +12,8 @@ from mrml.algorithms.search.scores import place
 from mrml.algorithms.search.search import Search
 from mrml.config.sections import SearchConfig
 from mrml.errors import InputError
-from mrml.runs.search.waves import Done, Wave, by_rows
+from mrml.runs.search.wave import Done, Wave
+from mrml.runs.search.waves import by_rows
 
 Result = dict[str, Any]
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrml.algorithms.evaluation.parts import RISING
 from mrml.config.sections import SearchConfig
 from mrml.errors import ConfigError
 from mrml.runs.search.spaces import Space
-
-if TYPE_CHECKING:
-    from mrml.runs.search.waves import Done
+from mrml.runs.search.wave import Done
 
 #: candidates that are drawn at random before scores say anything, as of Optuna
 STARTUP = 10

@@ -31,7 +31,8 @@ from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch
 from mrml.runs.search import estimate, table, tpe
 from mrml.runs.search.field import Field, Tuning, class_of, opened
-from mrml.runs.search.waves import Done, Wave, wave_after
+from mrml.runs.search.wave import Done, Wave
+from mrml.runs.search.waves import wave_after
 from mrml.runs.setup import check_here, open_training, pipeline_of, running
 from mrml.runs.train import check_output, train, with_engine
 

@@ -10,48 +10,15 @@ A wave is a function of the configuration and of what the waves before it found:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from mrml.config.sections import SearchConfig
+from mrml.runs.search import tpe
 from mrml.runs.search.spaces import Space, candidates
+from mrml.runs.search.wave import Done, Wave
 
 #: rounds before which no candidate leaves: one fits the transforms
 LEAST_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Candidates that train side by side.
-
-    ``trials`` are their numbers, ``params`` what is searched of them, ``brackets`` of each the first rung at which it
-    may leave, ``share`` of the rows they are trained on; ``drawn`` what TPE knows them by, where it chose them.
-    """
-
-    trials: tuple[int, ...]
-    params: tuple[Mapping[str, Any], ...]
-    brackets: tuple[int, ...] = ()
-    share: float = 1.0
-    drawn: tuple[Mapping[str, Any], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "trials": list(self.trials),
-            "params": [dict(p) for p in self.params],
-            "brackets": list(self.brackets),
-            "share": self.share,
-            "drawn": [dict(d) for d in self.drawn],
-        }
-
-
-@dataclass(frozen=True)
-class Done:
-    """A wave that is over, and its results: of every candidate, the best first, by its number over all waves."""
-
-    wave: Wave
-    results: Sequence[Mapping[str, Any]]
 
 
 def first_wave(config: SearchConfig, spaces: Sequence[Space]) -> Wave:
@@ -124,8 +91,6 @@ def _rung(config: SearchConfig, every: Wave, stay: Sequence[int], level: int) ->
 
 
 def _chosen(config: SearchConfig, spaces: Sequence[Space], done: Sequence[Done]) -> Wave:
-    from mrml.runs.search import tpe
-
     first = sum(len(d.wave.trials) for d in done)
     n = min(config.wave if done else max(config.wave, tpe.STARTUP), config.trials - first)
     drawn, params = tpe.suggested(config, spaces, done, n)
