@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -142,6 +142,11 @@ class Algorithm(ABC):
     def wants_scale(self) -> bool:
         """Whether the design comes with ``center`` and ``scale``: by default where it standardises."""
         return bool(self.standardise)
+
+    def to_refit(self, states: Sequence[State]) -> dict[str, Any]:
+        """Hyperparameters that take the place of its own where it is trained on all rows, of which some told these runs
+        of it when to stop."""
+        return {}
 
     def check_here(self) -> None:
         """ConfigError where this machine lacks what tasks compute with; called where tasks run on it."""

@@ -30,7 +30,7 @@ Paths = str | Path | Sequence[str | Path]
 #: paths, or a table in memory
 Data = Any
 #: roles whose columns may be given beside a table, and what they are called then
-_BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "id": ".id"}
+_BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "time": "time", "id": ".id"}
 _LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
 
 
@@ -54,7 +54,8 @@ class Estimator:
 
     def fit(self, data: Data, y: Any = None, *, output: str | Path | None = None, max_rounds: int | None = None,
             overwrite: bool = False, resume: bool = False, log_dir: str | None = None, folds: int = 0,
-            fold_by: str = "auto", oof: str | None = None, **options: Any) -> FittedModel:  # fmt: skip
+            fold_by: str = "auto", fold_span: int = 0, oof: str | None = None,
+            **options: Any) -> FittedModel:  # fmt: skip
         """Train on files, directories or globs, or on a table in memory.
 
         A table is a frame of pandas or polars, what Arrow takes over, an array of NumPy (its columns are named x0,
@@ -71,7 +72,9 @@ class Estimator:
         with ExitStack() as held:
             given = _as_paths(held, data, y, options)
             run = {"max_rounds": max_rounds, "overwrite": overwrite, "resume": resume, "log_dir": log_dir}
-            return self._fit(given, output, {**run, "folds": folds, "fold_by": fold_by, "oof": oof})
+            return self._fit(
+                given, output, {**run, "folds": folds, "fold_by": fold_by, "fold_span": fold_span, "oof": oof}
+            )
 
     def _fit(self, options: Mapping[str, Any], output: str | Path | None, run: Mapping[str, Any]) -> FittedModel:
         keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None

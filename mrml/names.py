@@ -24,6 +24,7 @@ NAMES: dict[str, str] = {
     "mrml.boosting/1": "mrml.algorithms.trees.boosting:Boosting",
     "mrml.compare/1": "mrml.algorithms.evaluation.compare:Compare",
     "mrml.count-records/1": "mrml.algorithms.evaluation.counting:CountRecords",
+    "mrml.count-times/1": "mrml.algorithms.search.times:CountTimes",
     "mrml.curves/1": "mrml.algorithms.evaluation.curves:Curves",
     "mrml.describe/1": "mrml.algorithms.evaluation.describe:Describe",
     "mrml.evaluate/1": "mrml.algorithms.evaluation.evaluate:Evaluate",

@@ -11,7 +11,7 @@ Kinds of a column
     text         strings that are split into words (feature hashing only)
 
 Roles of a column
-    feature, target, weight, group, offset, id, ignore
+    feature, target, weight, group, offset, id, time, ignore
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from mrml.errors import ConfigError, InputError, nearest
 
 KINDS = ("numeric", "categorical", "text")
-ROLES = ("feature", "target", "weight", "group", "offset", "id", "ignore")
+ROLES = ("feature", "target", "weight", "group", "offset", "id", "time", "ignore")
 FORMATS = ("csv", "tsv", "jsonl", "libsvm", "parquet")
 NA = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "\\N", "?")
 WINDOW_BYTES = 4 << 20

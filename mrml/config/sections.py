@@ -16,6 +16,9 @@ from mrml.params import check, param
 #: Hadoop's names of mapreduce.job.priority; YARN takes whole numbers too
 PRIORITIES = ("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
 
+FOLD_BY = ("auto", "row", "class", "group", "date")
+_SPAN = "folds by date: train on so many stretches before a fold (rolling); 0: on all of them (expanding)"
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -28,6 +31,7 @@ class DataConfig:
     id: str | None = param(None, "column that names a row; copied to predictions")
     group: str | None = param(None, "column of groups that stay together")
     offset: str | None = param(None, "column added to the raw prediction")
+    time: str | None = param(None, "column of dates or times that folds by date go by; no feature")
     features: tuple[str, ...] = param((), "only these columns are features")
     exclude: tuple[str, ...] = param((), "columns that are not features")
     categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
@@ -75,10 +79,19 @@ class SearchConfig:
 
     method: str = param(
         "random",
-        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end",
-        choices=("grid", "random", "halving"),
+        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end; "
+        "hyperband, the same of several lengths of patience; tpe, chosen by the scores of those before (Optuna)",
+        choices=("grid", "random", "halving", "hyperband", "tpe"),
     )
-    trials: int = param(20, "random, halving: candidates that are drawn", low=1)
+    trials: int = param(20, "candidates, but of a grid", low=1)
+    resource: str = param(
+        "rounds",
+        "halving, hyperband: what those that go on get more of; with rows they are trained anew on a larger share",
+        choices=("rounds", "rows"),
+    )
+    wave: int = param(5, "tpe: candidates that train side by side before the next are chosen", low=1)
+    max_seconds: float | None = param(None, "of the search, after which what has been trained so far is judged")
+    max_model_bytes: int = param(0, "largest model that may be the best; 0 any", low=0)
     points: int = param(5, "grid: values of a range", low=2)
     metric: str | None = param(
         None,
@@ -88,9 +101,10 @@ class SearchConfig:
     folds: int | None = param(
         None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
     )
-    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=("auto", "row", "class", "group"))
+    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=FOLD_BY)
     fold_seed: int = param(0, "of the draws of folds")
-    eta: float = param(3.0, "halving: of so many candidates one goes on, and trains so many times as long", low=1.5)
+    fold_span: int = param(0, _SPAN, low=0)
+    eta: float = param(3.0, "halving, hyperband: one of so many goes on, and gets so many times as much", low=1.5)
     seed: int = param(0, "of the draws of candidates")
 
 
@@ -191,11 +205,13 @@ class RunConfig:
     )
     fold_by: str = param(
         "auto",
-        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; "
-        "auto: group where a column is one, else class where there are classes",
-        choices=("auto", "row", "class", "group"),
+        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; date, stretches "
+        "of time, each judged by what comes before it; auto: group where a column is one, else class where there are "
+        "classes",
+        choices=FOLD_BY,
     )
     fold_seed: int = param(0, "of the draws of folds")
+    fold_span: int = param(0, _SPAN, low=0)
     oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ def assemble(piece: Piece, columns: Sequence[Column], schema: Schema, file: int,
         n_records=piece.n_records,
         n_bad=piece.n_bad,
         problems=tuple(str(f) for f in piece.faults),
+        time=_float64(by_role.get("time")),
     )
 
 

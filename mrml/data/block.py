@@ -78,6 +78,7 @@ class Block:
     weight, offset : None or (n_rows,) float64.
     group : None, (n_rows,) int64, float64 or Coded.
     id : None or (n_rows,) array of int64, uint64, float64 or unicode.
+    time : None or (n_rows,) float64, what folds by time go by (raw blocks only).
     part : "train" or "valid".
     center, scale : None or (n_features,) float64: see :class:`mrml.schema.Design`.
     n_records : records seen, malformed ones included; n_bad : how many of them were malformed;
@@ -101,6 +102,7 @@ class Block:
     n_bad: int = 0
     problems: tuple[str, ...] = ()
     store: Memo = field(default_factory=NoMemo)
+    time: Array | None = None
 
     @property
     def n_rows(self) -> int:

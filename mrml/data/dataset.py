@@ -56,6 +56,7 @@ class Dataset:
     files : in the order of their numbers: training files, then validation files.
     roles : of the columns to read.
     bad_rows : "fail" raises InputError at the first malformed row, "skip" drops and counts it.
+    weightless : whether rows of weight 0 are read too, which are no rows to train on.
     notes : what was found odd about the columns when they were inferred; told while training.
     """
 
@@ -64,6 +65,7 @@ class Dataset:
     roles: tuple[str, ...] = ROLES
     bad_rows: str = "fail"
     notes: tuple[str, ...] = field(default=(), compare=False)
+    weightless: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -141,13 +143,15 @@ class Dataset:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: what a task on another machine gets."""
         files = [dataclasses.asdict(file) for file in self.files]
-        return {"schema": self.schema.to_json(), "files": files, "roles": list(self.roles), "bad_rows": self.bad_rows}
+        told = {"schema": self.schema.to_json(), "files": files, "roles": list(self.roles), "bad_rows": self.bad_rows}
+        return {**told, **({"weightless": True} if self.weightless else {})}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Dataset:
         """The inverse of :meth:`to_json`."""
         files = tuple(File.from_json(f) for f in value["files"])
-        return Dataset(Schema.from_json(value["schema"]), files, tuple(value["roles"]), value["bad_rows"])
+        more = {"weightless": value.get("weightless", False)}
+        return Dataset(Schema.from_json(value["schema"]), files, tuple(value["roles"]), value["bad_rows"], **more)
 
     def describe(self) -> dict[str, Any]:
         """Figures for the plan: files, bytes, blocks and rows where they are known before reading."""
@@ -363,7 +367,8 @@ class _Reader:
         if self.sides:
             records.columns.update(self.sides.at(at + records.rows))
         name = self.file.name
-        piece = checked(block, records, self.columns, lambda problem: f"{name}, {unit} {base + problem}", offset)
+        place, every = (lambda problem: f"{name}, {unit} {base + problem}"), self.dataset.weightless
+        piece = checked(block, records, self.columns, place, offset, every)
         if piece.faults and self.dataset.bad_rows == "fail":
             raise piece.faults[0]
         return piece

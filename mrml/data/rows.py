@@ -36,8 +36,9 @@ class Piece(NamedTuple):
 
 
 def checked(block: int, records: Records, wanted: Sequence[Column], place: Callable[[int], str],
-            offset: Callable[[int], int]) -> Piece:  # fmt: skip
-    """The rows a model can use: besides malformed ones, those without a usable target, weight, offset or group go.
+            offset: Callable[[int], int], weightless: bool = False) -> Piece:  # fmt: skip
+    """The rows a model can use: besides malformed ones, those without a usable target, weight, offset, group
+    or time go.
 
     Rows of weight 0 are none: neither their class nor a null of theirs counts.  In a group they stay, where others are
     ranked beside them.
@@ -46,12 +47,13 @@ def checked(block: int, records: Records, wanted: Sequence[Column], place: Calla
     ----------
     place : a problem's offset to the words for it, such as ``part-0.csv, byte 48213``.
     offset : the ordinal of a record to its problem's offset.
+    weightless : whether rows of weight 0 stay all the same; nothing is asked of what they hold.
     """
     faults = [(p.offset, p.column, p.finding, p.remedy) for p in records.problems]
     counted = _counted(records, wanted)
     keep = counted.copy()
     for column in wanted:
-        if column.role in ("target", "weight", "offset", "group"):
+        if column.role in ("target", "weight", "offset", "group", "time"):
             bad, finding = _unusable(records.columns[column.name], column)
             bad = bad & keep
             for ordinal in records.rows[bad][:MAX_PROBLEMS].tolist():
@@ -63,6 +65,7 @@ def checked(block: int, records: Records, wanted: Sequence[Column], place: Calla
         for at, name, finding, remedy in faults[:MAX_PROBLEMS]
     )
     n_bad = records.n_bad + int(counted.sum() - keep.sum())
+    keep |= ~counted if weightless else False
     piece = Piece(block, records.rows, records.columns, records.sparse, records.n_records, n_bad, errors)
     return piece if keep.all() else take(piece, keep)
 

@@ -47,7 +47,7 @@ RESERVE_BYTES = 64 << 20
 #: the array of a memo that holds its version, and the version of one that is being changed
 _VERSION, _CHANGING = ".version", -1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ARRAYS = ("rows", "X", "y", "weight", "offset", "group", "id", "center", "scale")
+_ARRAYS = ("rows", "X", "y", "weight", "offset", "group", "id", "center", "scale", "time")
 _PLAIN = ("file", "index", "part", "n_records", "n_bad", "problems")
 
 

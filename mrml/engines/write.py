@@ -142,10 +142,11 @@ def _predicted(model: Model, prediction: Prediction) -> dict[str, pa.Array]:
     classes = getattr(model, "classes", ())
     if model.output == "numeric":
         return {"prediction": pa.array(prediction.y_pred)}
-    codes = prediction.y_pred.astype(np.int64)
+    nobodys = np.isnan(prediction.y_pred)  # rows in no fold, which no model scores
+    codes = np.where(nobodys, 0, prediction.y_pred).astype(np.int64)
     if not classes:
         return {"prediction": pa.array(codes)}
-    out = {"prediction": labels(classes).take(pa.array(codes))}
+    out = {"prediction": labels(classes).take(pa.array(codes, mask=nobodys))}
     if prediction.probability is not None:
         for k, label in enumerate(classes):
             out[f"probability_{label}"] = pa.array(np.ascontiguousarray(prediction.probability[:, k]))

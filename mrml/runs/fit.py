@@ -75,8 +75,11 @@ def fit(
     checkpoint: Checkpoint,
     on_round: OnRound | None = None,
     max_rounds: int | None = None,
+    turn: Callable[[State], State] | None = None,
 ) -> tuple[Model, State]:
     """Run rounds until the algorithm stops, or ``max_rounds`` are done; the Model and the last State.
+
+    ``turn`` may make another State of what a round led to, before it is kept.
 
     Rows of validation files travel in the same Dataset as Blocks whose ``part`` is ``valid``.
     """
@@ -99,7 +102,7 @@ def fit(
             after = algorithm.update(state, values)
         if after.round != state.round + 1:
             raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
-        state = checkpoint.save(after)
+        state = checkpoint.save(after if turn is None else turn(after))
         if on_round is not None:
             on_round(state)
     with in_task("model"):

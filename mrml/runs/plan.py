@@ -40,7 +40,7 @@ def plan_of(
     workers = engine.workers() if engine else config.engine.workers or pin.cores()
     known = None if None in rows else sum(r or 0 for r, f in zip(rows, dataset.files, strict=True) if f.part == "train")
     by_rows = known is None and pipeline.rounds_in_all(None, 1) < pipeline.rounds_in_all(None, 1 << 40)
-    expected = pipeline.rounds_in_all(None, _rows_expected(dataset) if by_rows and engine is None else known)
+    expected = pipeline.rounds_in_all(None, rows_expected(dataset) if by_rows and engine is None else known)
     expected = expected if config.max_rounds is None else min(expected, config.max_rounds)
     columns, advice = dataset.schema.columns, pipeline.algorithm.fewer_rounds
     on_yarn = config.engine.on_yarn
@@ -66,14 +66,14 @@ def plan_of(
     }
 
 
-def _rows_expected(dataset: Dataset) -> int:
+def rows_expected(dataset: Dataset) -> int:
     """About the rows to train with, by those of the first block; less than there are where files are compressed."""
-    block, share = _first_block(dataset)
+    block, share = first_block(dataset)
     n_bytes = sum(file.size for file in dataset.files if file.part == "train")
     return 0 if block is None else block.n_records * n_bytes // share
 
 
-def _first_block(dataset: Dataset) -> tuple[Block | None, int]:
+def first_block(dataset: Dataset) -> tuple[Block | None, int]:
     """The first block of the training data, and of how many bytes it is."""
     number = next(number for number, file in enumerate(dataset.files) if file.part == "train")
     first = dataset.files[number]
@@ -87,7 +87,7 @@ def _first_block(dataset: Dataset) -> tuple[Block | None, int]:
 
 def scratch_bytes(dataset: Dataset) -> int:
     """About what decoded blocks take on disk, by the first of them; of compressed text too little."""
-    block, share = _first_block(dataset)
+    block, share = first_block(dataset)
     if block is None or not block.n_records:
         return 0
     x = block.X
@@ -105,7 +105,7 @@ def _sparse_bytes(dataset: Dataset, engine: Engine | None) -> int:
         return 0
     from mrml.data.formats.libsvm import COLUMN_BYTES
 
-    block, _ = _first_block(dataset)
+    block, _ = first_block(dataset)
     return 0 if block is None or not isinstance(block.X, CSR) else block.X.n_columns * COLUMN_BYTES
 
 

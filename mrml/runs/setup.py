@@ -113,7 +113,9 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
         remedy = f"{say} logistic for two classes, softmax for more, or name another --target"
         raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it
-    return ("feature", "weight", "offset", "group") + (("target",) if algorithm.target != "none" else ())
+    roles = ["feature", "weight", "offset", "group"]
+    roles += ["time"] if schema.role("time") is not None else []
+    return (*roles, *(["target"] if algorithm.target != "none" else []))
 
 
 def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pipeline]:
@@ -138,7 +140,7 @@ def identity_of(pipeline: Pipeline, dataset: Dataset, parting: Parting | None = 
         "algorithm": {"class": algorithm["class"], **algorithm["params"]},
         "schema": schema,
         "transforms": params,
-        "folds": None if parting is None else dataclasses.asdict(parting),
+        "folds": None if parting is None else parting.told(),
         "inputs": [[f.part, f.name, f.size] for f in dataset.files],
         "builds": {"mrml": __version__, "numpy": np.__version__},
     }

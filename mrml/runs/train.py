@@ -60,7 +60,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     with ExitStack() as held, running(on or config.engine, config.data) as engine:
         check_here(config, algorithm)
         dataset, pipeline = open_training(config, algorithm)
-        parting = folds.parting_of(config, config.folds, algorithm, dataset)
+        parting = folds.parting_of(config, config.folds, algorithm, dataset, engine)
         learner = folds.with_folds(pipeline, parting) if parting else pipeline
         for place in filter(None, (config.output, config.oof)):
             refuse_inputs(place, [f.path for f in dataset.files])
@@ -100,8 +100,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
         if out_of_fold is not None:
             facts["folds"] = folds.judged(out_of_fold, dataset, engine)
             if config.oof:
-                rows = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
-                _score(out_of_fold, folds.to_train(rows), engine, config.data, config.oof)
+                _score(out_of_fold, folds.to_score(dataset), engine, config.data, config.oof)
         record = _record(directory, model, {**facts, "history": progress.rounds}, config, engine, watch, began)
     if config.mlflow:
         mlflow.tell(config.mlflow, config.algorithm, directory.id, record, config.output, mlflow.sides(record), {})

@@ -15,6 +15,7 @@ from mrml.algorithm import Algorithm
 from mrml.algorithms.clustering.kmeans import KMeans
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.linear.glm import Linear, Logistic, Softmax
+from mrml.algorithms.search import times
 from mrml.algorithms.search.fold import on_fold, without_fold
 from mrml.algorithms.search.parting import Part, Parting, taken
 from mrml.algorithms.trees.boosting import Boosting
@@ -74,6 +75,15 @@ def test_folds_by_class_differ_by_at_most_a_row_of_every_class_in_a_block() -> N
     assert np.ptp(np.bincount(fold[codes == 2], minlength=5)) <= 1
 
 
+def test_rows_of_weight_0_move_no_other_row() -> None:
+    rng = np.random.default_rng(3)
+    weight, codes = rng.integers(0, 3, 500) * 1.0, rng.integers(0, 3, 500).astype(np.int32)
+    block = block_of(500, y=Coded(codes, np.array(["a", "b", "c"])), weight=weight)
+    counted = taken(block, weight > 0)
+    for by in ("class", "row"):
+        assert (Parting(4, by).of(block)[weight > 0] == Parting(4, by).of(counted)).all()
+
+
 def test_classes_begin_in_different_folds_in_different_blocks() -> None:
     firsts = [Parting(5, "class").of(Block(0, k, np.zeros(1, np.int64), np.zeros((1, 1)), y=np.ones(1)))[0]
               for k in range(200)]  # fmt: skip
@@ -96,6 +106,27 @@ def test_folds_that_are_given_are_the_ids_of_the_rows() -> None:
     for wrong in (np.array([0, 3]), np.array([-1, 0]), np.array(["0", "1"]), None):
         with pytest.raises(InputError, match="its ids are not folds, 0 to 2"):
             Parting(3, "given").of(block_of(2, id=wrong))
+
+
+@settings(max_examples=50)
+@given(counts=st.lists(st.integers(1, 50), min_size=6, max_size=60), stretches=st.integers(2, 6))
+def test_stretches_have_about_as_many_rows_and_share_no_time(counts: list[int], stretches: int) -> None:
+    values = np.cumsum(np.arange(len(counts)) % 3 + 1.0)
+    found = times.cuts(values, counts, stretches)
+    assert list(found) == sorted(set(found)) and set(found) <= set(values[1:].tolist())
+    rows = np.bincount(np.searchsorted(found, np.repeat(values, counts), side="right"), minlength=stretches)
+    assert rows.min() > 0
+    if len(counts) > 8 * stretches:  # a cut is at most half a value off, where no other is in its way
+        assert abs(np.cumsum(rows) - sum(counts) * np.arange(1, stretches + 1) / stretches).max() <= max(counts)
+
+
+def test_rows_without_a_time_are_refused_with_what_to_do() -> None:
+    parting = Parting(2, "date", cuts=(1.0, 2.0))
+    assert parting.of(block_of(4, time=np.array([0.0, 1.0, 1.5, 2.0]))).tolist() == [-1, 0, 0, 1]
+    with pytest.raises(InputError, match="file 3, block 5: 1 of its rows have no time; name the column with --time"):
+        parting.of(block_of(2, time=np.array([1.0, np.nan])))
+    with pytest.raises(InputError, match="the rows have no time to part folds by; name it with --time"):
+        parting.of(block_of(2))
 
 
 @pytest.mark.parametrize("by", ["group", "class"])

@@ -16,7 +16,7 @@ from mrml.algorithms.linear.glm import Logistic
 from mrml.algorithms.search.parting import Parting
 from mrml.arrays import Array
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-from mrml.errors import ConfigError, OutputExists
+from mrml.errors import ConfigError, InputError, OutputExists
 from mrml.runs import train as run
 from tests.algorithms.folds import LABELS, NUMBERS, WINDOW, blocks, numbers, opened, write
 from tests.end_to_end.killing import dies
@@ -97,6 +97,19 @@ def test_a_row_is_predicted_by_the_model_of_the_other_folds(tmp_path: Path) -> N
         np.testing.assert_allclose(found[mine], expected[mine], rtol=1e-12)
 
 
+@pytest.mark.parametrize("by", ["row", "class"])
+def test_rows_of_weight_0_have_a_prediction_too(tmp_path: Path, by: str) -> None:
+    rng = np.random.default_rng(2)
+    lines = [f"{x:.6f},{'no' if x < 0 else 'yes'},{w}" for x, w in zip(rng.normal(size=200), np.tile([1, 2], 100), strict=True)]  # fmt: skip  # noqa: E501
+    with_zeros = [*lines[:50], "0.5,,0", "0.25,new,0", *lines[50:120], *["-0.1,yes,0"] * 9, *lines[120:]]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,label,w", *with_zeros]) + "\n")
+    more = {"folds": 3, "fold_by": by, "oof": str(tmp_path / "oof")}
+    facts = run.train(config(str(tmp_path / "rows.csv"), tmp_path / "m", data={"target": "label"}, **more))
+    oof = predictions(tmp_path / "oof")
+    assert oof["row"].tolist() == list(range(211)) and sum(facts["folds"]["rows"]) == 200
+    assert oof["probability_yes"].between(0, 1).all()
+
+
 @pytest.mark.parametrize("engine", [EngineConfig(engine="local", workers=2), EngineConfig("streaming", "inline")],
                          ids=lambda e: e.engine)  # fmt: skip
 def test_every_engine_tells_the_same_of_folds(engine: EngineConfig, tmp_path: Path) -> None:
@@ -105,6 +118,47 @@ def test_every_engine_tells_the_same_of_folds(engine: EngineConfig, tmp_path: Pa
         facts = run.train(config(rows, tmp_path / name, engine=where, folds=3, oof=str(tmp_path / f"oof-{name}")))
         told[name] = facts["folds"], predictions(tmp_path / f"oof-{name}").to_csv(), files(tmp_path / name)
     assert told["inline"] == told["other"]
+
+
+def dated(folder: Path, n: int = 240) -> Path:
+    """Rows of thirty days, in no order, whose labels depend on x alone."""
+    rng = np.random.default_rng(6)
+    x, day = rng.normal(size=n), rng.integers(0, 30, n)
+    label = np.where(x + rng.normal(size=n) > 0, "yes", "no")
+    lines = [f"{a:.6f},2026-01-{d + 1:02d},{k}" for a, d, k in zip(x, day, label, strict=True)]
+    folder.mkdir(exist_ok=True)
+    (folder / "rows.csv").write_text("\n".join(["x,day,label", *lines]) + "\n")
+    return folder / "rows.csv"
+
+
+@pytest.mark.parametrize(("span", "named"), [(0, True), (2, True), (0, False)])
+def test_folds_by_date_are_judged_by_models_of_the_days_before_them(tmp_path: Path, span: int, named: bool) -> None:
+    rows = dated(tmp_path / "rows")
+    data = {"target": "label", "weight": None, **({"time": "day"} if named else {})}
+    more = {"folds": 3, "fold_by": "date", "fold_span": span, "oof": str(tmp_path / "oof")}
+    facts = run.train(config(str(rows), tmp_path / "m", data=data, **more))["folds"]
+    run.train(config(str(rows), tmp_path / "plain", data=data))
+    assert files(tmp_path / "m") == files(tmp_path / "plain")
+    days, first = np.array([float(d[-2:]) for d in column(str(rows.parent), "day")]), np.array(facts["cuts"])
+    days += float(np.datetime64("2025-12-31").astype(int))
+    stretch, lead = np.searchsorted(first, days, side="right"), max(span, 1)
+    assert len(first) == 2 + lead and np.bincount(stretch).min() >= 0.7 * len(days) / (3 + lead)
+    assert facts["rows"] == [int((stretch == k + lead).sum()) for k in range(3)]
+    found = predictions(tmp_path / "oof")
+    assert (found["prediction"].isna() == (stretch < lead)).all() and len(found) == len(days)
+    lines = rows.read_text().splitlines()
+    for k in range(3):
+        before = (stretch < k + lead) & (stretch >= (k if span else 0))
+        alone = tmp_path / f"before{k}.csv"
+        alone.write_text("\n".join([lines[0], *(ln for ln, b in zip(lines[1:], before, strict=True) if b)]) + "\n")
+        run.train(config(str(alone), tmp_path / f"m{k}", data=data))
+        run.predict(str(tmp_path / f"m{k}"), DataConfig(data=(str(rows),)), EngineConfig(engine="inline"),
+                    str(tmp_path / f"p{k}"))  # fmt: skip
+        expected = predictions(tmp_path / f"p{k}")["probability_yes"]
+        here = stretch == k + lead
+        np.testing.assert_allclose(found["probability_yes"][here], expected[here], rtol=1e-9)
+    y, p = (np.array(column(str(rows.parent), "label")) == "yes")[stretch >= lead], found["probability_yes"].dropna()
+    np.testing.assert_allclose(facts["metrics"]["auc"]["out_of_fold"], sk.roc_auc_score(y, p), rtol=1e-12)
 
 
 def test_rows_to_validate_with_are_in_no_fold(tmp_path: Path) -> None:
@@ -177,16 +231,22 @@ def test_a_run_with_other_folds_is_another_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("more", "finding"), [
     ({"folds": 1}, "one fold leaves no rows to train on"),
+    ({"folds": 1001}, "1,001 folds, of which each is a model of its own: at most 1,000; say --folds 5 or 10"),
     ({"folds": 3, "fold_by": "group"}, "no column is the group; name it with --group"),
     ({"folds": 3, "fold_by": "class", "algorithm": "linear", "data": NUMBERS}, "the target is a number"),
     ({"folds": 3, "algorithm": "kmeans", "data": {}}, "kmeans has no target to be judged by"),
     ({"folds": 3, "algorithm": "boosting", "params": {"objective": "lambdarank"}, "fold_by": "row",
       "data": {"target": "number", "group": "team", "exclude": ("label", "kind")}}, "ranks within groups"),
+    ({"folds": 3, "fold_by": "date"}, "no column is a date; name the one to go by with --time"),
+    ({"folds": 3, "fold_span": 2}, "folds by class have no stretches of time; say --fold-by date"),
+    ({"folds": 9, "fold_by": "date", "data": {**LABELS, "exclude": ("number", "kind", "team"), "time": "c"}},
+     "the rows are of 9 different times, of which 10 stretches cannot be made"),
+    ({"folds": 3, "fold_by": "date", "data": {**LABELS, "time": "city"}}, "is categorical and cannot be the time"),
     ({"oof": "oof"}, "without folds every row is trained on"),
 ])  # fmt: skip
 def test_folds_that_cannot_be_are_refused_before_anything_is_read(
     more: dict[str, Any], finding: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=finding):
+    with pytest.raises((ConfigError, InputError), match=finding):
         run.train(config(write(tmp_path / "rows"), tmp_path / "m", **more))
     assert not (tmp_path / "m").exists()

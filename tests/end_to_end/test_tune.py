@@ -138,11 +138,11 @@ def test_halving_lets_the_worse_leave_and_the_best_train_to_the_end(tmp_path: Pa
 
 
 def test_a_candidate_that_fails_is_told_of_and_the_others_go_on(tmp_path: Path) -> None:
-    boosting = {"name": "boosting", "objective": "logistic", "rounds": 2, "early_stopping": {"of": [0, 5]}}
+    boosting = {"name": "boosting", "objective": "logistic", "rounds": 2, "metric": {"of": ["loss", "rmse"]}}
     facts, output = tuned(tmp_path, run_file(tmp_path, boosting, {"method": "grid", "folds": 2}))
     assert [t["state"] for t in facts["trials"]] == ["done", "failed"]
-    assert facts["trials"][1]["stop"].startswith("algorithm, early_stopping: there are no validation rows")
-    assert facts["trials"][1]["score"] is None and facts["best"]["params"] == {"early_stopping": 0}
+    assert facts["trials"][1]["stop"].startswith("algorithm, metric: rmse is of numbers, and logistic is not")
+    assert facts["trials"][1]["score"] is None and facts["best"]["params"] == {"metric": "loss"}
     assert pq.read_table(output / "trials.parquet").column("score").to_pylist()[1] is None
 
 
@@ -197,6 +197,7 @@ def test_a_dry_run_tells_candidates_and_rounds_and_writes_nothing(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["candidates"], facts["folds"], facts["members"]) == (5, 3, 15)
     assert facts["rounds_expected"] == 7 + 2 and facts["rounds_one_after_the_other"] == 15 * (7 + 2)
+    assert facts["seconds_expected"] > 0 and facts["seconds_one_after_the_other"] > 0
     assert {p.name for p in tmp_path.iterdir()} == {"rows", "tune.yaml"}
 
 
@@ -225,6 +226,9 @@ def test_the_summary_shows_the_candidates_and_the_model(tmp_path: Path, capsys: 
     ({"name": "logistic", "l2": {"of": [1]}}, {"metric": "rmse"}, 3, "these models have no rmse; name one of"),
     ({"name": "boosting", "objective": {"of": ["logistic", "squared"]}}, {}, 2, "boosting needs numbers"),
     ({"l2": {"of": [1]}}, {}, 2, "names no algorithm"),
+    ({"name": "logistic", "l2": {"of": [1]}}, {"max_model_bytes": 10}, 3, "model has at most 10 bytes"),
+    ({"name": "logistic", "l2": {"of": [1]}}, {"max_seconds": 0}, 2, "search, max_seconds: 0.0 leaves no time"),
+    ({"name": "logistic", "l2": {"of": [1]}}, {"folds": 2000}, 2, "2,000 folds, of which each is a model of its own"),
 ])  # fmt: skip
 def test_a_search_that_cannot_be_is_an_error_with_its_place_and_a_remedy(
     algorithm: dict[str, Any], search: dict[str, Any], code: int, finding: str, tmp_path: Path,

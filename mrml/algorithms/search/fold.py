@@ -28,15 +28,18 @@ class Around(Algorithm):
     """Runs another algorithm; a subclass says on which rows."""
 
     algorithm: Any = param(None, "the algorithm that runs", internal=True)
-    fold: int = param(0, "number of the fold, from 0", low=0, internal=True)
+    fold: int = param(0, "number of the fold, from 0; -1 none", low=-1, internal=True)
     folds: int = param(5, "folds in all", low=2, internal=True)
     by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
     seed: int = param(0, "of the draws of folds", internal=True)
+    cuts: tuple[float, ...] = param((), "by date: where stretches begin", internal=True)
+    span: int = param(0, "by date: stretches before a fold that are trained on; 0 all", internal=True)
+    column: int = param(-1, "by date: number of the feature that is the time", internal=True)
 
     @property
     def parting(self) -> Parting:
         """Which fold a row is in."""
-        return Parting(self.folds, self.by, self.seed)
+        return Parting(self.folds, self.by, self.seed, self.cuts, self.span, self.column)
 
     def init(self, schema: Schema) -> State:
         found: State = self.algorithm.init(schema)
@@ -81,15 +84,35 @@ class Around(Algorithm):
 
 @dataclass(frozen=True)
 class Fold(Around):
-    """Trains on the rows of all folds but one."""
+    """Trains on the rows of all folds but one, or on a ``share`` of them; where it ``watches``, those of the fold are
+    its rows to validate with."""
+
+    share: float = param(1.0, "of the rows, that it is trained on", low=0.0, high=1.0, internal=True)
+    watches: bool = param(False, "whether the rows of the fold tell it when to stop", internal=True)
 
     @cached_property
     def part(self) -> Part:
         """The rows it sees."""
-        return Part(self.parting, self.fold, without=True)
+        return Part(self.parting, self.fold if self.fold >= 0 else None, True, self.share)
+
+    @cached_property
+    def watched(self) -> Part:
+        """The rows of the fold."""
+        return Part(self.parting, self.fold, without=False)
+
+    def reads(self, state: State) -> Reads:
+        reads: Reads = self.algorithm.reads(state)
+        return reads._replace(train=reads.train or reads.valid, valid=False) if self.watches else reads
 
     def map(self, state: State, block: Block, into: Into) -> None:
-        self.algorithm.map(state, self._seen(block), into)
+        if not self.watches:
+            self.algorithm.map(state, self._seen(block), into)
+            return
+        reads: Reads = self.algorithm.reads(state)
+        if reads.train:
+            self.algorithm.map(state, self._seen(block), into)
+        if reads.valid:
+            self.algorithm.map(state, dataclasses.replace(self.watched.block(block), part="valid"), into)
 
     def map_shard(self, state: State, shard: Shard, into: Into) -> None:
         self.algorithm.map_shard(state, shard.through(self._seen), into)
@@ -99,7 +122,7 @@ class Fold(Around):
 
     def alike(self, state: State) -> bytes | None:
         inner = self.algorithm.alike(state)
-        return None if inner is None else self.part.name.encode() + b":" + inner
+        return None if inner is None else self.part.name.encode() + (b"+:" if self.watches else b":") + inner
 
     def _seen(self, block: Block) -> Block:
         return self.part.block(block) if block.part == "train" else block
@@ -107,26 +130,30 @@ class Fold(Around):
 
 @dataclass(frozen=True)
 class Held(Around):
-    """Judges on the training rows of one fold, on those of all of them, or on the rows to validate with."""
+    """Judges on the training rows of one fold, on those of all folds, or on the rows to validate with."""
 
     rows: str = param("fold", "which rows", choices=("fold", "train", "valid"), internal=True)
 
     @cached_property
     def part(self) -> Part:
         """The rows it sees."""
-        return Part(self.parting, self.fold, without=False)
+        return Part(self.parting, self.fold if self.rows == "fold" else None, without=False)
 
     def reads(self, state: State) -> Reads:
         return Reads(train=self.rows != "valid", valid=self.rows == "valid")
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if block.part == ("valid" if self.rows == "valid" else "train"):
-            self.algorithm.map(state, self.part.block(block) if self.rows == "fold" else block, into)
+            some = self.rows == "fold" or (self.rows == "train" and self.by == "date")
+            self.algorithm.map(state, self.part.block(block) if some else block, into)
 
 
-def without_fold(algorithm: Algorithm, fold: int, parting: Parting) -> Fold:
-    """The algorithm on the rows of all folds but one."""
-    return Fold(algorithm, fold, **dataclasses.asdict(parting))
+def without_fold(
+    algorithm: Algorithm, fold: int | None, parting: Parting, share: float = 1.0, watches: bool = False
+) -> Fold:
+    """The algorithm on the rows of all folds but one, or on a share of them; see :class:`Fold`."""
+    number = -1 if fold is None else fold
+    return Fold(algorithm, number, **dataclasses.asdict(parting), share=share, watches=watches)
 
 
 def on_fold(algorithm: Algorithm, fold: int | None, parting: Parting) -> Held:

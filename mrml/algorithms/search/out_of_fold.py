@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ class OutOfFold(Model):
     """Scores training rows, by their keys, classes or groups, with ``models`` by the number of the fold left out.
 
     ``whole``, the model of all rows, says what the target is; a class that a fold's model never saw has probability 0
-    in it.  With one model there is nothing to choose: it scores every row.
+    in it.  With one model there is nothing to choose: it scores every row.  Rows in no fold are scored NaN.
     """
 
     def __init__(self, whole: PipelineModel, models: Mapping[int, PipelineModel], parting: Parting) -> None:
@@ -50,13 +49,16 @@ class OutOfFold(Model):
         if len(self.models) == 1 or not block.n_rows:
             return self._translated(next(iter(self.models.values())), block)
         fold = self.parting.of(block)
-        parts = [np.flatnonzero(fold == number) for number in self.models]
         found = [self._translated(self.models[number], taken(block, fold == number)) for number in self.models]
-        order = np.argsort(np.concatenate(parts))
 
         def joined(arrays: list[Array | None]) -> Array | None:
             there = [a for a in arrays if a is not None]
-            return np.concatenate(there)[order] if len(there) == len(arrays) else None
+            if len(there) < len(arrays):
+                return None
+            out = np.full((block.n_rows, *there[0].shape[1:]), np.nan, there[0].dtype)
+            for number, array in zip(self.models, there, strict=True):
+                out[fold == number] = array
+            return out
 
         y_pred = joined([f.y_pred for f in found])
         assert y_pred is not None
@@ -79,7 +81,7 @@ class OutOfFold(Model):
 
     def header(self) -> dict[str, Any]:
         models = {str(number): describe(model) for number, model in self.models.items()}
-        return {_WHOLE: describe(self.whole), "models": models, "parting": dataclasses.asdict(self.parting)}
+        return {_WHOLE: describe(self.whole), "models": models, "parting": self.parting.told()}
 
     def arrays(self) -> dict[str, Array]:
         named = {_WHOLE: self.whole, **{str(number): model for number, model in self.models.items()}}

@@ -3,14 +3,16 @@
 By row: a counter-based draw of the row's key, so that a row's fold depends on nothing else.  By group: the same of a
 hash of the group's text, so that groups stay whole wherever their rows lie.  By class (stratified): the rows of a Block
 and a class are dealt in the order of their draws, from a fold on that is drawn for that Block and class; so in every
-Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.  Given: the id
-column holds the fold, where another program has dealt the rows.
+Block the folds' numbers of rows of a class differ by at most one.  Blocks are cut alike by every engine.  By date:
+rows are cut into stretches of time, and a fold is one of them, which is trained on what comes before it alone; the
+first rows, which nothing comes before, are in no fold.  Given: the id column holds the fold, where another program has
+dealt the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,19 +23,35 @@ from mrml.data.block import Block, Coded, Memo, NoMemo, Update
 from mrml.errors import ConfigError, InputError
 from mrml.kernels.random import bits
 
-BY = ("row", "class", "group", "given")
-#: steps of the draws, apart from those of every algorithm: of rows and groups, and of where a class begins
-ROW_STEP, CLASS_STEP = 1 << 40, (1 << 40) + 1
+BY = ("row", "class", "group", "date", "given")
+#: the number of rows that are in no fold
+NO_FOLD = -1
+#: steps of the draws, apart from those of every algorithm: of rows and groups, of where a class begins, and of which
+#: rows are in a share
+ROW_STEP, CLASS_STEP, SHARE_STEP = 1 << 40, (1 << 40) + 1, (1 << 40) + 2
 _NULL = b"\0"
 
 
 @dataclass(frozen=True)
 class Parting:
-    """Rows dealt to ``folds`` folds ``by`` row, class or group, or as ``given``; ``seed`` of the draws."""
+    """Rows dealt to ``folds`` folds ``by`` row, class, group or date, or as ``given``; ``seed`` of the draws.
+
+    By date: ``cuts`` are where all stretches but the first begin, in time; ``span`` is on how many of them before a
+    fold is trained, 0 on all; ``column`` the number of the numeric feature that is the time, -1 where a column has that
+    role.
+    """
 
     folds: int
     by: str = "row"
     seed: int = 0
+    cuts: tuple[float, ...] = ()
+    span: int = 0
+    column: int = -1
+
+    def told(self) -> dict[str, Any]:
+        """As JSON values; nothing of dates where folds go by something else."""
+        told = asdict(self)
+        return told if self.by == "date" else {name: told[name] for name in ("folds", "by", "seed")}
 
     @property
     def name(self) -> str:
@@ -41,20 +59,48 @@ class Parting:
         return f"{self.by}{self.folds}.{self.seed}"
 
     def of(self, block: Block) -> Array:
-        """(n_rows,) int64: the fold of every row of a raw block, 0 to ``folds`` - 1.
+        """(n_rows,) int64: the fold of every row of a raw block, 0 to ``folds`` - 1, or NO_FOLD.
 
-        InputError where the rows have no group, or no target to be stratified by, or are given no fold.
+        InputError where the rows have no group, no time, or no target to be stratified by, or are given no fold.
         """
         if self.by == "given":
             return self._given(block)
+        if self.by == "date":
+            found: Array = np.maximum(self._stretch(block) - max(self.span, 1), NO_FOLD)
+            return found
         if self.by == "class":
             return self._dealt(block, _codes(block.y, block, "target"))
-        keys = block.row_key
-        if self.by == "group":
-            codes, texts = _codes(block.group, block, "group")
-            keys = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
-        fold: Array = (bits(self.seed, ROW_STEP, keys) % np.uint64(self.folds)).astype(np.int64)
+        fold: Array = (bits(self.seed, ROW_STEP, self._keys(block)) % np.uint64(self.folds)).astype(np.int64)
         return fold
+
+    def among(self, block: Block, share: float) -> Array:
+        """(n_rows,) bool: the rows, or where folds go by group the groups, that are in a share of all; a larger share
+        holds those of a smaller one."""
+        if share >= 1.0:
+            return np.ones(block.n_rows, bool)
+        drawn: Array = bits(self.seed, SHARE_STEP, self._keys(block)) < np.uint64(int(share * 2.0**64))
+        return drawn
+
+    def _keys(self, block: Block) -> Array:
+        """(n_rows,) uint64: what draws are made of."""
+        if self.by != "group":
+            return block.row_key
+        codes, texts = _codes(block.group, block, "group")
+        keys: Array = np.array([*map(fnv1a, texts), 0], np.uint64)[codes]
+        return keys
+
+    def without(self, block: Block, fold: int) -> Array:
+        """(n_rows,) bool: the rows that are trained on where a fold is left out."""
+        if self.by != "date":
+            others: Array = self.of(block) != fold
+            return others
+        stretch, here = self._stretch(block), fold + max(self.span, 1)
+        before: Array = (stretch < here) & (stretch >= here - (self.span or here))
+        return before
+
+    def _stretch(self, block: Block) -> Array:
+        found: Array = np.searchsorted(np.asarray(self.cuts), times_of(block, self.column), side="right")
+        return found
 
     def _given(self, block: Block) -> Array:
         fold = np.empty(0) if block.id is None else block.id
@@ -65,7 +111,8 @@ class Parting:
 
     def _dealt(self, block: Block, coded: tuple[Array, list[bytes]]) -> Array:
         codes, texts = coded
-        order = np.lexsort((bits(self.seed, ROW_STEP, block.row_key), codes))
+        last = np.zeros(block.n_rows, bool) if block.weight is None else block.weight == 0  # moves no row that counts
+        order = np.lexsort((bits(self.seed, ROW_STEP, block.row_key), last, codes))
         counts = np.bincount(codes, minlength=len(texts))
         place = np.empty(block.n_rows, np.int64)
         place[order] = np.arange(block.n_rows) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -75,6 +122,20 @@ class Parting:
         place += first[codes] if len(texts) else 0
         place %= self.folds
         return place
+
+
+def times_of(block: Block, column: int) -> Array:
+    """(n_rows,) float64: the times of a raw block's rows; InputError where one is null."""
+    times = block.time
+    if times is None and 0 <= column < block.n_features and not isinstance(block.X, CSR):
+        times = block.X[:, column].astype(np.float64)
+    place = f"file {block.file}, block {block.index}"
+    if times is None:
+        raise InputError(place, "the rows have no time to part folds by", "name it with --time")
+    if not np.isfinite(times).all():
+        finding = f"{int((~np.isfinite(times)).sum())} of its rows have no time"
+        raise InputError(place, finding, "name the column with --time, and leave such rows out: --bad-rows skip")
+    return times
 
 
 def _codes(column: Array | Coded | None, block: Block, role: str) -> tuple[Array, list[bytes]]:
@@ -98,20 +159,23 @@ def _text(value: float) -> bytes:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one fold, or with ``without`` those of all the others."""
+    """The rows of one fold (None: of any), or with ``without`` a ``share`` of those that are trained on where it is
+    left out (None: of all)."""
 
     parting: Parting
-    fold: int
+    fold: int | None
     without: bool
+    share: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fold < self.parting.folds:
+        if self.fold is not None and not 0 <= self.fold < self.parting.folds:
             raise ConfigError("fold", f"{self.fold} is none of {self.parting.folds}", "they are counted from 0")
 
     @property
     def name(self) -> str:
         """Tells its rows from those of other parts in the names of memos."""
-        return f"{'without' if self.without else 'fold'}{self.fold}of{self.parting.name}"
+        some = f".{self.share!r}" if self.share < 1.0 else ""
+        return f"{'without' if self.without else 'fold'}{self.fold}of{self.parting.name}{some}"
 
     def block(self, raw: Block) -> Block:
         """The block of these rows alone, with a memo of its own; of the block at hand the last ones are kept, since
@@ -126,7 +190,7 @@ class Part:
 
     def _block(self, raw: Block) -> Block:
         def compute(older: Any) -> dict[str, Array]:
-            keep = (self.parting.of(raw) == self.fold) != self.without
+            keep = self._keep(raw)
             return {"keep": keep, **_columns(raw, keep)}
 
         kept = raw.memo(f"rows.{self.name}", 1, compute)
@@ -136,6 +200,14 @@ class Part:
         return replace(
             taken(plain, kept["keep"]), X=x, coded=coded, store=_Within(raw.store, self.name, not self.without)
         )
+
+    def _keep(self, raw: Block) -> Array:
+        if self.without:
+            some = self.parting.among(raw, self.share)
+            return some if self.fold is None else some & self.parting.without(raw, self.fold)
+        of = self.parting.of(raw)
+        keep: Array = of != NO_FOLD if self.fold is None else of == self.fold
+        return keep
 
 
 #: the last block that a part was taken of, and its parts by name
@@ -159,7 +231,9 @@ def taken(block: Block, keep: Array) -> Block:
             return Coded(value.codes[keep], value.levels)
         return value.take(keep) if isinstance(value, CSR) else None if value is None else value[keep]
 
-    arrays = {name: some(getattr(block, name)) for name in ("rows", "X", "y", "weight", "offset", "group", "id")}
+    arrays = {
+        name: some(getattr(block, name)) for name in ("rows", "X", "y", "weight", "offset", "group", "id", "time")
+    }
     return replace(block, coded={name: some(c) for name, c in block.coded.items()}, store=NoMemo(), **arrays)
 
 

@@ -16,6 +16,8 @@ from mrml.errors import InputError
 
 #: bins of the first histogram of scores: many models are judged side by side, and these take 128 KB of each
 FIRST_BINS = 1 << 12
+#: what is known of a member beside its metrics
+_FACTS = ("round", "bytes")
 #: metrics that candidates are judged by
 METRICS = (*RISING, "log_loss", "rmse", "mae", "deviance")
 
@@ -35,12 +37,19 @@ def metrics_of(each: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: told for name, told in found.items() if told["mean"] is not None}
 
 
+def place(metric: str, trial: int, score: float | None, rung: int, too_large: bool) -> tuple[Any, ...]:
+    """What candidates are sorted by, the best first: those that may be the best before those that are too large, those
+    that got further before those that left earlier, of equal scores the one of the lower number."""
+    sign = -1.0 if metric in RISING else 1.0
+    return too_large, -rung, math.inf if score is None else sign * score, trial
+
+
 @dataclass(frozen=True)
 class Standing:
     """What the State of a :class:`~mrml.algorithms.search.search.Search` knows of its candidates.
 
     ``each``: members of a candidate; ``rungs``: how often the worse leave; ``metric``: what is judged by, empty
-    for what suits the target.
+    for what suits the target; ``max_bytes``: of models that may be the best, 0 for any.
     """
 
     state: State
@@ -48,6 +57,7 @@ class Standing:
     each: int
     rungs: int
     metric: str
+    max_bytes: int = 0
 
     @cached_property
     def scores(self) -> dict[int, dict[str, dict[str, Any]]]:
@@ -56,7 +66,7 @@ class Standing:
         for candidate in range(self.candidates):
             each = [known[name] for name in self._names(candidate) if name in known]
             if len(each) == self.each:
-                found[candidate] = metrics_of([{k: v for k, v in one.items() if k != "round"} for one in each])
+                found[candidate] = metrics_of([{k: v for k, v in one.items() if k not in _FACTS} for one in each])
         return found
 
     @cached_property
@@ -74,13 +84,17 @@ class Standing:
     def ranking(self) -> list[int]:
         """The candidates that were judged, best first: those that got further before those that left earlier, of equal
         scores the one that was named first."""
-        sign = -1.0 if self.judged_by in RISING else 1.0
+        metric = self.judged_by
+        told = {c: one.get(metric, {}).get("mean") for c, one in self.scores.items()}
+        return sorted(told, key=lambda c: place(metric, c, told[c], self._rung(c), self._too_large(c)))
 
-        def place(candidate: int) -> tuple[float, float, int]:
-            told = self.scores[candidate].get(self.judged_by)
-            return -self._rung(candidate), sign * told["mean"] if told else math.inf, candidate
+    def n_bytes(self, candidate: int) -> int | None:
+        """Of the largest model of a candidate; None where none is asked for."""
+        known = [self.state["metrics"].get(name, {}).get("bytes") for name in self._names(candidate)]
+        return max((n for n in known if n is not None), default=None)
 
-        return sorted(self.scores, key=place)
+    def _too_large(self, candidate: int) -> bool:
+        return bool(self.max_bytes) and (self.n_bytes(candidate) or 0) > self.max_bytes
 
     def results(self) -> list[dict[str, Any]]:
         """Every candidate, the best first, then those without a score: ``trial`` its number, ``state`` (done, left or
@@ -93,14 +107,15 @@ class Standing:
         names, metrics = self._names(candidate), self.scores.get(candidate)
         states = [State.from_wire(train["members"][name]) for name in names]
         failed = [train["failed"][name] for name in names if name in train["failed"]]
-        left = str(candidate) in self.state["dropped"]
+        left, large = str(candidate) in self.state["dropped"], "too large" if self._too_large(candidate) else ""
         return {
             "trial": candidate,
-            "state": "failed" if failed or metrics is None else "left" if left else "done",
+            "state": "failed" if failed or metrics is None else "left" if left else large or "done",
             "rung": self._rung(candidate),
             "rounds": max(state.round for state in states),
             "stop": failed[0] if failed else states[0].stop,
             "metrics": metrics or {},
+            **({"bytes": self.n_bytes(candidate)} if self.max_bytes else {}),
         }
 
     def _names(self, candidate: int) -> list[str]:

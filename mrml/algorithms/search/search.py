@@ -3,8 +3,9 @@
 Training is a :class:`~mrml.algorithms.search.grid.Grid`: of every candidate a member without each fold, or one of all
 rows where there are others to validate with.  Judging is a Grid of evaluations of their models, so many at a time as a
 process can rank.  With ``rungs`` (successive halving: Jamieson and Talwalkar, "Non-stochastic best arm identification",
-AISTATS 2016) training pauses after those rounds, all candidates are judged, and only the best go on.  All of it is in
-the State: a search that is killed goes on from its last round.
+AISTATS 2016) training pauses after those rounds, candidates are judged, and only the best go on.  With ``brackets``
+candidates compete with those of their own bracket, from the rung of its number on (Hyperband: Li et al., JMLR 2018),
+and all brackets train side by side.  All of it is in the State: a search that is killed goes on from its last round.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.evaluation.parts import Metrics
 from mrml.algorithms.pipeline.model import PipelineModel
-from mrml.algorithms.pipeline.transforms import label_order
 from mrml.algorithms.search.fold import Held, without_fold
 from mrml.algorithms.search.grid import Grid, member_name
-from mrml.algorithms.search.out_of_fold import OutOfFold, knowing
+from mrml.algorithms.search.judging import judges_of, models_of, n_bytes
 from mrml.algorithms.search.parting import BY, Parting
-from mrml.algorithms.search.scores import FIRST_BINS, METRICS, Standing
+from mrml.algorithms.search.scores import METRICS, Standing
 from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard
-from mrml.errors import ConfigError
 from mrml.model import Model
 from mrml.params import param
 from mrml.schema import Schema
@@ -40,6 +39,10 @@ JUDGED_ROWS = 1 << 23
 JUDGED_MEMBERS = 256
 
 
+def _stops_early(algorithm: Algorithm) -> bool:
+    return bool(getattr(algorithm, "early_stopping", 0))
+
+
 @dataclass(frozen=True)
 class Search(Algorithm):
     """Trains candidates side by side, judges them, and says which is the best."""
@@ -49,9 +52,16 @@ class Search(Algorithm):
     folds: int = param(5, "folds to judge by; 0: by the rows to validate with", low=0, internal=True)
     by: str = param("row", "what of a row decides on its fold", choices=BY, internal=True)
     seed: int = param(0, "of the draws of folds", internal=True)
+    cuts: tuple[float, ...] = param((), "by date: where stretches begin", internal=True)
+    span: int = param(0, "by date: stretches before a fold that are trained on; 0 all", internal=True)
+    column: int = param(-1, "by date: number of the feature that is the time", internal=True)
     metric: str = param("", "what is judged by; default by the target", choices=("", *METRICS), internal=True)
     rungs: tuple[int, ...] = param((), "rounds of training after which the worse leave", internal=True)
     eta: float = param(3.0, "of so many candidates one goes on", low=1.0, internal=True)
+    brackets: tuple[int, ...] = param((), "of every candidate the first rung at which it may leave", internal=True)
+    share: float = param(1.0, "of the rows, that candidates are trained on", low=0.0, high=1.0, internal=True)
+    watches: bool = param(False, "whether the rows of a fold tell its members when to stop", internal=True)
+    max_bytes: int = param(0, "of a model that may be the best; 0 any", low=0, internal=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +78,7 @@ class Search(Algorithm):
     @cached_property
     def parting(self) -> Parting:
         """How rows are dealt to folds."""
-        return Parting(max(self.folds, 2), self.by, self.seed)
+        return Parting(max(self.folds, 2), self.by, self.seed, self.cuts, self.span, self.column)
 
     @property
     def each(self) -> int:
@@ -79,8 +89,15 @@ class Search(Algorithm):
     def trainer(self) -> Grid:
         """Member ``candidate * each + fold`` trains a candidate without a fold."""
         if not self.folds:
-            return Grid(self.candidates, self._names(""), forgiving=True)
-        members = [without_fold(c, k, self.parting) for c in self.candidates for k in range(self.folds)]
+            some = self.candidates if self.share == 1.0 else [
+                without_fold(c, None, self.parting, self.share) for c in self.candidates
+            ]  # fmt: skip
+            return Grid(tuple(some), self._names(""), forgiving=True)
+        members = [
+            without_fold(c, k, self.parting, self.share, self.watches and _stops_early(c.algorithm))
+            for c in self.candidates
+            for k in range(self.folds)
+        ]
         return Grid(tuple(members), self._names(", without fold {}"), forgiving=True)
 
     @cached_property
@@ -161,13 +178,24 @@ class Search(Algorithm):
                 members[name] = {**members[name], "stop": why, "converged": False}
         return State({**train.params, "members": members}, train.round, *self.trainer.over(members))
 
+    def hurried(self, state: State, why: str) -> State:
+        """The State in which training is over, wherever it is, and what has learned something is judged."""
+        if state["phase"] != "train" or state.stop is not None:
+            return state
+        train = self._ended(State.from_wire(state["train"]), range(len(self.candidates)), why)
+        return self._to_judge(State({**state.params, "train": train.to_wire()}, state.round))
+
+    def _bracket(self, candidate: int) -> int:
+        return self.brackets[candidate] if self.brackets else 0
+
     def _to_judge(self, state: State) -> State:
-        """All members that have learned something since they were judged, to be judged."""
+        """All members that have learned something since they were judged, to be judged, where it decides something."""
         train, known = State.from_wire(state["train"]), state["metrics"]
         waiting = [
             number
             for number in range(len(self.trainer.members))
             if str(number // self.each) not in state["dropped"]
+            and (train.stop is not None or self._bracket(number // self.each) <= state["rung"])
             and member_name(number) not in train["failed"]
             and known.get(member_name(number), {}).get("round") != self.trainer.state_of(train, number).round
         ]
@@ -180,7 +208,8 @@ class Search(Algorithm):
         while waiting and len(judges) < self._room(train):
             candidate = waiting[0] // self.each
             numbers = [n for n in waiting if n // self.each == candidate]
-            judges |= self._judges_of(train, candidate, numbers)
+            found = judges_of(self._models(train, candidate), numbers, self.each, self.parting, self.schema)
+            judges |= {member_name(number): tree for number, tree in found.items()}
             waiting = waiting[len(numbers) :]
         if not judges:
             return self._decided(state, state["rung"])
@@ -193,34 +222,9 @@ class Search(Algorithm):
         n_rows = max((int(f["n_rows"]) for s in states if (f := s.params.get("fitted"))), default=1)
         return min(max(JUDGED_ROWS * max(self.each - 1, 1) // n_rows, 1), JUDGED_MEMBERS)
 
-    def _judges_of(self, train: State, candidate: int, numbers: list[int]) -> dict[str, Any]:
-        """The States in which members of a candidate are about to be judged, on the classes of all of its folds."""
-        models = self._models(train, candidate)
-        if not models:
-            return {}
-        classes = label_order(list({label for model in models.values() for label in model.classes}))
-        whole = max(models.values(), key=lambda m: len(m.classes))
-        if len(whole.classes) < len(classes):  # each fold holds all rows of a class
-            whole = knowing(whole, classes)
-        found: dict[str, Any] = {}
-        for number in (n for n in numbers if n in models):
-            own = models[number]
-            same = own.classes == whole.classes
-            model: Model = own if same else OutOfFold(whole, {number % self.each: own}, self.parting)
-            found[member_name(number)] = Evaluate(scorer=model, first_bins=FIRST_BINS).init(self.schema).to_wire()
-        return found
-
     def _models(self, train: State, candidate: int) -> dict[int, PipelineModel]:
-        """The models of a candidate by member; none of a member that failed, or has none yet."""
-        found = {}
-        for number in range(candidate * self.each, (candidate + 1) * self.each):
-            try:
-                model = self.trainer.model_of(train, number, self.schema)
-            except ConfigError:  # only its transforms are fitted
-                continue
-            if isinstance(model, PipelineModel):
-                found[number] = model
-        return found
+        numbers = range(candidate * self.each, (candidate + 1) * self.each)
+        return models_of(self.trainer, train, numbers, self.schema)
 
     def _judged(self, state: State) -> State:
         """Take in what the judges found; on to the next ones."""
@@ -230,7 +234,9 @@ class Search(Algorithm):
             if name not in judge["failed"]:
                 found = self.judges.model_of(judge, int(name), self.schema)
                 assert isinstance(found, Metrics)
-                metrics[name] = {"round": self.trainer.state_of(train, int(name)).round, **found.metrics}
+                at = {"round": self.trainer.state_of(train, int(name)).round}
+                own = models_of(self.trainer, train, [int(name)], self.schema)[int(name)] if self.max_bytes else None
+                metrics[name] = {**at, **({"bytes": n_bytes(own)} if own else {}), **found.metrics}
         return self._batch(State({**state.params, "judge": None, "metrics": metrics}, state.round))
 
     def _decided(self, state: State, rung: int) -> State:
@@ -240,8 +246,11 @@ class Search(Algorithm):
             best = f"; the best is {ranking[0]}" if ranking else ""
             stop = f"{len(self.candidates)} candidates are judged{best}"
             return State({**state.params, "phase": "train"}, state.round, stop, bool(ranking))
-        left = [c for c in ranking if str(c) not in state["dropped"]]
-        worse = left[max(math.ceil(len(left) / self.eta), 1) :]
+        left = [c for c in ranking if str(c) not in state["dropped"] and self._bracket(c) <= rung]
+        worse: list[int] = []
+        for bracket in sorted({self._bracket(c) for c in left}):
+            own = [c for c in left if self._bracket(c) == bracket]
+            worse += own[max(math.ceil(len(own) / self.eta), 1) :]
         dropped = {**state["dropped"], **{str(c): rung for c in worse}}
         train = self._ended(train, worse, f"left after round {train.round}, at rung {rung}")
         told = {"phase": "train", "train": train.to_wire(), "dropped": dropped, "rung": rung + 1}
@@ -252,7 +261,15 @@ class Search(Algorithm):
 
     def standing(self, state: State) -> Standing:
         """What is known of the candidates."""
-        return Standing(state, len(self.candidates), self.each, len(self.rungs), self.metric)
+        return Standing(state, len(self.candidates), self.each, len(self.rungs), self.metric, self.max_bytes)
+
+    def refit_with(self, state: State, candidate: int) -> dict[str, Any]:
+        """Hyperparameters that take the place of a candidate's where it is trained on all rows."""
+        train, algorithm = State.from_wire(state["train"]), self.candidates[candidate].algorithm
+        numbers = range(candidate * self.each, (candidate + 1) * self.each)
+        inner = [self.trainer.state_of(train, n).params.get("inner") for n in numbers]
+        found: dict[str, Any] = algorithm.to_refit([State.from_wire(tree) for tree in inner if tree])
+        return found if self.watches else {}
 
     def model(self, state: State, schema: Schema) -> Model:
         return Metrics({"trials": self.standing(state).results()})

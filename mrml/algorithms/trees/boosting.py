@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -160,6 +160,13 @@ class Boosting(TreeAlgorithm):
 
     def best_iteration(self, state: State) -> int:
         return int(state["best"] if self.early_stopping and state["best"] else state["iteration"])
+
+    def to_refit(self, states: Sequence[State]) -> dict[str, Any]:
+        """As many iterations as were best in the mean."""
+        if not (self.early_stopping and states):
+            return {}
+        best = [self.best_iteration(state) - int(state["first"]) for state in states]
+        return {"rounds": max(round(sum(best) / len(best)), 1), "early_stopping": 0}
 
     def expected_rounds(self) -> int:
         levels = self.settings.depth_limit if not self.leafwise else min(self.settings.depth_limit, 10)

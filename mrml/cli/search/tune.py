@@ -25,7 +25,7 @@ scan of the data a round for all of them.
     l2: {log: [1e-6, 10]}                    a number whose logarithm is uniform
     class_weight: {of: [none, balanced]}     one of a list; also {uniform: [A, B]} and, for whole numbers, {int: [A, B]}
   search:
-    method: random                           or grid, or halving
+    method: random                           or grid, halving, hyperband, tpe
     trials: 20
     folds: 5
 
@@ -108,8 +108,8 @@ def tuning_of(args: argparse.Namespace) -> Any:
     name, solver = conf.algorithm_name(None, {}, tree), conf.solver_name([], {}, tree)
     if not name:
         raise ConfigError(args.file, "names no algorithm", "write algorithm: with name: and hyperparameters")
+    from mrml.runs.search.field import Tuning
     from mrml.runs.search.spaces import spaces_of, split
-    from mrml.runs.search.tune import Tuning
 
     tree, nodes = split(tree)
     algorithm = load_algorithm(name, solver)

@@ -129,7 +129,9 @@ def to_yaml(schema: Schema, report: Report | None = None) -> str:
     if value["design"] is None:
         del value["design"]
     value["format"]["na"] = list(value["format"]["na"])
-    lines = ["# Edit kind (numeric, categorical, text) and role (feature, target, weight, group, offset, id, ignore);"]
+    lines = [
+        "# Edit kind (numeric, categorical, text) and role (feature, target, weight, group, offset, id, time, ignore);"
+    ]
     lines += ["# `observed` is what the sample held and is not read back.", _dump(yaml, value).rstrip()]
     lines += ["columns:" if columns else "columns: []"]
     lines += ["- " + _dump(yaml, c, flow=True).strip() for c in columns]
@@ -195,9 +197,13 @@ def _chosen(column: Column, config: DataConfig, roles: Mapping[str, str]) -> Col
         kind = "categorical"
     if role == "target" and (kind == "text" or column.source == "bool"):
         kind = "categorical"
-    if role in ("weight", "offset") and kind != "numeric":
-        raise InputError(f"column {column.name!r}", f"is {kind} and cannot be the {role}", "name a column of numbers")
+    if role in ("weight", "offset", "time") and kind != "numeric":
+        raise InputError(f"column {column.name!r}", f"is {kind} and cannot be the {role}", _numbers_for(role))
     return dataclasses.replace(column, role=role, kind=kind)
+
+
+def _numbers_for(role: str) -> str:
+    return "name a column of dates, times or numbers" if role == "time" else "name a column of numbers"
 
 
 def _named_exactly(column: Column, config: DataConfig) -> Column:

@@ -27,7 +27,7 @@ HEAD_BYTES = 256 << 10
 #: the longest first line, in which columns are named
 MOST_HEAD_BYTES = 64 << 20
 _LOOK_FILES = 16
-SINGLE_ROLES = ("target", "weight", "id", "group", "offset")
+SINGLE_ROLES = ("target", "weight", "id", "group", "offset", "time")
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",

@@ -16,11 +16,16 @@ from mrml.algorithms.search.grid import Grid, GridModel
 from mrml.algorithms.search.out_of_fold import OutOfFold
 from mrml.algorithms.search.parting import Parting
 from mrml.algorithms.search.scores import FIRST_BINS, spread
+from mrml.algorithms.search.times import CountTimes, cuts
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
-from mrml.errors import ConfigError
+from mrml.errors import ConfigError, InputError
 from mrml.model import Model
 from mrml.runs.fit import Checkpoint, fit
+
+#: models that are trained beside that of all rows
+MOST_FOLDS = 1000
+DAY_S = 86400.0
 
 
 class Dealt(Protocol):
@@ -32,17 +37,29 @@ class Dealt(Protocol):
     @property
     def fold_seed(self) -> int: ...
 
+    @property
+    def fold_span(self) -> int: ...
 
-def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset) -> Parting | None:
+
+def parting_of(
+    config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset, engine: Engine | None = None
+) -> Parting | None:
     """How a run deals its rows to folds, or None for no folds; ConfigError where that cannot be.
 
-    By itself groups stay together where there is a group column, and else classes are dealt evenly.
+    By itself groups stay together where there is a group column, and else classes are dealt evenly.  Where folds go by
+    date the engine counts the rows of each first; without one, as for a plan, stretches are not cut yet.
     """
     if not folds:
         return None
     name, by = type(algorithm).__name__.lower(), config.fold_by
     if folds < 2:
         raise ConfigError("run, folds", "one fold leaves no rows to train on", "say --folds 2 or more")
+    if folds > MOST_FOLDS:
+        finding = f"{folds:,} folds, of which each is a model of its own: at most {MOST_FOLDS:,}"
+        raise ConfigError("run, folds", finding, "say --folds 5 or 10")
+    n_rows = sum(sum(f.row_groups) for f in dataset.files if f.part == "train")
+    if 0 < n_rows < folds:
+        raise ConfigError("run, folds", f"{folds} folds of {n_rows} rows", f"say --folds {max(n_rows, 2)} or less")
     if algorithm.target == "none":
         raise ConfigError("run, folds", f"{name} has no target to be judged by", "leave out --folds")
     grouped = dataset.schema.role("group") is not None or any(f.query for f in dataset.files if f.part == "train")
@@ -58,7 +75,31 @@ def parting_of(config: Dealt, folds: int, algorithm: Algorithm, dataset: Dataset
         raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "say --fold-by group")
     if by == "class" and not classes and algorithm.target != "auto":
         raise ConfigError("run, fold_by", "the target is a number and has no classes", "say --fold-by row")
+    if config.fold_span and by != "date":
+        raise ConfigError("run, fold_span", f"folds by {by} have no stretches of time", "say --fold-by date")
+    if by == "date":
+        return _by_date(folds, config.fold_span, dataset, engine)
     return Parting(folds, by, config.fold_seed)
+
+
+def _by_date(folds: int, span: int, dataset: Dataset, engine: Engine | None) -> Parting:
+    """Folds that are stretches of about as many rows, whole days each."""
+    numeric = dataset.schema.features("numeric")
+    dates = [j for j, c in enumerate(numeric) if c.source.startswith(("date", "timestamp"))]
+    role = dataset.schema.role("time")
+    if role is None and len(dates) != 1:
+        finding = f"{', '.join(numeric[j].name for j in dates)} are dates" if dates else "no column is a date"
+        raise ConfigError("run, fold_by", finding, "name the one to go by with --time")
+    column, source = (-1, role.source) if role else (dates[0], numeric[dates[0]].source)
+    if engine is None:
+        return Parting(folds, "date", 0, (), span, column)
+    counting = CountTimes(column=column, step=DAY_S if source.startswith("timestamp") else 0.0)
+    with dataset.naming(), engine.timed():
+        values = engine.round(counting, State({}), dataset)
+    if not values:
+        raise InputError("data", "no row was found", "look at the files with `mrml schema`")
+    state = counting.update(State({}), values)
+    return Parting(folds, "date", 0, cuts(state["values"], state["counts"], folds + max(span, 1)), span, column)
 
 
 def with_folds(pipeline: Pipeline, parting: Parting) -> Grid:
@@ -81,9 +122,11 @@ def apart(
     return whole, learner.state_of(state, 0), OutOfFold(whole, models, parting)
 
 
-def to_train(dataset: Dataset) -> Dataset:
-    """The rows to train on, without those to validate with."""
-    return dataclasses.replace(dataset, files=tuple(f for f in dataset.files if f.part == "train"))
+def to_score(dataset: Dataset) -> Dataset:
+    """The rows that get a prediction out of fold: those to train on and those of weight 0, with their ids, without
+    those to validate with."""
+    files = tuple(f for f in dataset.files if f.part == "train")
+    return dataclasses.replace(dataset, files=files, roles=(*dataset.roles, "id"), weightless=True)
 
 
 def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]:
@@ -103,7 +146,7 @@ def judged(model: OutOfFold, dataset: Dataset, engine: Engine) -> dict[str, Any]
     whole, *each = [{} if m is None else m.header()["metrics"] for m in found.models]
     metrics = {name: spread([e.get(name) for e in each], whole[name]) for name in whole if name not in FIGURES}
     return {
-        **dataclasses.asdict(parting),
+        **parting.told(),
         "metrics": {name: told for name, told in metrics.items() if told["mean"] is not None},
         "rows": [e.get("n_rows", 0) for e in each],
     }

@@ -148,10 +148,12 @@ def _draws(seed: int, spaces: Sequence[Space], trials: int) -> Iterator[dict[str
             yield candidate
 
 
-def built(cls: type[Algorithm], fixed: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]) -> list[Algorithm]:
-    """The algorithm of every candidate; ConfigError naming the candidate that cannot be."""
+def built(
+    cls: type[Algorithm], fixed: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]], numbers: Sequence[int]
+) -> list[Algorithm]:
+    """The algorithm of every candidate; ConfigError naming the number of the candidate that cannot be."""
     found = []
-    for number, params in enumerate(chosen):
+    for number, params in zip(numbers, chosen, strict=True):
         try:
             found.append(build(cls, {**fixed, **params}))
         except ConfigError as error:
