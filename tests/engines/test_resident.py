@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -282,6 +283,26 @@ def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:
         make(min_workers=3)
     with pytest.raises(ConfigError, match="inline has no tasks that could stay; say -r local"):
         make(runner="inline")
+
+
+def test_tasks_without_a_split_are_let_go_and_not_started_again(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    algorithm = Exercise(n_rounds=3)
+    with (
+        ResidentEngine(
+            EngineConfig(engine="resident", workers=3, min_workers=3, idle_release_s=0.0), SPLIT_BYTES
+        ) as engine,
+        caplog.at_level(logging.INFO),
+    ):
+        engine._gather()
+        whole = dataclasses.replace(dataset, files=(dataclasses.replace(dataset.files[2], n_blocks=1),))
+        there = set(pids(engine))
+        assert drive(engine, algorithm, whole) == by_hand(algorithm, whole)
+        (left,) = pids(engine)
+        assert all(gone(pid) for pid in there - {left}) and "s: it is let go (" in caplog.text
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+        assert pids(engine) == [left]
 
 
 # ---- who goes on

@@ -29,6 +29,8 @@ class Connection(Peer):
         super().__init__(number)
         self.sock, self.facts, self.patience_s = sock, facts, patience_s
         self.heard = time.monotonic()
+        #: when it last had something to do
+        self.busy = self.heard
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unsent: list[bytes] = []

@@ -23,7 +23,7 @@ from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
 from mrml.engines import scratch
 from mrml.engines.base import Engine, useful_workers
-from mrml.engines.local.serving import HEAR_S, Serving, Tasks
+from mrml.engines.local.serving import HEAR_S, Peer, Serving, Tasks
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.listener import Listener
 from mrml.engines.resident.starters import NoTasks, Processes, Starter
@@ -58,6 +58,7 @@ class ResidentEngine(Serving):
         self._fallback: Engine | None = None
         self._began = False
         self._alone_until = self._checked = 0.0
+        self._n_released = 0
         if not on_yarn:
             self._have_started()
 
@@ -142,7 +143,25 @@ class ResidentEngine(Serving):
         for peer in self.peers:  # what was said while nobody listened
             assert isinstance(peer, Connection)
             peer.heard = time.monotonic()
-        return super()._run(op, n_tasks)
+        answers = super()._run(op, n_tasks)
+        self._release()
+        return answers
+
+    def _release(self) -> None:
+        """Let go of tasks for which there has been no split for long, but for one: others may use their containers."""
+        now = time.monotonic()
+        for peer in tuple(self.peers):
+            assert isinstance(peer, Connection)
+            if peer.number in self.did:
+                peer.busy = now
+            elif now - peer.busy > self.config.idle_release_s and len(self.peers) > 1:
+                log.info(
+                    "worker %d had no split for %.0f s: it is let go (%s)", peer.number, now - peer.busy, peer.where
+                )
+                _let_go(peer)
+                peer.end()
+                self.peers.remove(peer)
+                self._n_released += 1
 
     def _gather(self) -> None:
         """Before the first round, wait for as many tasks as it takes."""
@@ -199,14 +218,19 @@ class ResidentEngine(Serving):
     def close(self) -> None:
         peers, self.peers, listener, self._listener = self.peers, [], self._listener, None
         for peer in peers:
-            with contextlib.suppress(OSError):
-                peer.put(wire.dumps({"op": "end"}))
-                peer.flush()
+            _let_go(peer)
         if listener is not None:
             listener.close()
         if self._fallback is not None:
             self._fallback.close()
-        self.starter.end(len(peers))
+        self.starter.end(len(peers) + self._n_released)
         for peer in peers:
             peer.end()
         scratch.remove(self._folder)
+
+
+def _let_go(peer: Peer) -> None:
+    """Tell a task that there is nothing more to do."""
+    with contextlib.suppress(OSError):
+        peer.put(wire.dumps({"op": "end"}))
+        peer.flush()

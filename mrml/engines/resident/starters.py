@@ -56,7 +56,7 @@ class Starter(Protocol):
 
 
 class Processes:
-    """Tasks as processes of this machine; one that ends is started again, as YARN does it."""
+    """Tasks as processes of this machine; one that dies is started again, as YARN does it."""
 
     def __init__(self, n_tasks: int, split_bytes: int, folder: Path) -> None:
         self.host, self.n_tasks, self.split_bytes, self.folder = "127.0.0.1", n_tasks, split_bytes, folder
@@ -85,7 +85,7 @@ class Processes:
         for number, process in list(self.running.items()):
             if process.poll() is not None:
                 del self.running[number]
-                if self._starts[number] < MAX_ATTEMPTS:
+                if process.returncode and self._starts[number] < MAX_ATTEMPTS:
                     self._start(number)
         if not self.running:
             raise NoTasks(f"every one of {self.n_tasks} tasks ended {MAX_ATTEMPTS} times")
