@@ -8,18 +8,21 @@ import math
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mrml import wire
 from mrml.config.sections import EngineConfig
+from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.hadoop.diagnose import Refusal
 from mrml.engines.hadoop.engine import HadoopEngine
+from mrml.engines.hadoop.places import places
 from mrml.engines.hadoop.staging import hash_of
 from mrml.engines.resident.letter import Letter
+from mrml.engines.resident.near import Held
 from mrml.engines.resident.starters import NoTasks
 from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.task import Report
@@ -127,6 +130,9 @@ class Containers:
             raise NoTasks(str(self._failure))
         if self._thread is not None and not self._thread.is_alive():
             raise NoTasks("their job has ended")
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        return places(dataset.files, self.jobs.keys)
 
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         return self.jobs.written(scoring, write)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
 import time
+from functools import cached_property
 from typing import Any
 
 from mrml import wire
 from mrml.engines.local.serving import Peer
+from mrml.engines.resident.near import Hosts, called
 from mrml.errors import EngineError
 
 _LENGTH = struct.Struct("<Q")
@@ -92,6 +95,14 @@ class Connection(Peer):
 
     def end(self) -> None:
         self.sock.close()
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        """Its host by all of its names."""
+        address = ""
+        with contextlib.suppress(OSError):  # it is gone already
+            address = self.sock.getpeername()[0]
+        return called([self.facts.get("host"), self.facts.get("node"), address])
 
     @property
     def where(self) -> str:

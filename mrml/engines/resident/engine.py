@@ -15,17 +15,20 @@ import selectors
 import time
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
+from mrml.data.shards import Reads
 from mrml.engines import scratch
 from mrml.engines.base import Engine, useful_workers
 from mrml.engines.local.serving import HEAR_S, Peer, Serving, Tasks
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.listener import Listener
+from mrml.engines.resident.near import Held, Hosts, deal, holders
 from mrml.engines.resident.starters import NoTasks, Processes, Starter
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
@@ -59,6 +62,10 @@ class ResidentEngine(Serving):
         self._began = False
         self._alone_until = self._checked = 0.0
         self._n_released = 0
+        #: what a round reads; by datasets which hosts hold what, and by how they are cut who is near to a split
+        self._reads: tuple[Dataset, Reads] | None = None
+        self._held: dict[int, Sequence[Sequence[Held]]] = {}
+        self._near: dict[Any, list[Hosts]] = {}
         if not on_yarn:
             self._have_started()
 
@@ -85,6 +92,7 @@ class ResidentEngine(Serving):
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         if self._fallback is None:
+            self._reads = dataset, algorithm.reads(state)
             try:
                 return super().round(algorithm, state, dataset)
             except NoTasks as none:
@@ -97,6 +105,7 @@ class ResidentEngine(Serving):
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         if self._fallback is None:
+            self._reads = dataset, Reads()
             try:
                 return self.starter.written(scoring, lambda to: super(ResidentEngine, self).write(model, dataset, to))
             except NoTasks as none:
@@ -143,9 +152,25 @@ class ResidentEngine(Serving):
         for peer in self.peers:  # what was said while nobody listened
             assert isinstance(peer, Connection)
             peer.heard = time.monotonic()
+        self._deal(op)
         answers = super()._run(op, n_tasks)
         self._release()
         return answers
+
+    def _deal(self, op: str) -> None:
+        """Splits that nobody has done go to tasks on the hosts that hold them."""
+        assert self._reads is not None
+        dataset, reads = self._reads
+        number, split_bytes = self._number(dataset), self._context["dataset"].message["split_bytes"]
+        if (cut := (number, split_bytes, reads)) not in self._near:
+            if number not in self._held:
+                self._held[number] = self.starter.places(dataset)
+            held = self._held[number]
+            self._near[cut] = holders(dataset, dataset.splits(split_bytes, reads), held) if any(held) else []
+        near = self._near[cut]
+        share = -(-len(near) // max(self.n_workers, len(self.peers), 1))
+        there = {peer.number: peer.hosts for peer in self.peers if isinstance(peer, Connection)}
+        deal(self._owners.setdefault(op, {}), near, there, share)
 
     def _release(self) -> None:
         """Let go of tasks for which there has been no split for long, but for one: others may use their containers."""

@@ -6,14 +6,16 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.local import start
 from mrml.engines.resident import task
 from mrml.engines.resident.letter import Letter
+from mrml.engines.resident.near import Held
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 
@@ -44,6 +46,9 @@ class Starter(Protocol):
 
     def check(self) -> None:
         """NoTasks where none will come any more."""
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        """Of each file, which hosts hold what of it, as far as that is known."""
 
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         """Write predictions where tasks can."""
@@ -89,6 +94,9 @@ class Processes:
                     self._start(number)
         if not self.running:
             raise NoTasks(f"every one of {self.n_tasks} tasks ended {MAX_ATTEMPTS} times")
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        return ()
 
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         return write(scoring)

@@ -124,7 +124,7 @@ def dial(letter: Letter, grace_s: float) -> socket.socket:
 def _container() -> dict[str, str]:
     """Of YARN's container, where this is one."""
     environment = pin.environment()
-    names = {"container": "CONTAINER_ID", "attempt": "mapreduce_task_attempt_id"}
+    names = {"container": "CONTAINER_ID", "attempt": "mapreduce_task_attempt_id", "node": "NM_HOST"}
     return {name: environment[variable] for name, variable in names.items() if variable in environment}
 
 
