@@ -62,7 +62,7 @@ class Containers:
 
     def __init__(self, config: EngineConfig, n_tasks: int, split_bytes: int) -> None:
         self.jobs, self.n_tasks = HadoopEngine(config, split_bytes), n_tasks
-        self.host = _reaching(self.jobs.resource_manager.url)
+        self.host = reaching(self.jobs.resource_manager.url)
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._found: LeftBehind | None = None
@@ -160,7 +160,7 @@ class Containers:
             self._thread.join(END_S)
 
 
-def _reaching(url: str) -> str:
+def reaching(url: str) -> str:
     """The address of this machine from which the ResourceManager is reached: the nodes reach it there."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "localhost", parts.port or 80), timeout=10.0) as sock:
