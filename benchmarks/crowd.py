@@ -108,6 +108,9 @@ class Crowd(Starter):
         letter = Letter(self.host, port, secret, 0.0).write(self.folder / "letter")
         self.process = subprocess.Popen([sys.executable, __file__, "--tasks", str(letter), str(self.n)])
 
+    def n_running(self) -> int:
+        return self.n
+
     def places(self, dataset: Dataset) -> tuple[()]:
         return ()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -195,11 +197,19 @@ def test_ports_are_taken_from_the_range_and_what_is_wrong_with_it_is_told() -> N
         Listener("192.0.2.1", None, b"")
 
 
-def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
     with pytest.raises(EngineError, match=rf"driver 127.0.0.1:{number}: cannot be reached .*--driver-ports"):
         task.dial(Letter("127.0.0.1", number, b"", 1.0), 0.3)
+    Letter("127.0.0.1", number, b"", 1.0).write(tmp_path / "letter")
+    monkeypatch.setattr(task, "DIAL_S", 0.3)
+    reports = io.StringIO()
+    with pytest.raises(EngineError):
+        task.stay(tmp_path / "letter", 0, tmp_path / "blocks", reports)
+    assert re.search(r"^reporter:status:driver 127.*--driver-ports", reports.getvalue(), re.MULTILINE)
 
 
 # ---- who is lost
@@ -269,6 +279,20 @@ def test_without_any_task_the_run_goes_on_by_jobs_or_says_what_to_do(
                 with caplog.at_level(logging.WARNING):
                     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
                 assert "the run goes on by jobs" in caplog.text
+
+
+def test_a_driver_to_whom_no_task_comes_says_what_to_open(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "UNHEARD_S", 0.3)
+    with make(workers=1) as engine:
+        process = processes(engine).running[0]
+        os.kill(process.pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (process.pid, signal.SIGCONT)).start()
+        with caplog.at_level(logging.WARNING):
+            drive(engine, Exercise(n_rounds=1), dataset)
+    assert "of 1 tasks that run none has come to 127.0.0.1:" in caplog.text
+    assert "--driver-ports" in caplog.text and "--driver-host" in caplog.text
 
 
 def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from mrml import wire
 from mrml.algorithm import State
 from mrml.cluster import Cluster
+from mrml.cluster.processes import kill_all
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.engines.hadoop.resident import Containers
 from mrml.engines.hadoop.yarn import Application, ResourceManager
@@ -84,6 +86,42 @@ def test_one_job_serves_every_family_and_a_lost_container_costs_no_bit(client: C
         time.sleep(0.2)
         app = apps(client)[0]
     assert app.ended and app.final == "SUCCEEDED" and not fs.exists(private)
+
+
+def test_a_frozen_task_a_lost_application_master_and_a_lost_node_cost_no_bit(
+    client: Cluster, broken: Cluster, tmp_path: Path
+) -> None:
+    dataset, algorithm = make_dataset(tmp_path), Exercise(n_rounds=10_000, slow_s=0.03)
+    state = algorithm.init(dataset.schema)
+    config = EngineConfig(engine="resident", runner="hadoop", workers=2, min_workers=2, heartbeat_timeout_s=2.0)
+    with ResidentEngine(config, 20_000) as engine:
+
+        def rounds_until(true: Callable[[set[int]], bool], what: str) -> set[int]:
+            """Processes of the tasks that are there at last."""
+            nonlocal state
+            end = time.monotonic() + LIMIT_S
+            while not true(there := {p.facts["pid"] for p in engine.peers if isinstance(p, Connection)}):
+                assert time.monotonic() < end, what
+                state = algorithm.update(state, engine.round(algorithm, state, dataset))
+            return there
+
+        rounds_until(lambda there: len(there) == 2, "both tasks come")
+        frozen = min(rounds_until(lambda there: state.round >= 2, "rounds"))
+        os.kill(frozen, signal.SIGSTOP)
+        rounds_until(lambda there: frozen not in there, "the frozen task is lost")
+        os.kill(frozen, signal.SIGCONT)
+        first = rounds_until(lambda there: frozen in there, "the thawed task comes back")
+        kill_all([c.process for c in broken.containers() if c.is_master])
+        second = rounds_until(lambda there: len(there - first) == 2, "YARN starts the master again, and it both tasks")
+        node = next(n for n in broken.nodes if second & {c.process.pid for c in n.containers()})
+        node.kill_nodemanager()
+        rounds_until(lambda there: bool(there - first - second), "a task comes on the other node")
+    found, state = state, algorithm.init(dataset.schema)
+    quick = Exercise(n_rounds=10_000)
+    with InlineEngine() as inline:
+        while state.round < found.round:
+            state = quick.update(state, inline.round(quick, state, dataset))
+    assert wire.dumps(found.to_wire()) == wire.dumps(state.to_wire())
 
 
 def test_the_next_driver_of_a_run_takes_the_tasks_over(client: Cluster, tmp_path: Path) -> None:

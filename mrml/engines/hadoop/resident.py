@@ -131,6 +131,12 @@ class Containers:
         if self._thread is not None and not self._thread.is_alive():
             raise NoTasks("their job has ended")
 
+    def n_running(self) -> int:
+        with contextlib.suppress(EngineError):
+            apps = self.jobs.resource_manager.by_tag(self.jobs.run_id)
+            return sum(app.containers - 1 for app in apps if not app.ended and app.containers)  # without its master
+        return 0
+
     def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
         return places(dataset.files, self.jobs.keys)
 

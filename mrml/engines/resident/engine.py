@@ -38,6 +38,10 @@ from mrml.model import Model, carried
 log = logging.getLogger(__name__)
 
 
+#: how long after its start a driver of whom no task has been heard says so; a task is 7 s of Java starting
+UNHEARD_S = 30.0
+
+
 class ResidentEngine(Serving):
     """Tasks that stay, as the section ``engine`` of a run says."""
 
@@ -192,6 +196,7 @@ class ResidentEngine(Serving):
         """Before the first round, wait for as many tasks as it takes."""
         assert self._listener is not None
         until, called = time.monotonic() + self.config.max_wait_s, select.poll()
+        telling = time.monotonic() + UNHEARD_S
         called.register(self._listener.wake, select.POLLIN)
         while not self._began:
             self._welcome()
@@ -200,6 +205,16 @@ class ResidentEngine(Serving):
                 return
             self._expect(until, self.config.min_workers)
             called.poll(1000 * HEAR_S)
+            if not self.peers and time.monotonic() > telling:
+                telling += UNHEARD_S
+                self._tell_of_the_way()
+
+    def _tell_of_the_way(self) -> None:
+        """A word where tasks run and none comes here."""
+        if (n := self.starter.n_running()) and self._listener is not None:
+            at = f"{self.config.driver_host or self.starter.host}:{self._listener.port}"
+            remedy = "open the ports of --driver-ports A-B in the firewall, or give another --driver-host"
+            log.warning("of %d tasks that run none has come to %s: %s", n, at, remedy)
 
     def _expect(self, until: float, n: int) -> None:
         """NoTasks where they do not come."""

@@ -47,6 +47,9 @@ class Starter(Protocol):
     def check(self) -> None:
         """NoTasks where none will come any more."""
 
+    def n_running(self) -> int:
+        """How many tasks are started, as far as that is known."""
+
     def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
         """Of each file, which hosts hold what of it, as far as that is known."""
 
@@ -94,6 +97,9 @@ class Processes:
                     self._start(number)
         if not self.running:
             raise NoTasks(f"every one of {self.n_tasks} tasks ended {MAX_ATTEMPTS} times")
+
+    def n_running(self) -> int:
+        return len(self.running)
 
     def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
         return ()

@@ -55,8 +55,10 @@ def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) 
             if _served(worker, sock, letter.beat_s):
                 return
             was_there = True
-    except EngineError:
+    except EngineError as error:
         if not was_there:
+            if reports is not None:  # what YARN's pages show of this attempt
+                reports.write(f"reporter:status:{error}\n")
             raise
         sys.stderr.write("the driver is gone, and no other came\n")
     finally:
