@@ -31,6 +31,7 @@ from mrml.engines.resident import engine as resident
 from mrml.engines.resident import hello, listener, starters, task
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.engine import ResidentEngine
+from mrml.engines.resident.intake import Intake
 from mrml.engines.resident.letter import Letter
 from mrml.engines.resident.listener import Listener
 from mrml.engines.resident.starters import Processes
@@ -212,6 +213,27 @@ def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(
     assert re.search(r"^reporter:status:driver 127.*--driver-ports", reports.getvalue(), re.MULTILINE)
 
 
+# ---- who sends much
+
+
+@pytest.mark.parametrize("most_bytes", [1, 1 << 20])
+def test_what_does_not_fit_into_memory_waits_or_lies_in_files_and_the_bytes_are_the_same(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    algorithm, most, kept = Exercise(n_rounds=3, large=True, n_keys=5), [0, 0], Intake.keep
+
+    def keep(intake: Intake, answer: dict[str, Any]) -> None:
+        kept(intake, answer)
+        most[:] = max(most[0], intake.held), max(most[1], len(intake._files))
+
+    with make(workers=3, min_workers=3) as engine:
+        engine._intake.most_bytes = most_bytes
+        monkeypatch.setattr(Intake, "keep", keep)
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+        assert most[0] <= most_bytes and most[1] > 3
+        assert engine._intake.coming == 0 and not list(engine._folder.glob("intake-*"))
+
+
 # ---- who is lost
 
 
@@ -387,7 +409,7 @@ def await_one(listening: Listener) -> Connection:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         for sock, facts in listening.joined():
-            return Connection(0, sock, facts, 5.0)
+            return Connection(0, sock, facts, 5.0, Intake(Path()))
         time.sleep(0.02)
     raise AssertionError("no task came")
 

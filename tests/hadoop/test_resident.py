@@ -19,12 +19,15 @@ from mrml.algorithm import State
 from mrml.cluster import Cluster
 from mrml.cluster.processes import kill_all
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.data.files import discover
+from mrml.engines.hadoop.places import places
 from mrml.engines.hadoop.resident import Containers
-from mrml.engines.hadoop.yarn import Application, ResourceManager
+from mrml.engines.hadoop.yarn import Application, ResourceManager, configuration
 from mrml.engines.inline import InlineEngine
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.engine import ResidentEngine
 from mrml.errors import EngineError
+from mrml.fs.folder import Folder
 from mrml.runs import train as run
 from mrml.runs.fit import Checkpoint, fit
 from tests.contract.test_engines import by_hand
@@ -80,12 +83,29 @@ def test_one_job_serves_every_family_and_a_lost_container_costs_no_bit(client: C
         listed = subprocess.run(["hadoop", "fs", "-ls", "-d", private, f"{private}/*"], capture_output=True, text=True)
         modes = [line.split()[0] for line in listed.stdout.splitlines() if not line.startswith("Found")]
         assert modes == ["drwx------", "-rw-------"], listed
+        assert "127.0.0.1" in peer_hosts(engine)
     began = time.monotonic()
     (app,) = apps(client)[: len(apps(client)) - before]
     while not app.ended and time.monotonic() - began < 10:
         time.sleep(0.2)
         app = apps(client)[0]
     assert app.ended and app.final == "SUCCEEDED" and not fs.exists(private)
+
+
+def peer_hosts(engine: ResidentEngine) -> frozenset[str]:
+    return frozenset().union(*(p.hosts for p in engine.peers if isinstance(p, Connection)))
+
+
+def test_the_namenode_tells_which_hosts_hold_a_file(client: Cluster, tmp_path: Path) -> None:
+    folder = Folder(f"{client.namenode_uri}/places é")
+    folder.make()
+    folder.write("rows.csv", b"x\n" + b"1\n" * 5000)
+    (tmp_path / "rows.csv").write_bytes(b"x\n1\n")
+    keys = configuration()
+    there, here = places(discover([f"{folder.path}/rows.csv", str(tmp_path / "rows.csv")]), keys)
+    assert [(h.start, h.stop) for h in there] == [(0, 10002)] and "127.0.0.1" in there[0].hosts and here == []
+    folder.remove()
+    assert places(discover([str(tmp_path / "rows.csv")]), keys) == [[]]
 
 
 def test_a_frozen_task_a_lost_application_master_and_a_lost_node_cost_no_bit(

@@ -27,6 +27,7 @@ from mrml.engines import scratch
 from mrml.engines.base import Engine, useful_workers
 from mrml.engines.local.serving import HEAR_S, Peer, Serving, Tasks
 from mrml.engines.resident.connection import Connection
+from mrml.engines.resident.intake import Intake
 from mrml.engines.resident.listener import Listener
 from mrml.engines.resident.near import Held, Hosts, deal, holders
 from mrml.engines.resident.starters import NoTasks, Processes, Starter
@@ -59,6 +60,7 @@ class ResidentEngine(Serving):
         self.config = config
         self._folder = scratch.make(config.cache_dir)
         self.starter: Starter = self._starter(on_yarn)
+        self._intake = Intake(self._folder)
         self._numbers = 0
         self._stores: dict[int, str] = {}
         self._listener: Listener | None = None
@@ -101,6 +103,8 @@ class ResidentEngine(Serving):
                 return super().round(algorithm, state, dataset)
             except NoTasks as none:
                 self._fall_back(none)
+            finally:
+                self._intake.forget()
         assert self._fallback is not None
         try:
             return self._fallback.round(algorithm, state, dataset)
@@ -228,7 +232,7 @@ class ResidentEngine(Serving):
         assert self._listener is not None
         found = []
         for sock, facts in self._listener.joined():
-            peer = Connection(self._numbers, sock, facts, self.config.heartbeat_timeout_s)
+            peer = Connection(self._numbers, sock, facts, self.config.heartbeat_timeout_s, self._intake)
             log.info("worker %d is there: %s", peer.number, peer.where)
             self._numbers += 1
             self.peers.append(peer)
