@@ -68,5 +68,7 @@ def test_validation_files_and_what_is_compressed_count(
 def test_the_plan_of_resident_tasks_tells_one_job_and_its_containers(small: str) -> None:
     engine = EngineConfig(engine="resident", runner="hadoop", workers=8, min_workers=4, memory_mb=2048)
     config = RunConfig("linear", {}, DataConfig(data=(small,), target="b"), engine, "unused")
-    told = run.plan(config)["jobs"]
+    plan = run.plan(config)
+    assert plan["driver"].startswith("at most about 662.2 MiB of memory, however much tasks send")
+    told = plan["jobs"]
     assert told.startswith("one, of 8 containers of 2,048 MB that stay; with 4 of them the first round begins")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from mrml.tools.doctor import hadoop as doctor_cluster
 from mrml.tools.doctor import machine as doctor
 from mrml.tools.doctor.examine import doctor as everything
 from mrml.tools.doctor.findings import FAIL, OK, WARN, Finding, examine, worst
-from mrml.tools.doctor.hadoop import asked, judge, quota, room
+from mrml.tools.doctor.hadoop import asked, judge, quota, room, way_back
 
 SOURCE = probe.source_digest(mrml.__path__[0])
 HERE = Told("a:1", "3.11.0", "/p", mrml.__version__, SOURCE, doctor_cluster.np.__version__, fingerprint())
@@ -151,10 +152,10 @@ def test_a_node_without_mrml_fails_with_its_own_words() -> None:
 # ---- the probe
 
 
-def told_by(python: str | None, folder: Path) -> Told:
+def told_by(python: str | None, folder: Path, back: tuple[str, int] | None = None) -> Told:
     """What the mapper tells when this machine runs it as a node would."""
     script = folder / "probe.sh"
-    script.write_text(Probe("hadoop", "jar", python, None, {}).script())
+    script.write_text(Probe("hadoop", "jar", python, None, {}, back).script())
     done = subprocess.run(["sh", str(script)], input="0\t1\n", capture_output=True, text=True, check=True,
                           cwd=folder, env={"NM_HOST": "n", "NM_PORT": "7", "PATH": "/usr/bin:/bin"})  # fmt: skip
     (line,) = done.stdout.splitlines()
@@ -162,10 +163,18 @@ def told_by(python: str | None, folder: Path) -> Told:
 
 
 def test_the_probe_tells_versions_and_kernels(tmp_path: Path) -> None:
-    told = told_by(None, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        back = "127.0.0.1", server.getsockname()[1]
+        told = told_by(None, tmp_path, back)
     assert told.error == "" and told.node == "n:7"
-    assert told.free > 0
-    assert told._replace(node="a:1", version="3.11.0", prefix="/p", free=-1) == HERE
+    assert told.free > 0 and told.back == "ok"
+    assert told._replace(node="a:1", version="3.11.0", prefix="/p", free=-1, back="") == HERE
+    lost = told_by(None, tmp_path, back)
+    assert "refused" in lost.back and lost._replace(back="ok", free=told.free) == told
+    (found,) = way_back([told, lost], *back)
+    assert found.level == WARN and f"n:7 cannot reach this machine at 127.0.0.1:{back[1]}" in found.text
+    assert "--driver-ports" in found.remedy and [f.level for f in way_back([told], *back)] == [OK]
+    assert way_back([told._replace(back="")], *back) == []
 
 
 def test_an_interpreter_that_is_not_there_is_an_answer(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ EXAMPLE = "mrml doctor -r hadoop --queue default --data hdfs:///data/churn"
 _DATA = ("data", "multiline", "split_bytes")
 _ENGINE = (
     "runner",
+    "driver_host",
+    "driver_ports",
     "cache_dir",
     "task_python",
     "environment",

@@ -127,6 +127,9 @@ class EngineConfig:
     )
     driver_ports: str | None = param(None, "resident: ports of this machine, A-B, of which a free one is taken")
     heartbeat_timeout_s: float = param(30.0, "resident: a task that is silent for so long is lost", low=1.0)
+    idle_release_s: float = param(
+        60.0, "resident: a task that had no split for so long is let go, and its container given back", low=0.0
+    )
     fallback: str = param(
         "streaming",
         "resident: without any task the run goes on by jobs, or ends with exit code 5",

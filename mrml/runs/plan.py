@@ -19,6 +19,7 @@ from mrml.data.block import Block, Coded
 from mrml.data.dataset import Dataset, Range
 from mrml.data.store import RESERVE_BYTES
 from mrml.engines.base import Engine
+from mrml.engines.resident.intake import MOST_BYTES
 from mrml.errors import ConfigError
 from mrml.logs import size
 
@@ -26,6 +27,8 @@ from mrml.logs import size
 JOB_SECONDS, UBER_SECONDS = 9.5, 6.7
 #: until the first task of a job is there, on the same YARN
 RESIDENT_SECONDS = 6.5
+#: of the driver of resident tasks: the process, and for each task (benchmarks/crowd.py)
+DRIVER_BYTES, PEER_BYTES = 150 << 20, 24 << 10
 
 
 def plan_of(
@@ -145,7 +148,9 @@ def _told_of_yarn(config: RunConfig, dataset: Dataset, workers: int, rounds: tup
         return _jobs(_yarn_plan(config, dataset, workers), *rounds)
     memory = f" of {config.engine.memory_mb:,} MB" if config.engine.memory_mb else ""
     begin = f"with {config.engine.min_workers} of them the first round begins, about {RESIDENT_SECONDS:.0f} s after it"
-    return {"jobs": f"one, of {workers} containers{memory} that stay; {begin} is submitted"}
+    most = DRIVER_BYTES + 2 * MOST_BYTES + workers * PEER_BYTES
+    holds = f"at most about {size(most)} of memory, however much tasks send; what is more of a round lies in files"
+    return {"jobs": f"one, of {workers} containers{memory} that stay; {begin} is submitted", "driver": holds}
 
 
 def _yarn_plan(config: RunConfig, dataset: Dataset, workers: int) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -28,6 +31,7 @@ from mrml.engines.resident import engine as resident
 from mrml.engines.resident import hello, listener, starters, task
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.engine import ResidentEngine
+from mrml.engines.resident.intake import Intake
 from mrml.engines.resident.letter import Letter
 from mrml.engines.resident.listener import Listener
 from mrml.engines.resident.starters import Processes
@@ -194,11 +198,40 @@ def test_ports_are_taken_from_the_range_and_what_is_wrong_with_it_is_told() -> N
         Listener("192.0.2.1", None, b"")
 
 
-def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_cannot_be_reached_is_told_of_with_what_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1]
     with pytest.raises(EngineError, match=rf"driver 127.0.0.1:{number}: cannot be reached .*--driver-ports"):
         task.dial(Letter("127.0.0.1", number, b"", 1.0), 0.3)
+    Letter("127.0.0.1", number, b"", 1.0).write(tmp_path / "letter")
+    monkeypatch.setattr(task, "DIAL_S", 0.3)
+    reports = io.StringIO()
+    with pytest.raises(EngineError):
+        task.stay(tmp_path / "letter", 0, tmp_path / "blocks", reports)
+    assert re.search(r"^reporter:status:driver 127.*--driver-ports", reports.getvalue(), re.MULTILINE)
+
+
+# ---- who sends much
+
+
+@pytest.mark.parametrize("most_bytes", [1, 1 << 20])
+def test_what_does_not_fit_into_memory_waits_or_lies_in_files_and_the_bytes_are_the_same(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    algorithm, most, kept = Exercise(n_rounds=3, large=True, n_keys=5), [0, 0], Intake.keep
+
+    def keep(intake: Intake, answer: dict[str, Any]) -> None:
+        kept(intake, answer)
+        most[:] = max(most[0], intake.held), max(most[1], len(intake._files))
+
+    with make(workers=3, min_workers=3) as engine:
+        engine._intake.most_bytes = most_bytes
+        monkeypatch.setattr(Intake, "keep", keep)
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+        assert most[0] <= most_bytes and most[1] > 3
+        assert engine._intake.coming == 0 and not list(engine._folder.glob("intake-*"))
 
 
 # ---- who is lost
@@ -270,6 +303,20 @@ def test_without_any_task_the_run_goes_on_by_jobs_or_says_what_to_do(
                 assert "the run goes on by jobs" in caplog.text
 
 
+def test_a_driver_to_whom_no_task_comes_says_what_to_open(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "UNHEARD_S", 0.3)
+    with make(workers=1) as engine:
+        process = processes(engine).running[0]
+        os.kill(process.pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (process.pid, signal.SIGCONT)).start()
+        with caplog.at_level(logging.WARNING):
+            drive(engine, Exercise(n_rounds=1), dataset)
+    assert "of 1 tasks that run none has come to 127.0.0.1:" in caplog.text
+    assert "--driver-ports" in caplog.text and "--driver-host" in caplog.text
+
+
 def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:
     with make(workers=2, min_workers=2, max_wait_s=0.0, fallback="none") as engine:
         os.kill(processes(engine).running[1].pid, signal.SIGSTOP)
@@ -282,6 +329,26 @@ def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:
         make(min_workers=3)
     with pytest.raises(ConfigError, match="inline has no tasks that could stay; say -r local"):
         make(runner="inline")
+
+
+def test_tasks_without_a_split_are_let_go_and_not_started_again(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    algorithm = Exercise(n_rounds=3)
+    with (
+        ResidentEngine(
+            EngineConfig(engine="resident", workers=3, min_workers=3, idle_release_s=0.0), SPLIT_BYTES
+        ) as engine,
+        caplog.at_level(logging.INFO),
+    ):
+        engine._gather()
+        whole = dataclasses.replace(dataset, files=(dataclasses.replace(dataset.files[2], n_blocks=1),))
+        there = set(pids(engine))
+        assert drive(engine, algorithm, whole) == by_hand(algorithm, whole)
+        (left,) = pids(engine)
+        assert all(gone(pid) for pid in there - {left}) and "s: it is let go (" in caplog.text
+        assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
+        assert pids(engine) == [left]
 
 
 # ---- who goes on
@@ -342,7 +409,7 @@ def await_one(listening: Listener) -> Connection:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         for sock, facts in listening.joined():
-            return Connection(0, sock, facts, 5.0)
+            return Connection(0, sock, facts, 5.0, Intake(Path()))
         time.sleep(0.02)
     raise AssertionError("no task came")
 

@@ -26,6 +26,7 @@ def test_a_cluster_that_is_well_has_no_failure(client: Cluster, capsys: pytest.C
     assert code == 0 and not [f for f in found.values() if f["level"] == "fail"]
     expected = "java", "hadoop client", "configuration", "namenode", "hdfs space", "quota", "resourcemanager", "queue"
     assert set(expected) <= set(found) and "2 nodes" in found["resourcemanager"]["text"]
+    assert found["way back"]["level"] == "ok" and "reach this machine" in found["way back"]["text"]
     assert found["kernels"]["level"] == "ok" and "default" in found["queue"]["text"]
 
 

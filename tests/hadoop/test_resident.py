@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,17 @@ import pytest
 from mrml import wire
 from mrml.algorithm import State
 from mrml.cluster import Cluster
+from mrml.cluster.processes import kill_all
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.data.files import discover
+from mrml.engines.hadoop.places import places
 from mrml.engines.hadoop.resident import Containers
-from mrml.engines.hadoop.yarn import Application, ResourceManager
+from mrml.engines.hadoop.yarn import Application, ResourceManager, configuration
 from mrml.engines.inline import InlineEngine
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.engine import ResidentEngine
 from mrml.errors import EngineError
+from mrml.fs.folder import Folder
 from mrml.runs import train as run
 from mrml.runs.fit import Checkpoint, fit
 from tests.contract.test_engines import by_hand
@@ -78,12 +83,65 @@ def test_one_job_serves_every_family_and_a_lost_container_costs_no_bit(client: C
         listed = subprocess.run(["hadoop", "fs", "-ls", "-d", private, f"{private}/*"], capture_output=True, text=True)
         modes = [line.split()[0] for line in listed.stdout.splitlines() if not line.startswith("Found")]
         assert modes == ["drwx------", "-rw-------"], listed
+        assert "127.0.0.1" in peer_hosts(engine)
     began = time.monotonic()
     (app,) = apps(client)[: len(apps(client)) - before]
     while not app.ended and time.monotonic() - began < 10:
         time.sleep(0.2)
         app = apps(client)[0]
     assert app.ended and app.final == "SUCCEEDED" and not fs.exists(private)
+
+
+def peer_hosts(engine: ResidentEngine) -> frozenset[str]:
+    return frozenset().union(*(p.hosts for p in engine.peers if isinstance(p, Connection)))
+
+
+def test_the_namenode_tells_which_hosts_hold_a_file(client: Cluster, tmp_path: Path) -> None:
+    folder = Folder(f"{client.namenode_uri}/places é")
+    folder.make()
+    folder.write("rows.csv", b"x\n" + b"1\n" * 5000)
+    (tmp_path / "rows.csv").write_bytes(b"x\n1\n")
+    keys = configuration()
+    there, here = places(discover([f"{folder.path}/rows.csv", str(tmp_path / "rows.csv")]), keys)
+    assert [(h.start, h.stop) for h in there] == [(0, 10002)] and "127.0.0.1" in there[0].hosts and here == []
+    folder.remove()
+    assert places(discover([str(tmp_path / "rows.csv")]), keys) == [[]]
+
+
+def test_a_frozen_task_a_lost_application_master_and_a_lost_node_cost_no_bit(
+    client: Cluster, broken: Cluster, tmp_path: Path
+) -> None:
+    dataset, algorithm = make_dataset(tmp_path), Exercise(n_rounds=10_000, slow_s=0.03)
+    state = algorithm.init(dataset.schema)
+    config = EngineConfig(engine="resident", runner="hadoop", workers=2, min_workers=2, heartbeat_timeout_s=2.0)
+    with ResidentEngine(config, 20_000) as engine:
+
+        def rounds_until(true: Callable[[set[int]], bool], what: str) -> set[int]:
+            """Processes of the tasks that are there at last."""
+            nonlocal state
+            end = time.monotonic() + LIMIT_S
+            while not true(there := {p.facts["pid"] for p in engine.peers if isinstance(p, Connection)}):
+                assert time.monotonic() < end, what
+                state = algorithm.update(state, engine.round(algorithm, state, dataset))
+            return there
+
+        rounds_until(lambda there: len(there) == 2, "both tasks come")
+        frozen = min(rounds_until(lambda there: state.round >= 2, "rounds"))
+        os.kill(frozen, signal.SIGSTOP)
+        rounds_until(lambda there: frozen not in there, "the frozen task is lost")
+        os.kill(frozen, signal.SIGCONT)
+        first = rounds_until(lambda there: frozen in there, "the thawed task comes back")
+        kill_all([c.process for c in broken.containers() if c.is_master])
+        second = rounds_until(lambda there: len(there - first) == 2, "YARN starts the master again, and it both tasks")
+        node = next(n for n in broken.nodes if second & {c.process.pid for c in n.containers()})
+        node.kill_nodemanager()
+        rounds_until(lambda there: bool(there - first - second), "a task comes on the other node")
+    found, state = state, algorithm.init(dataset.schema)
+    quick = Exercise(n_rounds=10_000)
+    with InlineEngine() as inline:
+        while state.round < found.round:
+            state = quick.update(state, inline.round(quick, state, dataset))
+    assert wire.dumps(found.to_wire()) == wire.dumps(state.to_wire())
 
 
 def test_the_next_driver_of_a_run_takes_the_tasks_over(client: Cluster, tmp_path: Path) -> None:

@@ -56,11 +56,18 @@ from mrml.version import IMPORTED_FROM
 told["fingerprint"] = fingerprint()
 import shutil
 told["free"] = shutil.disk_usage(".").free
+if len(sys.argv) > 2:
+    import socket
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 5.0).close()
+        told["back"] = "ok"
+    except OSError as error:
+        told["back"] = str(error)
 print(json.dumps(told))
 """
 SCRIPT = """\
 while read -r line; do :; done
-out=$({environment} {python} -c {program} 2>&1)
+out=$({environment} {python} -c {program} {back} 2>&1)
 code=$?
 printf '%s\\t%s\\t%s\\n' "${{NM_HOST:-$(uname -n)}}:$NM_PORT" "$code" "$(printf '%s\\n' "$out" | tail -n 1)"
 """
@@ -78,16 +85,19 @@ class Told(NamedTuple):
     fingerprint: str = ""
     free: int = -1
     error: str = ""
+    #: whether the machine that asks can be dialled from there: ok, why not, or empty where that was not tried
+    back: str = ""
 
 
 class Probe(NamedTuple):
-    """Where and with what the job runs; ``jobconf`` are more properties."""
+    """Where and with what the job runs; ``jobconf`` are more properties, ``back`` is an address here to dial."""
 
     hadoop: str
     jar: str
     python: str | None
     environment: str | None
     jobconf: dict[str, str]
+    back: tuple[str, int] | None = None
 
     def script(self) -> str:
         """The mapper."""
@@ -96,7 +106,8 @@ class Probe(NamedTuple):
             variables["PYTHONPATH"] = IMPORTED_FROM
         words = " ".join(f"{k}={shlex.quote(v)}" for k, v in variables.items())
         python = PYTHON if self.environment else self.python or sys.executable
-        return SCRIPT.format(environment=words, python=shlex.quote(python), program=shlex.quote(PROGRAM))
+        back = " ".join(map(shlex.quote, map(str, self.back or ())))
+        return SCRIPT.format(environment=words, python=shlex.quote(python), program=shlex.quote(PROGRAM), back=back)
 
     def command(self, tag: str, folder: Folder, script: Path) -> list[str]:
         """The client's words."""

@@ -8,18 +8,21 @@ import math
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mrml import wire
 from mrml.config.sections import EngineConfig
+from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.hadoop.diagnose import Refusal
 from mrml.engines.hadoop.engine import HadoopEngine
+from mrml.engines.hadoop.places import places
 from mrml.engines.hadoop.staging import hash_of
 from mrml.engines.resident.letter import Letter
+from mrml.engines.resident.near import Held
 from mrml.engines.resident.starters import NoTasks
 from mrml.engines.streaming.engine import JobFailed
 from mrml.engines.task import Report
@@ -59,7 +62,7 @@ class Containers:
 
     def __init__(self, config: EngineConfig, n_tasks: int, split_bytes: int) -> None:
         self.jobs, self.n_tasks = HadoopEngine(config, split_bytes), n_tasks
-        self.host = _reaching(self.jobs.resource_manager.url)
+        self.host = reaching(self.jobs.resource_manager.url)
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self._found: LeftBehind | None = None
@@ -128,6 +131,15 @@ class Containers:
         if self._thread is not None and not self._thread.is_alive():
             raise NoTasks("their job has ended")
 
+    def n_running(self) -> int:
+        with contextlib.suppress(EngineError):
+            apps = self.jobs.resource_manager.by_tag(self.jobs.run_id)
+            return sum(app.containers - 1 for app in apps if not app.ended and app.containers)  # without its master
+        return 0
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        return places(dataset.files, self.jobs.keys)
+
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         return self.jobs.written(scoring, write)
 
@@ -154,7 +166,7 @@ class Containers:
             self._thread.join(END_S)
 
 
-def _reaching(url: str) -> str:
+def reaching(url: str) -> str:
     """The address of this machine from which the ResourceManager is reached: the nodes reach it there."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "localhost", parts.port or 80), timeout=10.0) as sock:

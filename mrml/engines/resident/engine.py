@@ -15,17 +15,21 @@ import selectors
 import time
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
+from mrml.data.shards import Reads
 from mrml.engines import scratch
 from mrml.engines.base import Engine, useful_workers
-from mrml.engines.local.serving import HEAR_S, Serving, Tasks
+from mrml.engines.local.serving import HEAR_S, Peer, Serving, Tasks
 from mrml.engines.resident.connection import Connection
+from mrml.engines.resident.intake import Intake
 from mrml.engines.resident.listener import Listener
+from mrml.engines.resident.near import Held, Hosts, deal, holders
 from mrml.engines.resident.starters import NoTasks, Processes, Starter
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
@@ -33,6 +37,10 @@ from mrml.errors import ConfigError, EngineError
 from mrml.model import Model, carried
 
 log = logging.getLogger(__name__)
+
+
+#: how long after its start a driver of whom no task has been heard says so; a task is 7 s of Java starting
+UNHEARD_S = 30.0
 
 
 class ResidentEngine(Serving):
@@ -52,12 +60,18 @@ class ResidentEngine(Serving):
         self.config = config
         self._folder = scratch.make(config.cache_dir)
         self.starter: Starter = self._starter(on_yarn)
+        self._intake = Intake(self._folder)
         self._numbers = 0
         self._stores: dict[int, str] = {}
         self._listener: Listener | None = None
         self._fallback: Engine | None = None
         self._began = False
         self._alone_until = self._checked = 0.0
+        self._n_released = 0
+        #: what a round reads; by datasets which hosts hold what, and by how they are cut who is near to a split
+        self._reads: tuple[Dataset, Reads] | None = None
+        self._held: dict[int, Sequence[Sequence[Held]]] = {}
+        self._near: dict[Any, list[Hosts]] = {}
         if not on_yarn:
             self._have_started()
 
@@ -84,10 +98,13 @@ class ResidentEngine(Serving):
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         if self._fallback is None:
+            self._reads = dataset, algorithm.reads(state)
             try:
                 return super().round(algorithm, state, dataset)
             except NoTasks as none:
                 self._fall_back(none)
+            finally:
+                self._intake.forget()
         assert self._fallback is not None
         try:
             return self._fallback.round(algorithm, state, dataset)
@@ -96,6 +113,7 @@ class ResidentEngine(Serving):
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         if self._fallback is None:
+            self._reads = dataset, Reads()
             try:
                 return self.starter.written(scoring, lambda to: super(ResidentEngine, self).write(model, dataset, to))
             except NoTasks as none:
@@ -142,12 +160,47 @@ class ResidentEngine(Serving):
         for peer in self.peers:  # what was said while nobody listened
             assert isinstance(peer, Connection)
             peer.heard = time.monotonic()
-        return super()._run(op, n_tasks)
+        self._deal(op)
+        answers = super()._run(op, n_tasks)
+        self._release()
+        return answers
+
+    def _deal(self, op: str) -> None:
+        """Splits that nobody has done go to tasks on the hosts that hold them."""
+        assert self._reads is not None
+        dataset, reads = self._reads
+        number, split_bytes = self._number(dataset), self._context["dataset"].message["split_bytes"]
+        if (cut := (number, split_bytes, reads)) not in self._near:
+            if number not in self._held:
+                self._held[number] = self.starter.places(dataset)
+            held = self._held[number]
+            self._near[cut] = holders(dataset, dataset.splits(split_bytes, reads), held) if any(held) else []
+        near = self._near[cut]
+        share = -(-len(near) // max(self.n_workers, len(self.peers), 1))
+        there = {peer.number: peer.hosts for peer in self.peers if isinstance(peer, Connection)}
+        deal(self._owners.setdefault(op, {}), near, there, share)
+
+    def _release(self) -> None:
+        """Let go of tasks for which there has been no split for long, but for one: others may use their containers."""
+        now = time.monotonic()
+        for peer in tuple(self.peers):
+            assert isinstance(peer, Connection)
+            if peer.number in self.did:
+                peer.busy = now
+            elif now - peer.busy > self.config.idle_release_s and len(self.peers) > 1:
+                log.info(
+                    "worker %d had no split for %.0f s: it is let go (%s)", peer.number, now - peer.busy, peer.where
+                )
+                _let_go(peer)
+                peer.end()
+                self.peers.remove(peer)
+                self._n_released += 1
 
     def _gather(self) -> None:
         """Before the first round, wait for as many tasks as it takes."""
         assert self._listener is not None
         until, called = time.monotonic() + self.config.max_wait_s, select.poll()
+        telling = time.monotonic() + UNHEARD_S
         called.register(self._listener.wake, select.POLLIN)
         while not self._began:
             self._welcome()
@@ -156,6 +209,16 @@ class ResidentEngine(Serving):
                 return
             self._expect(until, self.config.min_workers)
             called.poll(1000 * HEAR_S)
+            if not self.peers and time.monotonic() > telling:
+                telling += UNHEARD_S
+                self._tell_of_the_way()
+
+    def _tell_of_the_way(self) -> None:
+        """A word where tasks run and none comes here."""
+        if (n := self.starter.n_running()) and self._listener is not None:
+            at = f"{self.config.driver_host or self.starter.host}:{self._listener.port}"
+            remedy = "open the ports of --driver-ports A-B in the firewall, or give another --driver-host"
+            log.warning("of %d tasks that run none has come to %s: %s", n, at, remedy)
 
     def _expect(self, until: float, n: int) -> None:
         """NoTasks where they do not come."""
@@ -169,7 +232,7 @@ class ResidentEngine(Serving):
         assert self._listener is not None
         found = []
         for sock, facts in self._listener.joined():
-            peer = Connection(self._numbers, sock, facts, self.config.heartbeat_timeout_s)
+            peer = Connection(self._numbers, sock, facts, self.config.heartbeat_timeout_s, self._intake)
             log.info("worker %d is there: %s", peer.number, peer.where)
             self._numbers += 1
             self.peers.append(peer)
@@ -199,14 +262,19 @@ class ResidentEngine(Serving):
     def close(self) -> None:
         peers, self.peers, listener, self._listener = self.peers, [], self._listener, None
         for peer in peers:
-            with contextlib.suppress(OSError):
-                peer.put(wire.dumps({"op": "end"}))
-                peer.flush()
+            _let_go(peer)
         if listener is not None:
             listener.close()
         if self._fallback is not None:
             self._fallback.close()
-        self.starter.end(len(peers))
+        self.starter.end(len(peers) + self._n_released)
         for peer in peers:
             peer.end()
         scratch.remove(self._folder)
+
+
+def _let_go(peer: Peer) -> None:
+    """Tell a task that there is nothing more to do."""
+    with contextlib.suppress(OSError):
+        peer.put(wire.dumps({"op": "end"}))
+        peer.flush()

@@ -25,7 +25,7 @@ class Listener:
     def __init__(self, host: str, ports: str | None, secret: bytes) -> None:
         _allow_descriptors()
         self._secret = secret
-        self._socket = _bound(host, ports)
+        self._socket = bound(host, ports)
         self.port: int = self._socket.getsockname()[1]
         self.wake, self._waker = socket.socketpair()
         self.wake.setblocking(False)
@@ -86,7 +86,7 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _bound(host: str, ports: str | None) -> socket.socket:
+def bound(host: str, ports: str | None) -> socket.socket:
     """A listening socket at the address, on a free port of ``A-B``; ConfigError where there is none."""
     first, last = _range(ports)
     for port in range(first, last + 1):

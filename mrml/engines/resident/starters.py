@@ -6,14 +6,16 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.engines.local import start
 from mrml.engines.resident import task
 from mrml.engines.resident.letter import Letter
+from mrml.engines.resident.near import Held
 from mrml.engines.task import Report
 from mrml.engines.write import Scoring
 
@@ -45,6 +47,12 @@ class Starter(Protocol):
     def check(self) -> None:
         """NoTasks where none will come any more."""
 
+    def n_running(self) -> int:
+        """How many tasks are started, as far as that is known."""
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        """Of each file, which hosts hold what of it, as far as that is known."""
+
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         """Write predictions where tasks can."""
 
@@ -56,7 +64,7 @@ class Starter(Protocol):
 
 
 class Processes:
-    """Tasks as processes of this machine; one that ends is started again, as YARN does it."""
+    """Tasks as processes of this machine; one that dies is started again, as YARN does it."""
 
     def __init__(self, n_tasks: int, split_bytes: int, folder: Path) -> None:
         self.host, self.n_tasks, self.split_bytes, self.folder = "127.0.0.1", n_tasks, split_bytes, folder
@@ -85,10 +93,16 @@ class Processes:
         for number, process in list(self.running.items()):
             if process.poll() is not None:
                 del self.running[number]
-                if self._starts[number] < MAX_ATTEMPTS:
+                if process.returncode and self._starts[number] < MAX_ATTEMPTS:
                     self._start(number)
         if not self.running:
             raise NoTasks(f"every one of {self.n_tasks} tasks ended {MAX_ATTEMPTS} times")
+
+    def n_running(self) -> int:
+        return len(self.running)
+
+    def places(self, dataset: Dataset) -> Sequence[Sequence[Held]]:
+        return ()
 
     def written(self, scoring: Scoring, write: Callable[[Scoring], Report]) -> Report:
         return write(scoring)

@@ -55,8 +55,10 @@ def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) 
             if _served(worker, sock, letter.beat_s):
                 return
             was_there = True
-    except EngineError:
+    except EngineError as error:
         if not was_there:
+            if reports is not None:  # what YARN's pages show of this attempt
+                reports.write(f"reporter:status:{error}\n")
             raise
         sys.stderr.write("the driver is gone, and no other came\n")
     finally:
@@ -124,7 +126,7 @@ def dial(letter: Letter, grace_s: float) -> socket.socket:
 def _container() -> dict[str, str]:
     """Of YARN's container, where this is one."""
     environment = pin.environment()
-    names = {"container": "CONTAINER_ID", "attempt": "mapreduce_task_attempt_id"}
+    names = {"container": "CONTAINER_ID", "attempt": "mapreduce_task_attempt_id", "node": "NM_HOST"}
     return {name: environment[variable] for name, variable in names.items() if variable in environment}
 
 

@@ -22,7 +22,9 @@ from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar
 from mrml.engines.hadoop.environment import shipped
 from mrml.engines.hadoop.limits import queues
 from mrml.engines.hadoop.probe import Probe, Told, source_digest
+from mrml.engines.hadoop.resident import reaching
 from mrml.engines.hadoop.yarn import ResourceManager, configuration, home
+from mrml.engines.resident.listener import bound
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.kernels.fingerprint import fingerprint
@@ -179,12 +181,17 @@ class Cluster:
         folder = home(self.keys)
         archive = shipped(self.engine.environment, folder) if self.engine.environment else None
         conf = {**({"mapreduce.job.queuename": self.engine.queue} if self.engine.queue else {}), **self.jobconf}
-        probe = Probe(find_hadoop(), find_streaming_jar(), self.engine.task_python, archive, conf)
+        host = self.engine.driver_host or reaching(self.manager.url)
         n_nodes = int(self.manager.metrics().get("activeNodes", 1))
-        with tempfile.TemporaryDirectory(prefix="mrml-doctor-") as scratch:
+        with (
+            tempfile.TemporaryDirectory(prefix="mrml-doctor-") as scratch,
+            bound(host, self.engine.driver_ports) as sock,
+        ):
+            back = host, int(sock.getsockname()[1])
+            probe = Probe(find_hadoop(), find_streaming_jar(), self.engine.task_python, archive, conf, back)
             n_tasks = max(2, min(2 * n_nodes, MAX_TASKS))
             told, seconds = timed(lambda: probe.run(self.manager, folder, Path(scratch), n_tasks))
-        return judge(told, n_nodes, seconds)
+        return [*judge(told, n_nodes, seconds), *way_back(told, *back)]
 
 
 def get(url: str) -> dict[str, Any]:
@@ -281,4 +288,18 @@ def judge(told: list[Told], n_nodes: int, seconds: float) -> list[Finding]:
         last = "models may differ in their last bits: use one build of NumPy, and nodes of one kind"
         same = Finding(OK, "kernels", f"{fingerprint()} here and on the nodes")
         found.append(same if len(prints) == 1 else Finding(WARN, "kernels", f"differ: {here}, {by}", last))
+    return found
+
+
+def way_back(told: list[Told], host: str, port: int) -> list[Finding]:
+    """Whether tasks that stay could dial this machine, where a run over them would listen."""
+    tried = [t for t in told if t.back]
+    lost = {t.node: t.back for t in tried if t.back != "ok"}
+    remedy = "open the ports that --driver-ports A-B names, give another --driver-host, or say --engine streaming"
+    found = [
+        Finding(WARN, "way back", f"{node} cannot reach this machine at {host}:{port}: {why}", remedy)
+        for node, why in sorted(lost.items())
+    ]
+    if tried and not lost:
+        found.append(Finding(OK, "way back", f"the nodes reach this machine at {host}"))
     return found

@@ -1,0 +1,229 @@
+"""What a round takes with N resident tasks: simulated, checked against the real thing here, read off for N elsewhere.
+
+    python benchmarks/scale.py          # constants, the check for N = 1, 2, 4, 8, the table; exit code 1 beyond 25 %
+    python benchmarks/scale.py table    # the table, by the constants that stand below
+
+The simulation knows a driver that tells and hears tasks one after the other, links that carry so many bytes a second,
+a latency, tasks of which some are slower than others, and two ways to reduce: by the driver, as mrml does it, and by
+the tasks, each of which would take a part of every Statistic from all others.  Constants are measured on real
+processes; what is checked are rounds that they were not measured on.  Work is stood in for by sleeping, since tasks of
+a cluster do not share the cores of this machine; what tasks do beside it does share them, here.
+
+Seconds are low quantiles over rounds on both sides of the check: other processes of a machine only add to them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+LIMIT = 0.25
+CHECKED = (1, 2, 4, 8)
+SMALL, LARGE = 128, 120_000
+SLOW_S = 0.02
+QUIET = 0.1
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds, measured on 2 cores, November 2026."""
+
+    #: of the driver: a round (update, checkpoint), a task told and heard, and a byte of Statistics taken in and merged
+    round_s: float = 1.0e-3
+    peer_s: float = 1.1e-4
+    up_byte_s: float = 1.0e-9
+    #: a byte of State: made, written and encoded by the driver
+    down_byte_s: float = 1.0e-9
+    #: of a task: a round, and a byte that it takes in, makes and sends
+    task_s: float = 5.0e-4
+    made_byte_s: float = 1.0e-9
+
+
+@dataclass(frozen=True)
+class Net:
+    """What lies between: bytes a second of one link, seconds of a way, and how unlike tasks are (sigma of a lognormal
+    factor on the seconds of each round); ``cores`` that all tasks share, or None where each has its own."""
+
+    bytes_s: float
+    latency_s: float
+    spread: float
+    cores: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A round: seconds of one core in all, bytes of State that changed, bytes that a task sends up, bytes of values."""
+
+    name: str
+    map_s: float
+    down: float
+    up: float
+    values: float
+
+
+HERE = Net(bytes_s=2e9, latency_s=2e-5, spread=0.0, cores=max((os.cpu_count() or 2) - 1, 1))
+#: 10 GbE within a rack
+CLUSTER = Net(bytes_s=1.25e9, latency_s=1e-4, spread=0.1)
+#: 1,000,000,000 rows of 28 columns; seconds of a core and bytes as one core of this machine needs them for 2,000,000
+WORKS = (
+    Work("logistic regression, a round of Newton", 400.0, 2e3, 1.4e4, 1.4e4),
+    Work("k-means, 100 clusters", 700.0, 2.4e4, 2.4e4, 2.4e4),
+    Work("boosting, the last level of a tree of depth 6", 90.0, 4e3, 2.8e6, 2e4),
+    Work("network of 1,000,000 parameters, a meeting", 200.0, 4e6, 4e6, 4e6),
+)
+NODES = (10, 100, 1000)
+
+
+def simulated(n: int, work: Work, net: Net, costs: Costs, by_tasks: bool = False, n_rounds: int = 21) -> float:
+    """Median seconds of a round with ``n`` tasks."""
+    draws = random.Random(n)
+    return statistics.median(_round(n, work, net, costs, by_tasks, draws) for _ in range(n_rounds))
+
+
+def _round(n: int, work: Work, net: Net, costs: Costs, by_tasks: bool, draws: random.Random) -> float:
+    driver = costs.round_s + work.down * costs.down_byte_s
+    link, cores = driver, [0.0] * (net.cores or n)
+    heapq.heapify(cores)
+    done = []
+    for _ in range(n):
+        driver += costs.peer_s / 2
+        link = max(link, driver) + work.down / net.bytes_s
+        free = heapq.heappop(cores)  # the time at which its core is there for it
+        own = costs.task_s + (work.down + work.up) * costs.made_byte_s
+        began = max(free, link + net.latency_s)
+        heapq.heappush(cores, began + own)
+        done.append(began + own + work.map_s / n * math.exp(draws.gauss(0.0, net.spread)))
+    done.sort()
+    sent = work.up
+    if by_tasks and n > 1:
+        sent = work.values / n
+        done = [_exchanged(done, n, work, net, costs)] * n
+    link = 0.0
+    for at in done:
+        link = max(link, at + net.latency_s) + sent / net.bytes_s
+        driver = max(driver, link) + costs.peer_s / 2 + sent * costs.up_byte_s
+    return driver
+
+
+def _exchanged(done: Sequence[float], n: int, work: Work, net: Net, costs: Costs) -> float:
+    """When every task has reduced its part of what all have sent: the last one to be done keeps the others waiting."""
+    part = work.up / n
+    each = part / net.bytes_s + costs.peer_s + part * costs.up_byte_s
+    return max(done) + net.latency_s + (n - 1) * each + part * costs.up_byte_s
+
+
+def driver_bytes(n: int, work: Work) -> float:
+    """What a driver holds of a round at once: all that tasks have sent, before the keys are reduced one by one."""
+    return n * work.up + work.down
+
+
+# ---- the real thing
+
+
+def real(n: int, entries: int, slow_s: float, n_rounds: int = 60) -> tuple[float, float]:
+    """Seconds of a round over ``n`` processes, and those of them in which the driver computed."""
+    from benchmarks.crowd import Nothing, rows
+    from mrml.config.sections import EngineConfig
+    from mrml.engines.resident.engine import ResidentEngine
+    from mrml.runs.fit import Checkpoint, fit
+
+    clock: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = EngineConfig(engine="resident", workers=n, min_workers=n)
+        algorithm = Nothing(rounds=n_rounds, entries=entries, slow_s=slow_s)
+        with ResidentEngine(config, 64) as engine:
+            fit(algorithm, rows(Path(folder), 2 * n), engine, Checkpoint(folder),
+                lambda _: clock.append((time.perf_counter(), time.thread_time())))  # fmt: skip
+    rounds = np.diff(np.array(clock[3:]), axis=0)
+    return float(np.quantile(rounds[:, 0], QUIET)), float(np.quantile(rounds[:, 1], QUIET))
+
+
+def measured() -> Costs:
+    """The constants, from rounds of 1, 2 and 4 tasks that compute nothing, and carry little or much."""
+    one, four, much, more = (real(n, entries, 0.0) for n, entries in ((1, SMALL), (4, SMALL), (1, LARGE), (2, LARGE)))
+    down, up = 8.0 * (LARGE - SMALL), 16.0 * (LARGE - SMALL)
+    peer_s = (four[1] - one[1]) / 3
+    up_byte_s = (more[1] - much[1] - peer_s) / up
+    down_byte_s = (much[1] - one[1] - up * up_byte_s) / down
+    found = Costs(one[1] - peer_s + _written_s(), peer_s, up_byte_s, down_byte_s, 0.0, 0.0)
+    # what is left of rounds of one task is the task's own
+    task_s = one[0] - simulated(1, _carrying(1, SMALL, 0.0), HERE, found)
+    found = replace(found, task_s=task_s)
+    made_s = (much[0] - simulated(1, _carrying(1, LARGE, 0.0), HERE, found)) / (down + up)
+    return replace(found, made_byte_s=max(made_s, 0.0))
+
+
+def _carrying(n: int, entries: int, slow_s: float) -> Work:
+    """What :func:`real` does: two splits a task, of each a Statistic of float64 entries."""
+    return Work("", 2 * n * slow_s, 8.0 * entries, 16.0 * entries, 8.0 * entries)
+
+
+def _written_s() -> float:
+    """Seconds that a driver waits for the disk as it writes a checkpoint."""
+    from mrml.algorithm import State
+    from mrml.runs.fit import Checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, took = Checkpoint(folder), []
+        for number in range(50):
+            began, computed = time.perf_counter(), time.thread_time()
+            checkpoint.save(State({"x": np.zeros(SMALL)}, number))
+            took.append(time.perf_counter() - began - (time.thread_time() - computed))
+    return float(np.quantile(took, QUIET))
+
+
+def check(costs: Costs) -> bool:
+    """Whether simulated rounds take what real ones take."""
+    ok = True
+    print(f"{'tasks':>6} {'bytes up':>9} {'work, s':>8} {'real, ms':>9} {'simulated':>9}")
+    for entries, slow_s in ((SMALL, SLOW_S), (LARGE // 3, SLOW_S / 2), (LARGE, 0.0)):
+        for n in CHECKED:
+            found, work = real(n, entries, slow_s)[0], _carrying(n, entries, slow_s)
+            expected = simulated(n, work, HERE, costs)
+            ratio = expected / found
+            ok &= 1 - LIMIT <= ratio <= 1 / (1 - LIMIT)
+            row = f"{n:6} {work.up:9.2g} {work.map_s:8.2f} {1e3 * found:9.2f} {1e3 * expected:9.2f}  {ratio:5.2f}"
+            print(row, flush=True)
+    return ok
+
+
+def table(costs: Costs) -> None:
+    """Seconds of a round for every work, and the bytes of Statistics that the driver takes in."""
+    print("| a round | " + " | ".join(f"{n:,} nodes" for n in NODES) + " | driver, at the last |")
+    print("|---|" + "---|" * (len(NODES) + 1))
+    for work in WORKS:
+        cells = []
+        for n in NODES:
+            ways = [simulated(n, work, CLUSTER, costs, by_tasks) for by_tasks in (False, True)]
+            cells.append(" / ".join(f"{s:.3g}" for s in (work.map_s / n, *ways)))
+        print(f"| {work.name} | {' | '.join(cells)} | {driver_bytes(NODES[-1], work) / 2**20:,.0f} MiB |")
+
+
+def main(words: list[str]) -> int:
+    if words[:1] == ["table"]:
+        table(Costs())
+        return 0
+    from mrml import names
+
+    names.allow("benchmarks.crowd:Nothing")
+    costs = measured()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {costs}")
+    ok = check(costs)
+    table(costs)
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.exit(main(sys.argv[1:]))
