@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 autosummary_generate = False  # numpydoc loads it
 autodoc_mock_imports = ["airflow"]  # it lives in an environment of its own
 # what scikit-learn's metadata routing adds to every estimator
-autodoc_default_options = {"exclude-members": "set_fit_request, set_predict_request, set_score_request"}
+autodoc_default_options = {"exclude-members": "set_fit_request, set_predict_request, set_score_request, dtype"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
