@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 MRML := $(VENV)/bin/mrml
 # a changed setup.cfg is installed again
 STAMP := $(VENV)/.installed-$(shell sha256sum setup.cfg | cut -c1-12)
-EXTRAS := fast,progress,report,dev,hdfs,hdfs-native,xgboost,lightgbm
+EXTRAS := fast,progress,report,docs,dev,hdfs,hdfs-native,xgboost,lightgbm
 # two processes: more only wait for each other on the machines this was measured on
 # torch from the package index is the CUDA build: 5.4 GB, so it has an environment of its own
 TORCH := .venv-torch
@@ -34,7 +34,7 @@ help:
 	@echo 'make test-airflow  nights in a real Airflow, installed into $(AIRFLOW), once'
 	@echo 'make identity    2,000 ways to train the same model, compared byte for byte'
 	@echo 'make benchmarks-hadoop  what a round costs on YARN beside a bare Streaming job'
-	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of docs/'
+	@echo 'make benchmarks  speed beside the peers;  make lint;  make docs: the generated parts of docs/, and build/docs'
 
 install: $(STAMP)
 
@@ -129,3 +129,5 @@ old-models: $(STAMP)
 
 docs: $(STAMP)
 	@$(PY) -m mrml.cli.reference docs/*.md
+	@$(PY) -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo 'build/docs/index.html'

@@ -36,11 +36,18 @@ Value = Any
 
 @dataclass(frozen=True)
 class State:
-    """Everything a round needs and a checkpoint holds, random draws included.
+    """What a round starts from and a checkpoint contains; frozen.
 
-    ``params`` is a tree that :mod:`mrml.wire` carries (dicts, lists, scalars, arrays).  ``round`` counts
-    the rounds done.  ``stop`` is None, or the reason for stopping as a sentence.  ``converged`` is False
-    only when a run stopped for its round limit.
+    Attributes
+    ----------
+    params : mapping
+        Everything the algorithm needs: dicts, lists, numbers, texts and arrays.  ``state["name"]`` reads one.
+    round : int
+        Number of rounds done.
+    stop : str or None
+        The reason for stopping, as a sentence; None: continue.
+    converged : bool
+        False only if the run stopped because it reached its maximum number of rounds.
     """
 
     params: Mapping[str, Any]
@@ -52,7 +59,7 @@ class State:
         return self.params[name]
 
     def next(self, stop: str | None = None, converged: bool = True, **params: Any) -> State:
-        """The State after this round, with these parameters replaced."""
+        """The State after this round, with some parameters replaced; ``stop`` ends the run and says why."""
         return State({**self.params, **params}, self.round + 1, stop, converged)
 
     def to_wire(self) -> dict[str, Any]:
@@ -64,7 +71,12 @@ class State:
 
 
 class Algorithm(ABC):
-    """A frozen dataclass of hyperparameters with ``init``, ``map``, ``update``, ``model``."""
+    """The contract of an algorithm: a frozen dataclass of hyperparameters with five methods.
+
+    ``init`` makes the first State.  In each round, ``map`` adds what it computes from a block of rows to Statistics,
+    equal keys are merged, and ``update`` makes the next State of them.  ``model`` makes the Model of the last State.
+    ``statistic`` says what is summed under a key.  The other methods have defaults.
+    """
 
     #: what the target must be: "none", "numeric", "binary", "classes", or "auto", which design "codes" looks up
     target: ClassVar[str] = "none"
@@ -90,26 +102,35 @@ class Algorithm(ABC):
 
     @abstractmethod
     def init(self, schema: Schema) -> State:
-        """The State before the first round; ``schema.design`` tells the matrix."""
+        """Make the State before the first round.
+
+        ``schema.design`` (:class:`~mrml.extend.Design`) describes the matrix: names and number of columns, classes,
+        number of rows, sum of weights.
+        """
 
     @abstractmethod
     def statistic(self, state: State, key: str) -> Statistic:
-        """The empty Statistic of a key."""
+        """Make an empty Statistic for a key that ``map`` uses."""
 
     @abstractmethod
     def map(self, state: State, block: Block, into: Into) -> None:
-        """Fill the statistics of one block."""
+        """Add what is computed from one block to ``into[key]``.
+
+        ``block.X`` is (n_rows, n_features), ``block.y`` (n_rows,) or None, ``block.weight`` (n_rows,) or None,
+        ``block.part`` ``"train"`` or ``"valid"``.  A block may have no rows.  The result must not depend on how
+        many blocks or tasks there are.
+        """
 
     def reads(self, state: State) -> Reads:
-        """What the next round needs: by default every Block, one by one."""
+        """What the next round reads; default: every Block."""
         return Reads()
 
     def map_shard(self, state: State, shard: Shard, into: Into) -> None:
-        """Fill the statistics of a whole shard, in the rounds that read shards."""
+        """Like ``map``, for a whole shard, in rounds that read shards."""
         raise NotImplementedError
 
     def keeps(self, state: State) -> tuple[str, ...]:
-        """Names of block memos worth keeping between jobs; with the first of them a block needs no columns any more."""
+        """Names of block memos worth keeping between jobs; a block that has the first one needs no columns."""
         return ()
 
     def alike(self, state: State) -> bytes | None:
@@ -118,20 +139,20 @@ class Algorithm(ABC):
         return None
 
     def broadcast(self, state: State) -> State:
-        """What map tasks need of the State; reducers and ``update`` see the whole."""
+        """The part of the State that map tasks need; ``reduce`` and ``update`` get all of it."""
         return state
 
     def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
-        """What a key's whole statistic becomes where it is reduced: by default itself."""
+        """Turn the complete Statistic of a key into what ``update`` gets; default: the Statistic itself."""
         return statistic
 
     @abstractmethod
     def update(self, state: State, values: Mapping[str, Value]) -> State:
-        """Fold the round's values into the next State."""
+        """Make the next State of the values of a round, by key; return ``state.next(...)``."""
 
     @abstractmethod
     def model(self, state: State, schema: Schema) -> Model:
-        """The Model of a State."""
+        """Make the Model of the last State."""
 
     def decided(self, schema: Schema) -> Algorithm:
         """The algorithm with what was left to the columns: whether to standardise them."""
@@ -149,19 +170,19 @@ class Algorithm(ABC):
         return {}
 
     def check_here(self) -> None:
-        """ConfigError where this machine lacks what tasks compute with; called where tasks run on it."""
+        """Raise ConfigError if this machine lacks something that tasks need; called if tasks run on it."""
         return None
 
     def expected_rounds(self) -> int:
-        """The most rounds it takes, for the plan and the ETA."""
+        """The maximum number of rounds, for the plan and the ETA."""
         return 1
 
     def rounds_in_all(self, state: State | None, n_rows: int | None) -> int:
-        """The most rounds once more is known: the training rows, or a State."""
+        """The maximum number of rounds, once the number of training rows or a State is known."""
         return self.expected_rounds()
 
     def progress(self, state: State) -> dict[str, float]:
-        """Figures for the line a round, ``loss`` and ``step`` first; ``device`` may be a text."""
+        """Values to print after each round, ``loss`` and ``step`` first; ``device`` may be a text."""
         return {}
 
     def __post_init__(self) -> None:

@@ -39,8 +39,15 @@ class Estimator:
 
     Parameters
     ----------
-    algorithm : a name of the table of algorithms, or ``package.module:Class`` of one's own.
-    params : its hyperparameters; ConfigError for a name or a value that it does not know.
+    algorithm : str
+        A name such as ``"logistic"``, or ``"package.module:Class"`` for an algorithm of your own.
+    **params
+        Hyperparameters of the algorithm, by name.
+
+    Raises
+    ------
+    ConfigError
+        An unknown algorithm or hyperparameter, or a value that is not allowed.
     """
 
     def __init__(self, algorithm: str, **params: Any) -> None:
@@ -54,20 +61,37 @@ class Estimator:
 
     def fit(self, data: Data, y: Any = None, *, output: str | Path | None = None, max_rounds: int | None = None,
             overwrite: bool = False, resume: bool = False, log_dir: str | None = None, folds: int = 0,
-            fold_by: str = "auto", fold_span: int = 0, oof: str | None = None,
-            **options: Any) -> FittedModel:  # fmt: skip
-        """Train on files, directories or globs, or on a table in memory.
+             fold_by: str = "auto", fold_span: int = 0, oof: str | None = None,
+             **options: Any) -> FittedModel:  # fmt: skip
+        """Train a model.
 
-        A table is a frame of pandas or polars, what Arrow takes over, an array of NumPy (its columns are named x0,
-        x1, ...), or a sparse matrix of SciPy; ``y`` is its target where that is no column of it, as ``weight``,
-        ``group`` and ``offset`` may be arrays, and ``valid`` may be a table, or a pair of one and its target.  The
-        model has the bytes that the table's Parquet file gives (of a sparse matrix, its LibSVM file).
+        Parameters
+        ----------
+        data : str, Path, list of them, or table
+            Files, directories or globs; or a table of shape (n_rows, n_columns): a pandas or polars frame, an Arrow
+            table, a NumPy array (its columns are named x0, x1, ...) or a SciPy sparse matrix.  The model is the
+            same, byte for byte, as from the table's Parquet file (for a sparse matrix, its LibSVM file).
+        y : array-like of shape (n_rows,), optional
+            The target, if ``data`` is a table that does not contain it.
+        output : str or Path, optional
+            Directory for the model; without it the model is kept in a temporary folder until it is saved.
+        max_rounds, overwrite, resume, log_dir, folds, fold_by, oof, **options
+            The options of ``mrml train``: ``target``, ``weight``, ``valid``, ``engine``, ``workers``, ...  With a
+            table, ``weight``, ``group`` and ``offset`` may be arrays of shape (n_rows,), and ``valid`` may be a table
+            or a pair of a table and its target.  ``facts["folds"]`` has the metrics of ``folds``.
 
-        ``options`` are those of the sections data and engine (``target``, ``weight``, ``valid``, ``engine``,
-        ``workers``, ...).  Without ``output`` the model lives in a temporary folder until it is saved.
+        Returns
+        -------
+        FittedModel
 
-        With ``folds`` models without each fold of the rows are trained in the same scans; ``facts["folds"]`` has their
-        metrics, and the directory ``oof`` the prediction of every row by the one that did not see it.
+        Raises
+        ------
+        ConfigError
+            An unknown option, or options that do not fit together.
+        InputError
+            Data that cannot be read, or does not suit the algorithm.
+        OutputExists, EngineError, Diverged
+            The output exists; a worker or the cluster failed; the loss became infinite or NaN.
         """
         with ExitStack() as held:
             given = _as_paths(held, data, y, options)
@@ -150,7 +174,10 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 class FittedModel:
-    """A trained model in its directory, with what can be done with it.  A pickle of it holds the files of the model."""
+    """A trained model in its directory.  It can be pickled: the pickle contains the files of the model.
+
+    Models are made by :meth:`Estimator.fit` and :func:`load`.
+    """
 
     def __init__(self, directory: str, engine: EngineConfig, keep: Any = None) -> None:
         self.directory, self.engine, self._keep = directory, engine, keep
@@ -167,29 +194,48 @@ class FittedModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """``run.json``: rounds, why it stopped, metrics, figures of the run."""
+        """The contents of ``run.json``: rounds, reason for stopping, metrics, timings (seconds), sizes (bytes)."""
         found: dict[str, Any] = json.loads((Path(self.directory) / "run.json").read_text(encoding="utf-8"))
         return found
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Exact metrics on the validation rows where there were some, else on the training rows."""
+        """Exact metrics on the validation rows if there were any, else on the training rows, by name."""
         facts = self.facts
         found: dict[str, Any] = facts["valid"] or facts["metrics"]
         return found
 
     @property
     def model(self) -> PipelineModel:
-        """The model itself: it predicts Blocks, and converts with ``to_sklearn()``."""
+        """The model object itself, which predicts :class:`~mrml.extend.Block` by block."""
         from mrml.runs.train import load_model
 
         return load_model(self.directory)
 
     def predict(self, data: Data, *, output: str | Path | None = None, **options: Any) -> Any:
-        """Score files, or a table in memory; the predictions in input order, also left as part files where ``output``
-        is given.
+        """Predict for every row.
 
-        A pyarrow Table; of a frame a frame of its kind, with its index.
+        Parameters
+        ----------
+        data : str, Path, list of them, or table
+            As in :meth:`Estimator.fit`; columns are found by name, and extra ones are ignored.
+        output : str or Path, optional
+            Directory to also write the predictions to, as part files.
+        **options
+            The other options of ``mrml predict``; ``id`` names a column to copy to the predictions.
+
+        Returns
+        -------
+        pyarrow.Table or frame
+            One row for each input row, in input order: ``prediction``, and for classes ``probability_CLASS``.  For
+            a pandas or polars frame, a frame of the same kind with its index.
+
+        Raises
+        ------
+        InputError
+            A column is missing, or a value cannot be read.
+        OutputExists
+            ``output`` exists.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -206,7 +252,22 @@ class FittedModel:
         return like(data, found.drop_columns([n for n in ("file", "row") if n in found.column_names]))
 
     def evaluate(self, data: Data, y: Any = None, **options: Any) -> dict[str, Any]:
-        """Exact metrics on data that has the target, or on a table of which ``y`` is the target."""
+        """Compute exact metrics.
+
+        Parameters
+        ----------
+        data : str, Path, list of them, or table
+            As in :meth:`Estimator.fit`.
+        y : array-like of shape (n_rows,), optional
+            The target, if ``data`` is a table that does not contain it.
+        **options
+            The other options of ``mrml evaluate``.
+
+        Returns
+        -------
+        dict
+            Metrics by name, such as ``auc`` and ``log_loss``, with the sums ``n_rows`` and ``weight``.
+        """
         with ExitStack() as held:
             data_config, engine = _sections(self._scoring(held, data, y, options))
             return child.evaluate(self.directory, data_config, engine)
@@ -220,26 +281,62 @@ class FittedModel:
         return given
 
     def to_sklearn(self) -> Any:
-        """The fitted scikit-learn estimator over the design columns, with equal predictions."""
+        """Convert linear models and k-means to a fitted scikit-learn estimator with equal predictions.
+
+        Returns
+        -------
+        estimator or Pipeline
+            A Pipeline that takes the raw data frame, if the model has categories.
+
+        Raises
+        ------
+        ConfigError
+            scikit-learn has no counterpart of the model.
+        """
         return self.model.to_sklearn()
 
     def export(
         self, output: str | Path, to: str, *, probe: Paths | None = None, overwrite: bool = False
     ) -> dict[str, Any]:
-        """Boosted trees as a file of ``xgboost`` (.json, .ubj) or ``lightgbm``, compared there on a probe."""
+        """Write the model as a file of another library.
+
+        Parameters
+        ----------
+        output : str or Path
+            The file to write; for XGBoost ``.json`` or ``.ubj``.
+        to : {"xgboost", "lightgbm", "onnx", "torch", "safetensors"}
+            The format: the first two for trees, the others for networks.
+        probe : str, Path or list of them, optional
+            Rows to compare predictions on; by default they are made from the model.
+        overwrite : bool
+            Replace an existing file.
+
+        Raises
+        ------
+        MrmlError
+            The library is installed and predicts differently; nothing is written.
+        ConfigError
+            The format cannot hold this model.
+        """
         from mrml.runs.export import export
 
         rows = None if probe is None else DataConfig(data=_texts(probe))
         return export(self.directory, to, str(output), rows, overwrite)
 
     def importance(self) -> dict[str, dict[str, float]]:
-        """Of boosted trees by kind (gain, cover, count) the total of every column that splits, the largest first."""
+        """Column importances of trees: for ``gain``, ``cover`` and ``count`` the total by column, largest first."""
         from mrml.runs.export import trees_of
 
         return trees_of(self.model, self.directory).importance()
 
     def save(self, directory: str | Path) -> None:
-        """Copy the model to a directory that does not exist."""
+        """Copy the model to a new directory.
+
+        Raises
+        ------
+        OutputExists
+            The directory exists.
+        """
         target = Path(directory)
         if target.exists():
             raise OutputExists(str(target), "is there already", "name a directory that does not exist")
@@ -247,16 +344,23 @@ class FittedModel:
 
 
 def load(directory: str | Path, engine: str = "auto", allow_import: str | Sequence[str] = ()) -> FittedModel:
-    """The model that ``mrml train --output`` or ``save`` wrote.
+    """Load a model from its directory, or the model in service from a store.
 
-    ``allow_import`` names modules of your own, ``package.module``, whose code the model may need: they are imported.
+    Parameters
+    ----------
+    directory : str or Path
+        Directory of ``mrml train --output``, of :meth:`FittedModel.save`, or of a store; local or on HDFS.
+    engine : str
+        Where predictions and metrics are computed.
+    allow_import : str or list of str
+        Modules of your own, ``package.module``, that the model may import.
 
     Raises
     ------
     ConfigError
-        The model needs code of a module that was not named; nothing of it was run.
+        The model needs code of a module that is not in ``allow_import``; none of it was run.
     InputError
-        There is no whole model.
+        The directory does not contain a complete model.
     """
     from mrml.runs.store import resolved
     from mrml.runs.train import load_model

@@ -45,34 +45,46 @@ class Prediction(NamedTuple):
 
 
 class Model(ABC):
-    """Predicts a block or transforms it; saves itself as a header and arrays."""
+    """What was learned.  It predicts a block (or transforms it), and is saved as a JSON header and arrays."""
 
     #: "numeric", "classes" or "cluster": what y_pred is
     output: ClassVar[str] = "numeric"
 
     def predict(self, block: Block) -> Prediction:
-        """Score the rows of a block."""
+        """Predict for the rows of a block.
+
+        Raises
+        ------
+        InputError
+            The block has other columns than the model was trained on.
+        """
         raise ConfigError(type(self).__name__, "this model transforms and does not predict")
 
     def transform(self, block: Block) -> Block:
-        """The block with new columns."""
+        """Return the block with new columns."""
         raise ConfigError(type(self).__name__, "this model predicts and does not transform")
 
     @abstractmethod
     def header(self) -> dict[str, Any]:
-        """Everything but the arrays, as strict JSON values."""
+        """Everything except the arrays, as JSON values."""
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:
-        """The arrays by name."""
+        """The arrays by name; no object arrays."""
 
     @classmethod
     @abstractmethod
     def from_parts(cls: type[M], header: Mapping[str, Any], arrays: Mapping[str, Array]) -> M:
-        """The inverse of :meth:`header` and :meth:`arrays`."""
+        """Make the model from its :meth:`header` and :meth:`arrays`."""
 
     def to_sklearn(self) -> Any:
-        """The fitted scikit-learn estimator with equal predictions, where there is one."""
+        """Convert to a fitted scikit-learn estimator with equal predictions.
+
+        Raises
+        ------
+        ConfigError
+            scikit-learn has no counterpart.
+        """
         raise ConfigError(type(self).__name__, "has no scikit-learn counterpart")
 
     def save(self, directory: str | Path) -> None:

@@ -29,11 +29,24 @@ def param(
     aliases: tuple[str, ...] = (),
     values: Mapping[Any, Any] | None = None,
 ) -> Any:
-    """A hyperparameter: one truth for the command line, the config file, the docs and the model header.
+    """Declare a hyperparameter as a dataclass field; options, run files, checks and docs follow from it.
 
-    ``low`` and ``high`` are inclusive bounds.  ``internal`` ones have no option.  ``aliases`` are other names of it,
-    ``values`` other words for its values.  Of a list whose entries are ``whole`` each option gives one, commas and all.
-    ``code``: ``module:name`` is code of the user's own.  ``blank``: the empty text is an entry of the list, not none.
+    Parameters
+    ----------
+    default : the default value.
+    help : what it is for, in a few words.
+    choices : the allowed values; empty: any.
+    low, high : inclusive bounds.
+    internal : it has no option and no key in run files.
+    whole : for a list: every option gives one entry, which may contain commas.
+    code : a value ``module:name`` names code of the user's own.
+    blank : for a list: the empty text is an entry.
+    aliases : other names for it, such as those of other libraries.
+    values : other words for its values -> the value.
+
+    Returns
+    -------
+    dataclasses.Field
     """
     meta = {
         "help": help,

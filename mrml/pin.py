@@ -33,7 +33,7 @@ worker = 0
 
 
 def pinned() -> bool:
-    """Whether this process computes with these values."""
+    """Whether this process is pinned: NumPy was loaded with one BLAS thread and one instruction set."""
     return all(os.environ.get(k) == v for k, v in VARIABLES.items())
 
 

@@ -22,9 +22,10 @@ S = TypeVar("S", bound="Statistic")
 
 
 class Statistic(ABC):
-    """Arrays that merge.  A fresh one is empty, and merging an empty one changes nothing.
+    """What a task computes from rows: arrays that can be merged.
 
-    ``merge`` may change its own arrays, never the other's.
+    A new one is empty, and merging an empty one changes nothing.  ``merge`` may change its own arrays, but never
+    those of the other.
     """
 
     #: any order of merging gives the same bits
@@ -187,10 +188,7 @@ def _fold(nodes: dict[tuple[int, int], Statistic]) -> Statistic:
 
 
 class Into:
-    """What ``Algorithm.map`` fills: ``into[key]`` is the Statistic of that key.
-
-    It is fresh for every block, or the task's own where the statistic is exact.
-    """
+    """Where ``Algorithm.map`` puts its results: ``into[key]`` is the Statistic of that key."""
 
     def __init__(self, empty: Callable[[str], Statistic], kept: dict[str, Statistic]) -> None:
         self._empty, self._kept = empty, kept

@@ -20,42 +20,60 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mrml cluster up --nodes 2"
 _ABOUT = """\
-A real Hadoop on this machine, to try things on before they are submitted: HDFS, YARN and the JobHistoryServer,
-each daemon a JVM of its own on loopback.  It needs Java 17 and Maven, and no root.  With --oozie a server of Oozie is
-one of them.
+A real Hadoop cluster on this machine for development and tests: HDFS, YARN and the JobHistoryServer, each daemon in its
+own JVM, listening only on this machine. It needs Java 17 and Maven, but not root.
 
-  up      start it, or what has died of it; the data of the last time is there again
-  status  what runs, with pages, process ids and memory; exit code 5 unless all of it does
-  env     the lines that make a shell use it:  eval "$(mrml cluster env)"
-  logs    what went wrong lately; with a name (namenode, datanode1, ...), an application or a container, its log
-  down    end it; with --delete, remove its data too"""
+  up      start the cluster, or restart daemons that have died; data in HDFS is kept
+  status  show the daemons with web pages, process ids and memory; exit code 5 unless all are running
+  env     print shell commands that select this cluster:  eval "$(mrml cluster env)"
+  logs    show recent errors; with a name (namenode, datanode1, ...), an application or a container, its log
+  down    stop the cluster; with --delete, also remove its data"""
 _CONTAINER_FILES = ("stderr", "stdout", "syslog")
 
 
 def parse_cluster(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("cluster", EXAMPLE, description=_ABOUT)
     parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="logs: whose; default those of all daemons")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        default="",
+        help="logs: a daemon, application or container; default: all daemons",
+    )
     folder = _home("XDG_STATE_HOME", ".local/state") / "mrml" / "cluster"
     group = parser.add_argument_group("the cluster")
     group.add_argument(
         "--folder",
         metavar="DIR",
         default=os.environ.get("MRML_CLUSTER") or str(folder),
-        help="where all of it lies; default $MRML_CLUSTER, else in the folder for state of your account",
+        help="folder of the cluster; default: $MRML_CLUSTER, else ~/.local/state/mrml/cluster",
     )
-    group.add_argument("--nodes", metavar="N", help="up: DataNodes and NodeManagers (default as before, else 2)")
-    group.add_argument("--port-base", metavar="N", help="up: the first of the ports (default free ones)")
-    group.add_argument("--oozie", action="store_true", help="up: with a server of Oozie; kept from then on")
-    group.add_argument("-D", dest="more", metavar="KEY=VALUE", action="append", default=[], help="up: Hadoop property")
+    group.add_argument(
+        "--nodes", metavar="N", help="up: number of DataNodes and NodeManagers (default: as before, else 2)"
+    )
+    group.add_argument("--port-base", metavar="N", help="up: first port number to use (default: free ports)")
+    group.add_argument(
+        "--oozie", action="store_true", help="up: also start an Oozie server, now and whenever the cluster is started"
+    )
+    group.add_argument(
+        "-D",
+        dest="more",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="up: set a Hadoop property; may be repeated",
+    )
     group.add_argument(
         "--cache",
         metavar="DIR",
         default=os.environ.get("MRML_HADOOP_CACHE") or str(_home("XDG_CACHE_HOME", ".cache") / "mrml" / "hadoop"),
-        help="up: where the jars are kept, 106 to 124 MB; default $MRML_HADOOP_CACHE, else your account's cache",
+        help="up: folder for the jars, 106 to 124 MB; default: $MRML_HADOOP_CACHE, else ~/.cache/mrml/hadoop",
     )
-    group.add_argument("--delete", action="store_true", help="down: remove the folder, HDFS and all")
-    group.add_argument("--lines", metavar="N", default="40", help="logs: as many of the last lines (default 40)")
+    group.add_argument(
+        "--delete", action="store_true", help="down: also remove the folder with all data of the cluster"
+    )
+    group.add_argument("--lines", metavar="N", default="40", help="logs: number of last lines (default 40)")
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.action not in _ACTIONS:
         raise ConfigError("mrml cluster", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))

@@ -30,7 +30,7 @@ _ENGINE = (
 
 
 def parse_doctor(argv: Sequence[str]) -> argparse.Namespace:
-    about = "Check what a run needs, one finding a line with its remedy; exit 5 where a check fails."
+    about = "Check what a run needs, one line per check with how to fix it; exit code 5 if a check fails."
     parser = Parser("doctor", EXAMPLE, description=about)
     parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)

@@ -17,16 +17,18 @@ EXAMPLE = "mrml export model --to xgboost --output model.ubj"
 
 def parse_export(argv: Sequence[str]) -> argparse.Namespace:
     about = (
-        "Boosted trees as a file of XGBoost or LightGBM, a network as one of ONNX, torch or safetensors; "
-        "loaded by that library and compared before it is left."
+        "Write boosted trees as a file of XGBoost or LightGBM, a network as a file of ONNX, torch or safetensors. "
+        "If the library is installed, it must predict the same before the file is put in place."
     )
     parser = Parser("export", EXAMPLE, description=about)
-    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
-    parser.add_argument("--to", choices=_FORMATS, required=True, help="whose format it is")
-    parser.add_argument("--output", metavar="FILE", required=True, help="the file; xgboost: .json, or .ubj for UBJSON")
-    probe_help = "rows to compare on, at most 20,000; default made ones"
+    parser.add_argument("model", metavar="MODEL", help="model directory, or a store of models")
+    parser.add_argument("--to", choices=_FORMATS, required=True, help="format of the file")
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, help="the file to write; for xgboost .json, or .ubj for UBJSON"
+    )
+    probe_help = "rows to compare predictions on, at most 20,000; default: made from the model"
     parser.add_argument("--probe", metavar="DATA", action="append", default=[], help=probe_help)
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)
 

@@ -56,30 +56,38 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "schema": Command("mrml.cli.schema", "infer the columns of data: kinds, null markers, categories, bad values"),
+    "schema": Command("mrml.cli.schema", "infer the columns of data: types, nulls, categories, malformed values"),
     "train": Command("mrml.cli.train", "train a model", True),
-    "tune": Command("mrml.cli.search.tune", "find the best hyperparameters: all candidates in one scan a round", True),
+    "tune": Command(
+        "mrml.cli.search.tune", "find the best hyperparameters; all candidates share each pass over the data", True
+    ),
     "predict": Command("mrml.cli.score", "score data with a model", True),
-    "evaluate": Command("mrml.cli.score", "exact metrics of a model on data", True),
-    "run": Command("mrml.cli.batch.run", "a batch run: validate, train, gate, promote, predict, each step once", True),
-    "compare": Command("mrml.cli.batch.compare", "two models on the same rows, and how sure the difference is", True),
-    "report": Command("mrml.cli.batch.report", "a run as one page of HTML", True),
-    "validate": Command("mrml.cli.batch.validate", "compare rows with those that a model was trained on", True),
+    "evaluate": Command("mrml.cli.score", "compute exact metrics of a model on data", True),
+    "run": Command(
+        "mrml.cli.batch.run", "run the steps of a nightly job: validate, train, gate, promote, predict", True
+    ),
+    "compare": Command(
+        "mrml.cli.batch.compare", "compare the metrics of two models on the same rows, with intervals", True
+    ),
+    "report": Command("mrml.cli.batch.report", "write an HTML report about a run", True),
+    "validate": Command("mrml.cli.batch.validate", "check rows for drift from the rows a model was trained on", True),
     "export": Command(
         "mrml.cli.export",
-        "trees as a file of XGBoost or LightGBM, networks of ONNX, torch or safetensors, checked there",
+        "write a model as a file of XGBoost, LightGBM, ONNX, torch or safetensors",
         True,
     ),
-    "inspect": Command("mrml.cli.model", "what a model is: hyperparameters, features, coefficients"),
-    "config": Command("mrml.cli.train", "config show: every value of a run and where it came from"),
-    "sample": Command("mrml.cli.tools.sample", "make data to try things on"),
-    "runs": Command("mrml.cli.runs", "what runs there are: list, show, attach, kill, clean"),
-    "models": Command("mrml.cli.models", "versions and which is in service: list, show, promote, rollback", True),
-    "cluster": Command("mrml.cli.cluster", "a Hadoop of your own on this machine: up, status, env, logs, down"),
-    "pack": Command("mrml.cli.tools.pack", "the environment that runs, as an archive for the nodes of a cluster"),
-    "oozie": Command("mrml.cli.tools.oozie", "a run under Oozie: render, validate, submit, status, kill, rerun"),
-    "doctor": Command("mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, each with its remedy"),
-    "version": Command("mrml.cli.model", "versions of mrml and of what it computes with"),
+    "inspect": Command("mrml.cli.model", "show a model: hyperparameters, features, coefficients"),
+    "config": Command("mrml.cli.train", "config show: show every setting of a run and where it comes from"),
+    "sample": Command("mrml.cli.tools.sample", "generate sample data"),
+    "runs": Command("mrml.cli.runs", "manage runs: list, show, attach, kill, clean"),
+    "models": Command("mrml.cli.models", "manage model versions: list, show, promote, rollback", True),
+    "cluster": Command("mrml.cli.cluster", "a small Hadoop cluster on this machine: up, status, env, logs, down"),
+    "pack": Command("mrml.cli.tools.pack", "pack the Python environment into an archive for the nodes of a cluster"),
+    "oozie": Command("mrml.cli.tools.oozie", "schedule runs with Oozie: render, validate, submit, status, kill, rerun"),
+    "doctor": Command(
+        "mrml.cli.doctor", "check Java, HDFS, YARN, the nodes and the inputs, and say how to fix what fails"
+    ),
+    "version": Command("mrml.cli.model", "show the versions of mrml and its libraries"),
 }
 
 
@@ -145,7 +153,7 @@ def help_parser() -> Parser:
     about = "Batch machine learning as MapReduce: one program on every engine, one model to the byte."
     example = "mrml train logistic --data data/ --target y --output model"
     parser = common(Parser("", example, description="\n".join([about, "", "commands:", *lines])))
-    parser.usage = "mrml COMMAND [options]; mrml COMMAND --help tells a command's own"
+    parser.usage = "mrml COMMAND [options]; see mrml COMMAND --help"
     parser.add_argument("--version", action="version", version=f"mrml {__version__}", help="print the version")
     return parser
 

@@ -39,18 +39,20 @@ _PACKAGES = (
 
 
 def parse_inspect(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser("inspect", INSPECT_EXAMPLE, description="What a model is.")
-    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
+    parser = Parser(
+        "inspect", INSPECT_EXAMPLE, description="Show a model: hyperparameters, features, coefficients or importances."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model directory, or a store of models")
     group = parser.add_argument_group("boosted trees")
-    group.add_argument("--tree", metavar="N", help="print a tree, numbered from 0, and nothing else")
-    plot_help = "draw the importance of the columns, or with --tree that tree, into an SVG file"
+    group.add_argument("--tree", metavar="N", help="print only this tree, numbered from 0")
+    plot_help = "draw the column importances, or with --tree a tree, to this SVG file"
     group.add_argument("--plot", metavar="FILE", help=plot_help)
     parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
 def parse_version(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser("version", VERSION_EXAMPLE, description="Versions of mrml and of what it computes with.")
+    parser = Parser("version", VERSION_EXAMPLE, description="Show the versions of mrml and its libraries.")
     return common(parser, "print one JSON object instead of text").read(argv)
 
 

@@ -16,19 +16,19 @@ from mrml.errors import ConfigError, nearest
 
 EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
 _ABOUT = """\
-A store of models: a directory, local or on HDFS, of versions that never change, and which of them is in service.
+Manage a store of models: a directory, local or on HDFS, with numbered versions, one of which is in service.
 
-  list            the versions, and when each went into service
-  show [VERSION]  one version, by default the one in service: where it came from, its metrics, its directory
-  promote MODEL   copy a model into the store and put it into service; one that is there already is no new version
-  rollback        put the version into service that was before, or the one that --to names
+  list            list the versions, and when each was put into service
+  show [VERSION]  show a version: where it comes from, its metrics, its directory; default: the one in service
+  promote MODEL   copy a model into the store and put it into service; a model that is already there gets no new version
+  rollback        put the previous version into service again, or the one given by --to
 
-With --gate a model goes into service only where an expression over metrics holds, else exit code 7 and nothing changes:
-`auc >= champion.auc - 0.002 and log_loss < 0.4`. Metrics are those that training left, or with --data those of both
-models on the same rows. Without a champion, what is compared with it holds.
+With --gate, a model is promoted only if an expression over metrics is true; if not, the exit code is 7 and nothing
+changes: `auc >= champion.auc - 0.002 and log_loss < 0.4`. The metrics are those of training, or with --data those of
+both models on the same rows. If no model is in service yet, comparisons with champion are true.
 
-Where a model is named, as in `mrml predict STORE`, a store stands for its version in service. Two who promote or roll
-back at once: one does, the other is told (exit code 4)."""
+Commands that take a model also take a store, for example `mrml predict STORE`: it stands for the version in service. If
+two processes promote at the same time, one succeeds and the other ends with exit code 4."""
 _ACTIONS = ("list", "show", "promote", "rollback")
 
 
@@ -36,11 +36,19 @@ def parse_models(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("models", EXAMPLE, description=_ABOUT)
     parser.intermixed = True
     parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
-    parser.add_argument("name", metavar="MODEL", nargs="?", default="", help="promote: a model; show: a version")
+    parser.add_argument(
+        "name", metavar="MODEL", nargs="?", default="", help="promote: model directory; show: number of a version"
+    )
     parser.add_argument("--store", metavar="DIR", default="", help="directory of the store")
-    parser.add_argument("--gate", metavar="EXPR", default="", help="promote: only where this holds")
-    parser.add_argument("--data", metavar="DATA", action="append", default=[], help="promote: rows for the gate")
-    parser.add_argument("--to", metavar="VERSION", help="rollback: the version to go back to")
+    parser.add_argument("--gate", metavar="EXPR", default="", help="promote: condition that must be true")
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        action="append",
+        default=[],
+        help="promote: rows to compute the metrics of the condition on",
+    )
+    parser.add_argument("--to", metavar="VERSION", help="rollback: number of the version to put into service")
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.action not in _ACTIONS:
         raise ConfigError("mrml models", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))

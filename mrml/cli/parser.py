@@ -30,13 +30,26 @@ _TITLES = {
 _SHORT = {"runner": ["-r"], "jobconf": ["-D"]}
 _METAVARS = {
     **dict.fromkeys(("target", "weight", "id", "group", "offset"), "COL"),
-    **dict.fromkeys(("output", "cache_dir", "log_dir", "oof"), "DIR"),
-    **dict.fromkeys(("delimiter", "quote"), "CHAR"),
+    **dict.fromkeys(("output", "cache_dir", "log_dir", "oof", "path"), "DIR"),
+    **dict.fromkeys(("quote", "escape", "decimal", "thousands"), "CHAR"),
     **dict.fromkeys(("schema", "environment", "keytab"), "FILE"),
     **dict.fromkeys(("start", "end", "input_start"), "TIME"),
+    **dict.fromkeys(("task_python", "python"), "COMMAND"),
+    **dict.fromkeys(("mlflow", "name_node", "input"), "URI"),
+    "delimiter": "TEXT",
+    "driver_host": "HOST",
+    "driver_ports": "A-B",
+    "resource_manager": "HOST:PORT",
+    "principal": "NAME@REALM",
+    "notify": "URL",
+    "init_model": "MODEL",
+    "module": "MODULE:FUNCTION",
+    "monotone": "COL:1",
 }
 _LISTS = {
     **dict.fromkeys(("data", "valid"), "DATA"),
+    "date_format": "FORMAT",
+    "units": "TEXT",
     **dict.fromkeys(("set", "env"), "NAME=VALUE"),
     "jobconf": "KEY=VALUE",
     "allow_import": "MODULE",
@@ -132,9 +145,11 @@ def common(parser: Parser, json_help: str = "") -> Parser:
     group = parser.add_argument_group("output")
     if json_help:
         group.add_argument("--json", action="store_true", help=json_help)
-    group.add_argument("-v", "--verbose", action="store_true", help="more log lines, and the traceback of an error")
-    group.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
-    group.add_argument("--log-format", choices=("text", "json"), default="text", help="of the logs on stderr")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="print more log lines, and the traceback of an error"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
+    group.add_argument("--log-format", choices=("text", "json"), default="text", help="format of the logs on stderr")
     return parser
 
 
@@ -150,22 +165,32 @@ def _argument(option: conf.Option) -> dict[str, Any]:
 
 def _metavar(option: conf.Option) -> str:
     kinds = values.members(option.type)
-    return _METAVARS.get(option.name, "N" if int in kinds else "X" if float in kinds else "WORD")
+    return _METAVARS.get(option.name) or _listed(option) or ("N" if int in kinds else "X" if float in kinds else "NAME")
+
+
+def _listed(option: conf.Option) -> str:
+    """The choices of an option where they are short enough to stand for its value."""
+    text = "|".join(map(str, option.field.metadata.get("choices") or ()))
+    return text if len(text) <= 24 else ""
 
 
 def _help(option: conf.Option) -> str:
     meta = option.field.metadata
     notes = []
-    if meta.get("choices"):
+    if meta.get("choices") and not _listed(option):
         notes.append("one of " + ", ".join(str(c) for c in meta["choices"]))
-    default = option.default
-    if default is not False and default not in (None, "", (), {}, dataclasses.MISSING):
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        notes.append(f"default {shown.lower() if isinstance(default, bool) else shown}")
+    if option.default is not False and option.default not in (None, "", (), {}, dataclasses.MISSING):
+        notes.append(f"default {_default(option.default)}")
     if option.aliases:
         notes.append("also " + ", ".join(option.aliases))
     text = str(meta.get("help", ""))
     return f"{text} ({'; '.join(notes)})" if notes else text
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def every_option() -> list[conf.Option]:

@@ -1,17 +1,21 @@
 """The generated parts of the docs: ``python -m mrml.cli.reference docs/*.md`` puts fresh ones in place.
 
-A generated part stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; a test compares.
+A generated part stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; a test compares.  Whole pages that follow from
+the program (:data:`WHOLE`) are written when Sphinx builds the docs and are not checked in.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import sys
 from pathlib import Path
+from unittest import mock
 
 from mrml.algorithms import TABLE
 from mrml.cli import answers
-from mrml.cli.main import COMMANDS
-from mrml.cli.parser import load_algorithm
+from mrml.cli.main import COMMANDS, parse
+from mrml.cli.parser import Parser, load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig
 from mrml.config.steps import STEPS
@@ -76,8 +80,65 @@ def refreshed(text: str) -> str:
     return text
 
 
+def parser_of(command: str) -> Parser:
+    """The parser of a command, caught as it is about to print its help."""
+    found: list[Parser] = []
+    catch = mock.patch.object(Parser, "print_help", lambda self, file=None: found.append(self))
+    with catch, contextlib.suppress(SystemExit):
+        parse([command, "--help"])
+    return found[0]
+
+
+def every_option() -> str:
+    """The page of all commands with all of their options."""
+    parts = ["# Every option of every command", ""]
+    parts += ["`mrml train ALGORITHM --help` adds the algorithm's [hyperparameters](hyperparameters.md).", ""]
+    for name, command in COMMANDS.items():
+        parser = parser_of(name)
+        parts += [f"## mrml {name}", "", f"{command.summary[0].upper()}{command.summary[1:]}.", ""]
+        parts += ["```sh", parser.example, "```", "", "| option | what it is for |", "|---|---|"]
+        parts += [_option_row(action) for action in parser._actions if action.option_strings != ["-h", "--help"]]
+        parts += [""]
+    return "\n".join(parts)
+
+
+def _option_row(action: argparse.Action) -> str:
+    value = "" if action.nargs == 0 else str(action.metavar or (action.dest if not action.choices else "WORD"))
+    names = [f"`{f'{name} {value}'.strip()}`" for name in action.option_strings or [""]]
+    return f"| {', '.join(names)} | {_cell(str(action.help).replace('%%', '%'))} |"
+
+
+def hyperparameters() -> str:
+    """The page of all algorithms with what each hyperparameter is for."""
+    parts = ["# Every hyperparameter of every algorithm", ""]
+    parts += ["Options of `mrml train`, keys of a run file and arguments in Python have the same names.", ""]
+    for name, entry in TABLE.items():
+        parts += [f"## {name}", "", f"{entry.summary[0].upper()}{entry.summary[1:]}.", ""]
+        parts += ["| hyperparameter | what it is for | default | also |", "|---|---|---|---|"]
+        for o in conf.options(load_algorithm(name), "algorithm"):
+            choices = ", ".join(map(str, o.field.metadata.get("choices") or ()))
+            about = str(o.field.metadata["help"]) + (f" (one of {choices})" if choices else "")
+            also = ", ".join(f"`{alias}`" for alias in o.aliases)
+            parts += [f"| `{o.name}` | {_cell(about)} | {_cell(_default(o))} | {also} |"]
+        parts += [""]
+    return "\n".join(parts)
+
+
+#: pages of the HTML that are written at each build
+WHOLE = {"options": every_option, "hyperparameters": hyperparameters}
+
+
+def write_pages(folder: Path) -> None:
+    """Write the pages of :data:`WHOLE` to a folder; what is there already and equal stays, for builds that go on."""
+    folder.mkdir(exist_ok=True)
+    for name, make in WHOLE.items():
+        path, text = folder / f"{name}.md", make()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").replace("<", "\\<")
 
 
 def _default(option: conf.Option) -> str:

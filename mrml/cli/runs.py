@@ -21,23 +21,31 @@ _ENDED = ("FINISHED", "FAILED", "KILLED")
 #: what is told of a worker, in this order
 _WORKER = ("worker", "host", "pid", "container", "splits", "rows", "bytes_up", "busy_s", "silent_s")
 _ABOUT = """\
-Runs of `mrml train`, `mrml tune` and `mrml run`, by their directories and by the jobs that the ResourceManager knows.
+Manage the runs of `mrml train`, `mrml tune` and `mrml run`. RUN is the directory of a run, or its id.
 
-  list [ROOT]   the runs below a directory; without one, those whose jobs the ResourceManager remembers
-  show RUN      one run: its directory, or its id; its rounds, driver, jobs; resident workers; steps of `mrml run`
-  attach RUN    follow a run by its directory until nobody drives it; exit code 5 when it did not finish, 7 when the
-                gate of `mrml run` refused its model
-  kill RUN      end its driver and its jobs, in order; giving the command of the run again goes on with it
-  clean [ROOT]  what runs left that nobody needs: staging on HDFS, and below ROOT what was written aside and never
-                finished; says what it would remove, and removes it with --delete"""
+  list [ROOT]   list the runs below a directory; without one, the runs whose jobs the ResourceManager knows
+  show RUN      show a run: rounds, driver, jobs, resident workers, steps of `mrml run`
+  attach RUN    follow a run, given by its directory, until its driver ends; exit code 5 if it did not finish, 7 if
+                the gate of `mrml run` refused its model
+  kill RUN      end the driver of a run, then its jobs; the command of the run can be given again to continue
+  clean [ROOT]  list what interrupted runs left behind: staging files on HDFS, and unfinished output below ROOT; with
+                --delete, remove it"""
 
 
 def parse_runs(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("runs", EXAMPLE, description=_ABOUT)
     parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
-    parser.add_argument("name", metavar="RUN", nargs="?", default="", help="a run, or the directory above some")
-    parser.add_argument("--keep", metavar="TIME", default="7d", help="clean: leave what is younger (default 7d)")
-    parser.add_argument("--delete", action="store_true", help="clean: remove it")
+    parser.add_argument(
+        "name",
+        metavar="RUN",
+        nargs="?",
+        default="",
+        help="directory or id of a run; for list and clean, a directory above runs",
+    )
+    parser.add_argument(
+        "--keep", metavar="TIME", default="7d", help="clean: keep what is younger than this (default 7d)"
+    )
+    parser.add_argument("--delete", action="store_true", help="clean: remove, instead of only listing")
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.action not in _ACTIONS:
         raise ConfigError("mrml runs", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))

@@ -20,10 +20,10 @@ _NOT_SEEN = ("data", "valid", "schema", "hash", "hash_bits", "max_levels", "bins
 
 
 def parse_schema(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser("schema", EXAMPLE, description="Infer the columns of data from at most 64 MB of it.")
+    parser = Parser("schema", EXAMPLE, description="Infer the columns of data from a sample of at most 64 MB.")
     parser.add_argument("paths", metavar="DATA", nargs="+", help="files, directories or globs to read")
-    parser.add_argument("--output", metavar="FILE", help="write the schema there instead of printing it")
-    parser.add_argument("--overwrite", action="store_true", help="replace a schema that exists")
+    parser.add_argument("--output", metavar="FILE", help="write the schema to this file instead of printing it")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_options(_options())
     parser.usage = "mrml schema DATA... [--target COL] [--output FILE] [options]"
     return common(parser, "print one JSON object instead of YAML").read(argv)

@@ -22,16 +22,24 @@ _COUNTS = (("n_rows", "row"), ("parts", "part file"), ("bad_rows", "malformed ro
 
 
 def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _parser("predict", "Score data: part files in input order, then _SUCCESS.", PREDICT_EXAMPLE)
-    parser.add_argument("--output", metavar="DIR", required=True, help="directory of the predictions; must not exist")
+    parser = _parser(
+        "predict",
+        "Predict for every row of some data. The output is part files in input order, and _SUCCESS when complete.",
+        PREDICT_EXAMPLE,
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", required=True, help="directory for the predictions; it must not exist"
+    )
     formats = ("parquet", "csv", "jsonl")
-    parser.add_argument("--format", choices=formats, default="parquet", help="of the predictions (default parquet)")
-    parser.add_argument("--overwrite", action="store_true", help="replace predictions that exist")
+    parser.add_argument(
+        "--format", choices=formats, default="parquet", help="file format of the predictions (default parquet)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing predictions")
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
 def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
-    about = "Exact metrics of a model, weighted where the model has a weight; of clusters their inertia and rows."
+    about = "Compute exact metrics of a model on data; they are weighted if the model has a weight column."
     parser = _parser("evaluate", about, EVALUATE_EXAMPLE)
     return common(parser, "print one JSON object instead of text").read(argv)
 
@@ -69,7 +77,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 def _parser(command: str, about: str, example: str) -> Parser:
     parser = Parser(command, example, description=about)
-    parser.add_argument("model", metavar="MODEL", help="directory that `mrml train --output` wrote")
+    parser.add_argument("model", metavar="MODEL", help="model directory, or a store of models")
     parser.add_options(scoring_options(), {"format": "--input-format"})
     parser.usage = f"mrml {command} MODEL --data DATA{' --output DIR' * (command == 'predict')} [options]"
     return parser

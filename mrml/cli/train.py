@@ -148,12 +148,16 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
 
 
 def _parser(command: str, example: str, algorithm: type | None, add_help: bool = True) -> Parser:
-    about = {"train": "Train a model.", "config show": "Show every value of a run and where it came from."}
+    about = {"train": "Train a model.", "config show": "Show every setting of a run and where it comes from."}
     summary = (algorithm.__doc__ or "").strip().splitlines()[:1] if algorithm else []
     parser = Parser(command, example, description="\n".join([about[command], *summary]), add_help=add_help)
-    parser.add_argument("--config", metavar="FILE", help="run file (YAML); the environment and options win over it")
+    parser.add_argument(
+        "--config", metavar="FILE", help="run file (YAML); environment variables and options override it"
+    )
     if command == "train":
-        parser.add_argument("--dry-run", action="store_true", help="print what would be read and done, and stop")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print the plan: what would be read and done; do nothing"
+        )
     parser.add_options(o for o in conf.run_options(algorithm) if o.key != ("run", "algorithm"))
     return common(parser, "print one JSON object instead of text")
 

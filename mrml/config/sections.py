@@ -28,49 +28,51 @@ class DataConfig:
     valid: tuple[str, ...] = param((), "validation data, read like the training data")
     target: str | None = param(None, "column to predict")
     weight: str | None = param(None, "column of row weights")
-    id: str | None = param(None, "column that names a row; copied to predictions")
-    group: str | None = param(None, "column of groups that stay together")
-    offset: str | None = param(None, "column added to the raw prediction")
-    time: str | None = param(None, "column of dates or times that folds by date go by; no feature")
-    features: tuple[str, ...] = param((), "only these columns are features")
-    exclude: tuple[str, ...] = param((), "columns that are not features")
-    categorical: tuple[str, ...] = param((), "columns of numbers that are taken as categories")
-    schema: str | None = param(None, "schema file from `mrml schema`; otherwise inferred")
-    format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; otherwise from the file names")
-    delimiter: str | None = param(None, "one character or several between fields; otherwise inferred")
-    quote: str | None = param(None, 'one character around quoted fields; default "; none: quotes are plain characters')
-    escape: str | None = param(None, "character before quotes and delimiters that are part of a text, such as \\")
-    trim: bool = param(False, "take blanks around the fields of text files away")
-    decimal: str | None = param(None, "decimal mark of numbers in CSV, such as a comma; default a point")
-    thousands: str | None = param(None, "mark between thousands in numbers of CSV; default none")
+    id: str | None = param(None, "column that identifies a row; copied to the predictions, never a feature")
+    group: str | None = param(None, "column of groups: ranking groups, and rows that stay in one fold")
+    offset: str | None = param(None, "column that is added to the raw prediction, such as log(exposure)")
+    time: str | None = param(None, "column of dates or times for --fold-by date; never a feature")
+    features: tuple[str, ...] = param((), "use only these columns as features")
+    exclude: tuple[str, ...] = param((), "columns that are not used as features")
+    categorical: tuple[str, ...] = param((), "numeric columns to treat as categories")
+    schema: str | None = param(None, "schema file written by `mrml schema`; default: inferred from the data")
+    format: str | None = param(None, "csv, tsv, jsonl, libsvm or parquet; default: from the file names")
+    delimiter: str | None = param(None, "text between fields, one or several characters; default: inferred")
+    quote: str | None = param(None, 'quote character; none: quotes have no meaning; default: "')
+    escape: str | None = param(None, "escape character before quotes and delimiters inside a field, such as \\")
+    trim: bool = param(False, "strip spaces around the fields of text files")
+    decimal: str | None = param(None, "decimal separator of numbers in CSV; default: a point")
+    thousands: str | None = param(None, "thousands separator of numbers in CSV; default: none")
     units: tuple[str, ...] = param(
-        (), "text before or after numbers of CSV that is no part of them, such as %; may be repeated", whole=True
+        (), "unit before or after numbers in CSV that is ignored, such as %; may be repeated", whole=True
     )
     date_format: tuple[str, ...] = param(
-        (), "how dates or times of CSV are written, such as %d/%m/%Y (Python's strptime); may be repeated", whole=True
+        (), "format of dates or times in CSV, such as %d/%m/%Y (Python's strptime); may be repeated", whole=True
     )
-    encoding: str | None = param(None, "of text files, such as cp1252 or latin-1; default utf-8")
-    skip_lines: int | None = param(None, "lines above the header, or above the first row, of every CSV file", low=0)
-    columns: tuple[str, ...] = param((), "names of all fields of CSV files, without a header or in place of it")
-    header: bool | None = param(None, "text files begin with column names; otherwise inferred")
-    multiline: bool = param(False, "allow newlines inside quotes (the file cannot be split)")
+    encoding: str | None = param(None, "encoding of text files, such as cp1252 or latin-1; default: utf-8")
+    skip_lines: int | None = param(None, "lines to skip at the start of every CSV file", low=0)
+    columns: tuple[str, ...] = param((), "column names of CSV files that have no header, or to replace it")
+    header: bool | None = param(None, "whether text files begin with column names; default: inferred")
+    multiline: bool = param(False, "allow newlines inside quotes; the file is then not split")
     na: tuple[str, ...] = param(
-        (), "texts that mean null, too; with the empty text among them, the only ones", blank=True
+        (), "more texts that mean null; if the empty text is one of them, they replace the usual ones", blank=True
     )
-    index_base: int | None = param(None, "first LibSVM index, 0 or 1; otherwise inferred")
+    index_base: int | None = param(None, "first LibSVM index, 0 or 1; default: inferred")
     absent: str | None = param(
         None,
-        "what an index that a LibSVM line leaves out means; default zero, for trees missing",
+        "value of indices that a LibSVM line leaves out; default: zero, for trees missing",
         choices=("zero", "missing"),
     )
-    bad_rows: str = param("fail", "what a malformed row does", choices=("fail", "skip"))
-    max_bad_rows: int = param(1000, "with bad_rows skip: more than this fail", low=0)
-    hash: tuple[str, ...] = param((), "categorical columns that are hashed instead of one-hot")
-    hash_bits: int = param(18, "columns of hashed features, as a power of two", low=1, high=24)
-    max_levels: int = param(256, "most frequent levels of a category that get a column of their own", low=1)
-    bins: int = param(0, "quantile bins of a numeric column; 0 keeps its values", low=0, high=1024)
-    window_bytes: int = param(4 << 20, "bytes of text that make a block (part of the model's identity)", low=64)
-    split_bytes: int = param(64 << 20, "bytes that one map task reads", low=64)
+    bad_rows: str = param("fail", "what to do with malformed rows", choices=("fail", "skip"))
+    max_bad_rows: int = param(1000, "with --bad-rows skip: fail if there are more malformed rows", low=0)
+    hash: tuple[str, ...] = param((), "categorical columns to hash instead of one-hot encoding them")
+    hash_bits: int = param(18, "number of hashed features, as a power of two", low=1, high=24)
+    max_levels: int = param(256, "one-hot encode at most this many levels of a category, the most frequent ones", low=1)
+    bins: int = param(0, "cut numeric columns into this many quantile bins; 0: keep the numbers", low=0, high=1024)
+    window_bytes: int = param(
+        4 << 20, "bytes of text in a block; another value changes the last digits of a model", low=64
+    )
+    split_bytes: int = param(64 << 20, "bytes that one map task reads, at least a block", low=64)
 
 
 @dataclass(frozen=True)
@@ -114,55 +116,72 @@ class EngineConfig:
 
     engine: str = param(
         "auto",
-        "where the rounds run; auto: inline for small data on this machine, else local; with -r hadoop resident",
+        "where rounds run; auto: inline for small data, else local; with -r hadoop: resident",
         choices=("auto", "inline", "local", "streaming", "resident"),
     )
     runner: str = param(
-        "local", "mrjob runner of the streaming and resident engines (-r)", choices=("inline", "local", "hadoop")
+        "local",
+        "runner of the streaming and resident engines: hadoop is a cluster",
+        choices=("inline", "local", "hadoop"),
     )
-    workers: int | None = param(None, "worker processes; default one a core", low=1)
-    min_workers: int = param(1, "resident: tasks that are there before the first round begins", low=1)
+    workers: int | None = param(None, "number of workers; default: one per core", low=1)
+    min_workers: int = param(1, "resident: start the first round when this many tasks are running", low=1)
     driver_host: str | None = param(
-        None, "resident: address of this machine that tasks dial; default the one that reaches the ResourceManager"
+        None,
+        "resident: address of this machine that tasks connect to; default: that of the route to the ResourceManager",
     )
-    driver_ports: str | None = param(None, "resident: ports of this machine, A-B, of which a free one is taken")
-    heartbeat_timeout_s: float = param(30.0, "resident: a task that is silent for so long is lost", low=1.0)
+    driver_ports: str | None = param(
+        None, "resident: range of ports on this machine to listen on; default: any free port"
+    )
+    heartbeat_timeout_s: float = param(
+        30.0, "resident: seconds without a heartbeat after which a task is considered lost", low=1.0
+    )
     idle_release_s: float = param(
-        60.0, "resident: a task that had no split for so long is let go, and its container given back", low=0.0
+        60.0, "resident: release the container of a task that has had no split for this many seconds", low=0.0
     )
     fallback: str = param(
         "streaming",
-        "resident: without any task the run goes on by jobs, or ends with exit code 5",
+        "resident: if all tasks are lost, continue with a job per round (streaming), or end with exit code 5 (none)",
         choices=("streaming", "none"),
     )
-    cache_dir: str | None = param(None, "folder for decoded blocks; default the system's temporary one")
-    task_python: str | None = param(None, "hadoop: interpreter on the nodes that has mrml; default this one")
-    environment: str | None = param(None, "hadoop: archive of `mrml pack`, on HDFS or here; tasks run its Python")
+    cache_dir: str | None = param(None, "scratch folder for decoded blocks; default: the system's temporary folder")
+    task_python: str | None = param(
+        None, "hadoop: Python interpreter on the nodes, with mrml installed; default: the path of this one"
+    )
+    environment: str | None = param(
+        None, "hadoop: archive made by `mrml pack`, a file or an HDFS URI; tasks run its Python"
+    )
     feed: str = param(
         "direct",
-        "hadoop: direct, tasks read their rows from HDFS; stream, Hadoop reads text where it lies and feeds it to them",
+        "hadoop, streaming engine: tasks read from HDFS (direct), or Hadoop feeds them lines of text (stream)",
         choices=("direct", "stream"),
     )
     uber: str = param(
         "auto",
-        "hadoop: a small round runs inside its application master, 3 s faster; auto: up to 16 MiB of input",
+        "hadoop, streaming engine: run a job inside its application master, 3 s faster; auto: up to 16 MiB of input",
         choices=("auto", "never", "always"),
     )
-    reducers: int = param(1, "hadoop: reduce tasks of a job", low=1)
-    queue: str | None = param(None, "hadoop: YARN queue")
-    memory_mb: int | None = param(None, "hadoop: megabytes of a task's container, for Java and Python", low=1)
-    vcores: int | None = param(None, "hadoop: cores of a task's container", low=1)
-    gpus_per_task: int | None = param(None, "hadoop: GPUs (yarn.io/gpu) of a map task's container", low=1)
-    priority: str | None = param(None, "hadoop: VERY_LOW, LOW, NORMAL, HIGH, VERY_HIGH or a whole number")
-    jobconf: tuple[str, ...] = param((), "hadoop: a property of the jobs, KEY=VALUE; may be repeated (-D)", whole=True)
-    max_wait_s: float = param(3600.0, "hadoop: seconds to wait for room in the queue", low=0.0, aliases=("max_wait",))
-    round_timeout_s: float = param(86400.0, "hadoop: seconds that a job may take", low=0.0)
-    keytab: str | None = param(None, "Kerberos: keytab from which tickets are fetched while the run goes on")
-    principal: str | None = param(None, "Kerberos: whose tickets, NAME@REALM")
-    allow_import: tuple[str, ...] = param(
-        (), "package.module of your own, whose code a model may name; may be repeated", whole=True
+    reducers: int = param(1, "hadoop, streaming engine: reduce tasks of a job", low=1)
+    queue: str | None = param(None, "hadoop: YARN queue; default: the cluster's")
+    memory_mb: int | None = param(
+        None, "hadoop: megabytes of a task's container, Java and Python together; default: the cluster's", low=1
     )
-    strict_identity: bool = param(False, "differing kernel fingerprints among processes are an error")
+    vcores: int | None = param(None, "hadoop: cores of a task's container; default: the cluster's", low=1)
+    gpus_per_task: int | None = param(None, "hadoop: GPUs (yarn.io/gpu) of a task's container; default: none", low=1)
+    priority: str | None = param(
+        None, "hadoop: priority of the jobs: VERY_LOW, LOW, NORMAL, HIGH, VERY_HIGH or an integer"
+    )
+    jobconf: tuple[str, ...] = param((), "hadoop: a Hadoop property of the jobs; may be repeated", whole=True)
+    max_wait_s: float = param(
+        3600.0, "hadoop: seconds to wait for free resources in the queue", low=0.0, aliases=("max_wait",)
+    )
+    round_timeout_s: float = param(86400.0, "hadoop: seconds after which a job is ended as too slow", low=0.0)
+    keytab: str | None = param(None, "Kerberos: keytab to renew tickets from during the run")
+    principal: str | None = param(None, "Kerberos: principal of the keytab")
+    allow_import: tuple[str, ...] = param((), "module of your own that a model may import; may be repeated", whole=True)
+    strict_identity: bool = param(
+        False, "fail if processes compute different last bits (fingerprints), instead of warning"
+    )
 
     @property
     def on_yarn(self) -> bool:
@@ -192,30 +211,36 @@ class EngineConfig:
 class RunConfig:
     """A training run."""
 
-    algorithm: str = param("", "name from the table of algorithms, or package.module:Class")
+    algorithm: str = param("", "name of an algorithm, or package.module:Class")
     params: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    output: str = param("", "directory of the model; must not exist, or hold this run where it was stopped")
-    max_rounds: int | None = param(None, "stop after this many rounds; --resume goes on", low=1)
-    resume: bool = param(False, "go on from the last checkpoint of the output, also of a finished one")
-    overwrite: bool = param(False, "replace an output that exists")
-    strict: bool = param(False, "exit 6 when the run does not converge")
-    log_dir: str | None = param(None, "folder for event files, from which TensorBoard draws the rounds' figures")
-    mlflow: str | None = param(None, "URI of MLflow's server or folder to log the run to; credentials by its variables")
+    output: str = param("", "directory for the model; it must not exist, or must hold this run, interrupted")
+    max_rounds: int | None = param(None, "stop after this many rounds; --resume continues", low=1)
+    resume: bool = param(
+        False, "continue from the last checkpoint in the output directory; a finished run is printed again"
+    )
+    overwrite: bool = param(False, "replace an existing output")
+    strict: bool = param(False, "end with exit code 6 if the run does not converge")
+    log_dir: str | None = param(None, "write event files for TensorBoard to this folder")
+    mlflow: str | None = param(
+        None, "MLflow server or folder to log the run to; credentials come from MLflow's environment variables"
+    )
     folds: int = param(
-        0, "beside the model of all rows train one without each of so many folds, in the same scans, to judge by", low=0
+        0,
+        "cross-validation: also train one model without each of this many folds, in the same passes over the data",
+        low=0,
     )
     fold_by: str = param(
         "auto",
-        "what deals rows to folds: row, a draw by its key; class, evenly of each; group, whole ones; date, stretches "
-        "of time, each judged by what comes before it; auto: group where a column is one, else class where there are "
+        "how rows are assigned to folds: row, at random; class, stratified; group, whole groups; date, by time, each "
+        "judged by a model of what comes before it; auto: group if there is a --group, else class if the target is "
         "classes",
         choices=FOLD_BY,
     )
-    fold_seed: int = param(0, "of the draws of folds")
+    fold_seed: int = param(0, "seed of the assignment to folds")
     fold_span: int = param(0, _SPAN, low=0)
-    oof: str | None = param(None, "with folds: directory for every row's prediction by the model that did not see it")
+    oof: str | None = param(None, "with --folds: directory for out-of-fold predictions")
 
     def __post_init__(self) -> None:
         for name, section in (("run", self), ("data", self.data), ("engine", self.engine)):

@@ -18,23 +18,25 @@ from mrml.params import param
 
 @dataclass(frozen=True)
 class Limits:
-    """How far rows may differ from those of before, each a share of the rows but ``psi``."""
+    """How far rows may differ from earlier ones; shares are between 0 and 1."""
 
-    psi: float = param(0.25, "population stability index of a column; one above 0.1 is told", low=0.0)
-    unseen: float = param(0.01, "rows of a category that was not there", low=0.0, high=1.0)
-    missing: float = param(0.05, "rows without a value, more than there were", low=0.0, high=1.0)
-    out_of_range: float = param(0.01, "rows whose number lies outside of what there was", low=0.0, high=1.0)
-    bad_rows: float = param(0.0, "rows that are malformed, such as a text where there were numbers", low=0.0, high=1.0)
-    min_rows: int = param(1, "fewer rows than this fail (a number)", low=0)
-    unjudged: tuple[str, ...] = param((), "columns that are told and not judged")
+    psi: float = param(0.25, "largest population stability index of a column; above 0.1 it is reported", low=0.0)
+    unseen: float = param(0.01, "largest share of rows with a category that was not there before", low=0.0, high=1.0)
+    missing: float = param(0.05, "largest increase of the share of missing values", low=0.0, high=1.0)
+    out_of_range: float = param(0.01, "largest share of numbers outside the earlier range", low=0.0, high=1.0)
+    bad_rows: float = param(
+        0.0, "largest share of malformed rows, such as a text in a numeric column", low=0.0, high=1.0
+    )
+    min_rows: int = param(1, "smallest number of rows", low=0)
+    unjudged: tuple[str, ...] = param((), "columns that are shown but have no limits")
 
 
 @dataclass(frozen=True)
 class ValidateStep(Limits):
-    """Compare rows with those that the model in service was trained on, before anything is learned from them."""
+    """Check the rows for drift from those that the model in service was trained on, before training on them."""
 
-    data: tuple[str, ...] = param((), "rows to look at; default those to train on")
-    against: str = param("", "a model, a schema file or rows to compare with; default the model in service")
+    data: tuple[str, ...] = param((), "rows to check; default: the training rows")
+    against: str = param("", "model, schema file or rows to compare with; default: the model in service")
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,16 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class EvaluateStep:
-    """Metrics of the new model and of the one in service, on the same rows."""
+    """Compute the metrics of the new model and of the one in service on the same rows."""
 
-    data: tuple[str, ...] = param((), "rows with a target; default those to validate with, else those to train on")
+    data: tuple[str, ...] = param((), "rows with a target; default: the validation rows, else the training rows")
 
 
 @dataclass(frozen=True)
 class GateStep:
-    """What must hold before the model goes into service."""
+    """Check a condition before the model is put into service."""
 
-    expression: str = param("", "comparisons of metrics, such as: auc >= champion.auc - 0.002 and rows > 1000")
+    expression: str = param("", "condition on metrics, such as auc >= champion.auc - 0.002 and rows > 1000")
 
     def __post_init__(self) -> None:
         Gate(self.expression)
@@ -63,23 +65,23 @@ class GateStep:
 
 @dataclass(frozen=True)
 class PromoteStep:
-    """Put the model into service, in the store."""
+    """Put the model into service in the store."""
 
 
 @dataclass(frozen=True)
 class PredictStep:
-    """Score rows with the model in service, or without a store with the new one."""
+    """Predict with the model in service, or, without a store, with the new one."""
 
-    data: tuple[str, ...] = param((), "rows to score; default those to train on")
-    output: str = param("", "directory of the predictions, replaced whole; default one in the run's directory")
-    format: str = param("parquet", "of the predictions", choices=("parquet", "csv", "jsonl"))
+    data: tuple[str, ...] = param((), "rows to predict for; default: the training rows")
+    output: str = param("", "directory for the predictions, replaced as a whole; default: in the run's directory")
+    format: str = param("parquet", "file format of the predictions", choices=("parquet", "csv", "jsonl"))
 
 
 @dataclass(frozen=True)
 class ReportStep:
-    """A page about the run, made last, also where a step failed."""
+    """Write a report about the run, at the end, also if a step failed."""
 
-    output: str = param("", "the file; default report.html in the run's directory")
+    output: str = param("", "file to write; default: report.html in the run's directory")
 
 
 Step = ValidateStep | TrainStep | EvaluateStep | GateStep | PromoteStep | PredictStep | ReportStep

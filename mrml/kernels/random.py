@@ -74,7 +74,23 @@ def words(state: UInt64, first: int, count: int) -> UInt64:
 
 
 def rng(seed: int, step: int, row_key: npt.NDArray[Any]) -> Float64:
-    """A uniform draw from [0, 1) for every key: the upper 53 of :func:`bits`, times 2**-53.
+    """Uniform random numbers in [0, 1), one for each key.
+
+    A number depends only on ``seed``, ``step`` and its key (``block.row_key``), never on what was drawn before.
+
+    Parameters
+    ----------
+    seed, step : int
+        ``step`` is a counter of the algorithm's own, such as the number of the tree.
+    row_key : array (n,) uint64
+
+    Returns
+    -------
+    array (n,) float64
+        The upper 53 of :func:`bits` times 2**-53 (Steele, Lea and Flood, OOPSLA 2014).
+
+    Examples
+    --------
 
     >>> rng(0, 1, np.arange(3, dtype=np.uint64)).round(4).tolist()
     [0.8275, 0.3625, 0.342]

@@ -13,15 +13,7 @@ from mrml.algorithms.objectives.table import objective_of
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, InputError
 from mrml.runs import train as run
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-def real(name: str) -> Path:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"../shared/data/{name} is not on this machine")
-    return path
+from tests.shared import shared
 
 
 def trained(folder: Path, params: dict[str, Any], **data: Any) -> tuple[str, dict[str, Any]]:
@@ -41,7 +33,7 @@ BIKE: dict[str, Any] = {"target": "cnt", "exclude": ("instant", "dteday", "casua
 @pytest.mark.slow
 def test_depthwise_trees_are_as_good_as_those_of_xgboost_and_leafwise_as_those_of_lightgbm(tmp_path: Path) -> None:
     """bike-sharing: XGBoost's RMSE on the test rows is 71.2087, LightGBM's 65.69; the bands are REFERENCE.md's."""
-    bike = real("bike-sharing")
+    bike = shared("bike-sharing")
     model, _ = trained(tmp_path, {}, data=(str(bike / "hour_train.csv"),), **BIKE)
     assert scored(model, data=(str(bike / "hour_test.csv"),))["rmse"] == pytest.approx(71.2087, abs=0.5)
     model, _ = trained(tmp_path, {"growth": "leafwise"}, data=(str(bike / "hour_train.csv"),), **BIKE)
@@ -52,7 +44,7 @@ def test_depthwise_trees_are_as_good_as_those_of_xgboost_and_leafwise_as_those_o
 
 def test_agaricus_errs_as_the_demo_of_xgboost_prints(tmp_path: Path) -> None:
     """126 binary columns leave no choice of bins: rounds 1 and 2 err on 1.4433 % and 0.1228 % of the training rows."""
-    folder = real("agaricus")
+    folder = shared("agaricus")
     train, test = str(folder / "agaricus.txt.train"), str(folder / "agaricus.txt.test")
     demo = {"objective": "logistic", "learning_rate": 1.0, "min_split_gain": 1.0, "max_depth": 3, "base_score": 0.0}
     svm: dict[str, Any] = {"format": "libsvm"}
@@ -279,7 +271,7 @@ def test_numbers_can_be_taken_as_categories(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_categories_are_worth_what_they_are_to_lightgbm(tmp_path: Path) -> None:
     """telco-churn: LightGBM's AUC on every fifth row is 0.81797; the band is REFERENCE.md's."""
-    lines = next(real("telco-churn").glob("*.csv")).read_text().splitlines()
+    lines = next(shared("telco-churn").glob("*.csv")).read_text().splitlines()
     for name, part in (("train", [r for i, r in enumerate(lines[1:]) if i % 5]), ("test", lines[1::5])):
         (tmp_path / f"{name}.csv").write_text("\n".join([lines[0], *part]) + "\n")
     config: dict[str, Any] = {"target": "Churn", "exclude": ("customerID",), "categorical": ("SeniorCitizen",)}

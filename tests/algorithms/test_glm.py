@@ -32,9 +32,9 @@ from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, MrmlError
 from mrml.schema import Column, Design, Schema
 from mrml.statistic import Into, Partial, complete
+from tests.shared import shared
 
 ALGORITHMS: dict[str, type[GLM]] = {"linear": Linear, "logistic": Logistic, "softmax": Softmax, "poisson": Poisson}
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 # ---- rows, blocks, rounds
@@ -744,13 +744,6 @@ def test_a_block_of_another_width_is_refused() -> None:
 
 
 # ---- real data
-
-
-def shared(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data {'/'.join(parts)} is not here")
-    return path
 
 
 def digits(name: str) -> Rows:

@@ -29,9 +29,10 @@ from mrml.kernels import kmeans as kernel
 from mrml.kernels import kmeans_numba as fast
 from mrml.schema import Design, Schema
 from mrml.statistic import EXACT, Into, Partial, complete
+from tests.shared import shared
 
 SCHEMA = Schema(())
-OPTDIGITS = Path(__file__).parents[3] / "shared" / "data" / "optdigits" / "optdigits-train.csv"
+OPTDIGITS = "optdigits/optdigits-train.csv"
 
 
 class Kept:
@@ -152,9 +153,7 @@ def test_float32_columns_give_scikit_learns_centres_though_they_lie_far_from_zer
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_optdigits_inertia_is_within_the_band_of_the_reference(seed: int) -> None:
-    if not OPTDIGITS.exists():
-        pytest.skip("shared/data/optdigits is not beside the checkout")
-    x = np.loadtxt(OPTDIGITS, delimiter=",")[:, :64]
+    x = np.loadtxt(shared(OPTDIGITS), delimiter=",")[:, :64]
     state = fit(KMeans(k=10, seed=seed), blocks(x, 512))
     assert state["inertia"] <= 2525000
     assert np.allclose(state["sizes"].sum(), len(x))
@@ -235,9 +234,7 @@ def test_one_run_has_the_state_that_it_had_before_there_were_restarts() -> None:
 
 @pytest.mark.parametrize("n_clusters", [10, 20])
 def test_ten_restarts_are_as_tight_as_scikit_learns_ten(n_clusters: int) -> None:
-    if not OPTDIGITS.exists():
-        pytest.skip("shared/data/optdigits is not beside the checkout")
-    x = np.loadtxt(OPTDIGITS, delimiter=",")[:, :64]
+    x = np.loadtxt(shared(OPTDIGITS), delimiter=",")[:, :64]
     mine, data = [], blocks(x, 1024, memo=True)
     for seed in (0, 100, 200):
         algorithm = KMeans(k=n_clusters, seed=seed, restarts=10)

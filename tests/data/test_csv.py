@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv as std_csv
 import io
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,17 +19,10 @@ from mrml.data.formats.csv import parse, split_fields
 from mrml.data.formats.lines import find_records
 from mrml.errors import InputError
 from mrml.schema import Column, Format
+from tests.shared import shared
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 NUMBER, TEXT = Column("x"), Column("t", "categorical", source="string")
 PLAIN = Format()
-
-
-def shared(name: str) -> Path:
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the shared data set {name} is not here")
-    return path
 
 
 def texts(column) -> list[str | None]:

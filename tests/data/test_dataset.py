@@ -23,9 +23,7 @@ from mrml.data.dataset import Dataset, Range
 from mrml.data.open import open_dataset
 from mrml.data.store import DirectoryStore
 from mrml.errors import InputError
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared real data sets are not beside the repository")
+from tests.shared import shared
 
 
 def write(path: Path, data: bytes | str) -> Path:
@@ -257,9 +255,7 @@ def test_header_in_every_part_crlf_bom_markers_and_empty_parts(tmp_path):
 
 
 def test_a_directory_of_markers_and_flight_text_reads_the_text_alone():
-    if not SHARED.exists():
-        pytest.skip("the shared real data sets are not beside the repository")
-    dataset = opened(SHARED / "flight-formats" / "flight-data-hive", target="c2", bad_rows="skip")
+    dataset = opened(shared("flight-formats", "flight-data-hive"), target="c2", bad_rows="skip")
     (block,) = blocks(dataset)
     assert (block.n_rows, block.n_records, block.n_bad) == (254, 256, 2)  # two names hold commas without quotes
 
@@ -568,11 +564,10 @@ def test_a_store_gives_the_blocks_of_a_range_and_decodes_them_once(tmp_path, nam
 # ---- real data ----
 
 
-@needs_shared
 @pytest.mark.parametrize("year, n, total", [(2010, 255, 422269), (2011, 255, 428426), (2012, 245, 422180),
                                             (2013, 250, 417869), (2014, 241, 436855), (2015, 256, 453316)])  # fmt: skip
 def test_flight_sums_are_the_same_in_every_format(year, n, total):
-    base = SHARED / "flight-formats" / "flight-data"
+    base = shared("flight-formats", "flight-data")
     paths = [base / "csv" / f"{year}-summary.csv", base / "json" / f"{year}-summary.json"]
     paths += [base / "parquet" / "2010-summary.parquet"] if year == 2010 else []
     for path in paths:
@@ -581,9 +576,8 @@ def test_flight_sums_are_the_same_in_every_format(year, n, total):
         assert all(b.n_bad == 0 for b in found) and (len(found) > 20 or path.suffix == ".parquet")
 
 
-@needs_shared
 def test_chicago_taxi_null_counts():
-    dataset = opened(SHARED / "chicago-taxi" / "data.csv", target="fare", window_bytes=1 << 18, bad_rows="skip",
+    dataset = opened(shared("chicago-taxi", "data.csv"), target="fare", window_bytes=1 << 18, bad_rows="skip",
                      features=(*tuple(MISSING), "payment_type", "tips"))  # fmt: skip
     found = blocks(dataset)
     numeric = [c.name for c in dataset.schema.features("numeric")]
@@ -608,16 +602,14 @@ MISSING = {
 }
 
 
-@needs_shared
 def test_higgs_weights_come_from_the_side_file():
-    (block,) = blocks(opened(SHARED / "higgs-7k" / "binary.train", target="c0"))
-    lines = (SHARED / "higgs-7k" / "binary.train.weight").read_text().split()
+    (block,) = blocks(opened(shared("higgs-7k", "binary.train"), target="c0"))
+    lines = shared("higgs-7k", "binary.train.weight").read_text().split()
     assert block.X.shape == (7000, 28) and block.weight.tolist() == [float(s) for s in lines]
 
 
-@needs_shared
 def test_agaricus_is_libsvm_by_its_content():
-    dataset = opened(SHARED / "agaricus" / "agaricus.txt.train", window_bytes=1 << 16)
+    dataset = opened(shared("agaricus", "agaricus.txt.train"), window_bytes=1 << 16)
     found = blocks(dataset, 1 << 17)
     assert sum(b.n_rows for b in found) == 6513 and max(b.X.n_columns for b in found) == 126
-    assert sum(len(b.X.data) for b in found) == (SHARED / "agaricus" / "agaricus.txt.train").read_bytes().count(b":")
+    assert sum(len(b.X.data) for b in found) == shared("agaricus", "agaricus.txt.train").read_bytes().count(b":")

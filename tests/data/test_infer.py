@@ -19,9 +19,7 @@ from mrml.data.inference.infer import infer, load_yaml, to_yaml
 from mrml.data.open import open_dataset
 from mrml.errors import ConfigError, InputError, MrmlError
 from mrml.schema import KINDS, NA, ROLES, Column, Format, Schema
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared real data sets are not beside the repository")
+from tests.shared import shared
 
 
 def inferred(path: Path, text: str | bytes | None = None, **options):
@@ -390,9 +388,8 @@ def test_a_wrong_schema_file_says_what_is_wrong(text, words):
 # ---- real data ----
 
 
-@needs_shared
 def test_telco_churn():
-    path = SHARED / "telco-churn" / "Telco-Customer-Churn.csv"
+    path = shared("telco-churn", "Telco-Customer-Churn.csv")
     schema, report = inferred(path, target="Churn")
     kinds = columns(schema)
     assert kinds["customerID"][:2] == ("text", "ignore") and kinds["Churn"][:2] == ("categorical", "target")
@@ -401,11 +398,10 @@ def test_telco_churn():
     assert dict(seen(report, "TotalCharges").markers) == {" ": 11} and report.rows == 7043
 
 
-@needs_shared
 def test_chicago_taxi_parquet_and_csv():
-    schema, report = inferred(SHARED / "chicago-taxi" / "data.parquet", target="tips")
+    schema, report = inferred(shared("chicago-taxi", "data.parquet"), target="tips")
     assert columns(schema)["pickup_census_tract"][:2] == ("numeric", "ignore")
     assert columns(schema)["company"][0] == columns(schema)["payment_type"][0] == "categorical"
     assert seen(report, "company").nulls == 3462
-    schema, _ = inferred(SHARED / "chicago-taxi" / "data.csv", target="tips")
+    schema, _ = inferred(shared("chicago-taxi", "data.csv"), target="tips")
     assert "constant" not in seen(report, "fare").notes and columns(schema)["fare"][2] == "double"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from mrml.data.formats import jsonl
 from mrml.data.formats.jsonl import parse
 from mrml.data.formats.lines import find_records
 from mrml.schema import Column, Format
+from tests.shared import shared
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 NUMBER, TEXT = Column("x"), Column("t", "categorical", source="string")
 PLAIN = Format("jsonl")
 
@@ -155,9 +154,7 @@ def test_what_pythons_json_module_writes_is_read_back(rows):
 
 
 def test_flight_data_reads_as_pythons_json_module_reads_it():
-    path = SHARED / "flight-formats/flight-data/json/2015-summary.json"
-    if not path.exists():
-        pytest.skip("the shared data set flight-formats is not here")
+    path = shared("flight-formats/flight-data/json/2015-summary.json")
     names = ("ORIGIN_COUNTRY_NAME", "DEST_COUNTRY_NAME")
     wanted = [Column("count", source="int64"), *(Column(n, "categorical", source="string") for n in names)]
     r = parse(path.read_bytes(), wanted, PLAIN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from mrml.data.formats.libsvm import parse
 from mrml.data.formats.lines import find_records
 from mrml.errors import InputError
 from mrml.schema import Column, Format
+from tests.shared import shared
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 LABEL, QID, WEIGHT = Column("label", role="target"), Column("qid", role="group"), Column("weight", role="weight")
 ONE, ZERO = Format("libsvm"), Format("libsvm", index_base=0)
 
@@ -196,7 +195,4 @@ def check(data: bytes, zero_based: bool, with_qid: bool = False) -> None:
     "name", ["agaricus/agaricus.txt.train", "agaricus/agaricus.txt.test", "dna/dna.scale", "dna/dna.scale.t"]
 )
 def test_real_data_reads_as_scikit_learn_reads_it(name):
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the shared data set {name} is not here")
-    check(path.read_bytes(), zero_based=False)
+    check(shared(name).read_bytes(), zero_based=False)

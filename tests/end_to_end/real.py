@@ -5,16 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pytest
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-
-
-def shared(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data {'/'.join(parts)} is not here")
-    return path
+from tests.shared import shared
 
 
 def cut(folder: Path, head: list[str], rows: list[list[str]]) -> tuple[Path, Path]:

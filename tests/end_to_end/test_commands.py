@@ -22,20 +22,13 @@ import yaml
 from sklearn import metrics as sk
 
 from mrml import pin
+from tests.shared import shared
 
 from .conftest import ROOT, Place
 
-SHARED = ROOT / ".." / "shared" / "data"
 INLINE = ("--engine", "inline", "-q")
 LOGISTIC = ("train", "logistic", "--data", "d", "--target", "y", "--output", "m", *INLINE)
 LINEAR = ("train", "linear", "--data", "d", "--target", "y", "--output", "m", *INLINE)
-
-
-def shared(*parts: str) -> str:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data {'/'.join(parts)} is not here")
-    return str(path)
 
 
 def numbers(n: int = 60, header: str = "a,b,y\n") -> str:
@@ -223,7 +216,7 @@ def test_a_column_that_the_schema_keeps_and_that_holds_nothing_has_no_coefficien
 
 
 def test_the_telco_data_with_its_blank_numbers_trains_at_once(place: Place) -> None:
-    data = shared("telco-churn", "Telco-Customer-Churn.csv")
+    data = str(shared("telco-churn", "Telco-Customer-Churn.csv"))
     assert place("train", "logistic", "--data", data, "--target", "Churn", "--id", "customerID", "--output", "m",
                  *INLINE).code == 0  # fmt: skip
     assert "TotalCharges" in told(place, "inspect", "m")["coefficients"]
@@ -232,7 +225,7 @@ def test_the_telco_data_with_its_blank_numbers_trains_at_once(place: Place) -> N
 
 
 def test_the_chicago_taxi_data_with_its_empty_column_trains_at_once(place: Place) -> None:
-    data = shared("chicago-taxi", "data.parquet")
+    data = str(shared("chicago-taxi", "data.parquet"))
     plan = told(place, "train", "linear", "--data", data, "--target", "fare", "--dry-run", *INLINE)
     assert plan["ignored"] == ["pickup_census_tract"]
     done = place("train", "linear", "--data", data, "--target", "fare", "--output", "m", *INLINE)
@@ -685,6 +678,7 @@ WAITS = """
 import os, time
 from dataclasses import dataclass
 from mrml.algorithms.linear.glm import Logistic
+from tests.shared import shared
 
 @dataclass(frozen=True)
 class Waits(Logistic):

@@ -29,18 +29,11 @@ from mrml.arrays import CSR
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.data.open import open_dataset
 from mrml.runs import train as run
+from tests.shared import shared
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 INLINE = EngineConfig(engine="inline")
 BIKE_LEVELS = ("season", "mnth", "hr", "weekday", "weathersit")
 BIKE_NUMBERS = ("yr", "holiday", "workingday", "temp", "atemp", "hum", "windspeed")
-
-
-def shared(*parts: str) -> Path:
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"shared data {'/'.join(parts)} is not here")
-    return path
 
 
 # ---- the sets, as REFERENCE.md splits and prepares them

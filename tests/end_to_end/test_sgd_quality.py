@@ -10,8 +10,9 @@ import pytest
 
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.runs import train as run
+from tests.shared import shared
 
-from .real import shared, taxi
+from .real import taxi
 
 INLINE = EngineConfig(engine="inline")
 

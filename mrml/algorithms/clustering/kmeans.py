@@ -31,7 +31,7 @@ class KMeans(OneRun):
     """Clusters of rows around k centres, each row with its nearest."""
 
     restarts: int = param(
-        1, "runs from other draws, all in the same rounds; the best is kept",
+        1, "number of runs with different first centres, in the same rounds; the best is kept",
         low=1, high=1000, aliases=("n_init",), values={"auto": 1},
     )  # fmt: skip
 

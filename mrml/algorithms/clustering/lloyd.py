@@ -59,17 +59,21 @@ class OneRun(Algorithm):
     lazy: ClassVar[bool] = True
 
     k: int = param(8, "number of clusters", low=1)
-    max_iterations: int = param(100, "most rounds of Lloyd", low=1)
+    max_iterations: int = param(100, "maximum number of iterations of Lloyd's algorithm", low=1)
     tol: float = param(
-        1e-4, "stop when the squared move of all centres is at most this times the mean variance of a column", low=0
+        1e-4,
+        "stop when all centres together moved, squared, by at most this times the mean variance of a column",
+        low=0,
     )
-    seed: int = param(0, "of the random draws")
-    seeding: str = param("kmeans||", "how centres begin", choices=("kmeans||", "random"))
-    oversampling: float = param(2.0, "candidates a seeding round draws, as a multiple of k", low=0.1)
-    seeding_rounds: int = param(5, "rounds of kmeans||", low=1)
-    standardise: bool = param(False, "standardise the numeric columns first")  # type: ignore[misc]
-    kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
-    init_model: str | None = param(None, "directory of a k-means model whose centres it begins with")
+    seed: int = param(0, "random seed")
+    seeding: str = param("kmeans||", "how the first centres are chosen", choices=("kmeans||", "random"))
+    oversampling: float = param(2.0, "kmeans||: candidates drawn in a seeding round, as a multiple of k", low=0.1)
+    seeding_rounds: int = param(5, "kmeans||: number of seeding rounds", low=1)
+    standardise: bool = param(False, "standardise the numeric columns")  # type: ignore[misc]
+    kernels: str = param(
+        "auto", "implementation: fast is numba; auto: fast if numba is installed", choices=("auto", "numpy", "fast")
+    )
+    init_model: str | None = param(None, "start from the centres of this k-means model")
     centres: tuple[tuple[float, ...], ...] = param((), "begin with these, k of them", internal=True)
 
     def __post_init__(self) -> None:

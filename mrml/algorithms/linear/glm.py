@@ -29,8 +29,8 @@ _MOST_COUNT = 2.0**53
 class Classification(GLM):
     """What logistic and softmax have in common."""
 
-    l2: float = param(1e-4, "strength of the penalty l2/2 * |coef|^2", low=0.0)
-    class_weight: str = param("none", "balanced: every class weighs the same", choices=("none", "balanced"))
+    l2: float = param(1e-4, "strength of the L2 penalty, l2/2 * |coef|^2", low=0.0)
+    class_weight: str = param("none", "balanced: give every class the same total weight", choices=("none", "balanced"))
 
     def weights_of_classes(self, design: Design, place: str) -> Array | None:
         if self.class_weight == "none":

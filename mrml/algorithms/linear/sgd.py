@@ -35,7 +35,9 @@ class _GLM(SGD):
     huber_delta: float = _fixed(1.0)
     quantile_alpha: float = _fixed(0.5)
     tweedie_variance_power: float = _fixed(1.5)
-    solver: str = param("sgd", "sgd; the others are `mrml train ALGORITHM --solver newton --help`", choices=("sgd",))
+    solver: str = param(
+        "sgd", "sgd; for the others see `mrml train ALGORITHM --solver newton --help`", choices=("sgd",)
+    )
 
     design: ClassVar[str] = "columns"
 

@@ -49,21 +49,21 @@ log = logging.getLogger(__name__)
 class GLM(Iteration):
     """What the four have in common."""
 
-    l2: float = param(0.0, "strength of the penalty l2/2 * |coef|^2", low=0.0)
+    l2: float = param(0.0, "strength of the L2 penalty, l2/2 * |coef|^2", low=0.0)
     solver: str = param(
         "auto",
-        "auto: newton up to 300 parameters, else lbfgs, and up to 1,600 newton where that is slow; "
+        "optimizer; auto: newton up to 300 parameters, up to 1,600 if lbfgs is slow, else lbfgs; "
         "sgd has hyperparameters of its own (--solver sgd --help)",
         choices=("auto", "newton", "lbfgs", "sgd"),
     )
-    tol: float = param(1e-6, "largest entry of the gradient at which it has converged", low=0.0)
-    max_iterations: int = param(200, "the most rounds", low=1)
+    tol: float = param(1e-6, "converged when no entry of the gradient is larger than this", low=0.0)
+    max_iterations: int = param(200, "maximum number of rounds", low=1)
     fit_intercept: bool = param(True, "fit an intercept")
     standardise: bool | None = param(  # type: ignore[misc]
-        None, "penalise coefficients of the standardised columns; default: unless they are sparse"
+        None, "apply the penalty to standardised columns; default: unless they are sparse"
     )
-    memory: int = param(20, "pairs of steps that L-BFGS remembers", low=1)
-    init_model: str | None = param(None, "directory of a model of the same kind whose coefficients it begins from")
+    memory: int = param(20, "number of past steps that L-BFGS keeps", low=1)
+    init_model: str | None = param(None, "start from the coefficients of this model of the same kind")
 
     lazy: ClassVar[bool] = True
     loss: ClassVar[losses.Loss]

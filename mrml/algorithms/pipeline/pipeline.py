@@ -40,10 +40,10 @@ class Pipeline(Algorithm):
 
     algorithm: Any = param(None, "the algorithm that learns", internal=True)
     schema: Schema = param(Schema(()), "columns of the raw blocks", internal=True)
-    max_levels: int = param(256, "most frequent levels of a category that get a column of their own", low=1)
+    max_levels: int = param(256, "one-hot encode at most this many levels of a category, the most frequent ones", low=1)
     hash_columns: tuple[str, ...] = param((), "categorical columns that are hashed", internal=True)
-    hash_bits: int = param(18, "columns of hashed features, as a power of two", low=1, high=24)
-    bins: int = param(0, "quantile bins of a numeric column; 0 keeps its values", low=0, high=1024)
+    hash_bits: int = param(18, "number of hashed features, as a power of two", low=1, high=24)
+    bins: int = param(0, "cut numeric columns into this many quantile bins; 0: keep the numbers", low=0, high=1024)
 
     @cached_property
     def transforms(self) -> tuple[tf.Transform, ...]:

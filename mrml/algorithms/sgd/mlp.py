@@ -55,11 +55,11 @@ class MLP(_Network):
     """A multilayer perceptron; categories by embeddings."""
 
     hidden: tuple[int, ...] = param((100,), "units of each hidden layer")
-    activation: str = param("relu", "of the hidden units", choices=ACTIVATIONS)
-    dropout: float = param(0.0, "chance of a hidden unit to be left out of a step", low=0.0, high=0.99)
-    norm: str = param("none", "layer norm, or batch norm, before the activation", choices=NORMS)
-    embedding: int = param(0, "width of a category's embedding; 0: by its levels, at most 50", low=0)
-    wide: bool = param(False, "a linear part beside the hidden layers (wide and deep)")
+    activation: str = param("relu", "activation of the hidden units", choices=ACTIVATIONS)
+    dropout: float = param(0.0, "probability that a hidden unit is dropped in a step", low=0.0, high=0.99)
+    norm: str = param("none", "normalisation before the activation", choices=NORMS)
+    embedding: int = param(0, "size of the embedding of a category; 0: from its number of levels, at most 50", low=0)
+    wide: bool = param(False, "add a linear part beside the hidden layers (wide and deep)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +88,7 @@ class MLP(_Network):
 class FactorizationMachine(_Network):
     """A linear model with the products of all pairs of columns, by factors (Rendle, ICDM 2010)."""
 
-    factors: int = param(8, "width of a column's factor", low=1)
+    factors: int = param(8, "number of factors per column", low=1)
 
     fewer_rounds: ClassVar[str] = SGD.fewer_rounds
 

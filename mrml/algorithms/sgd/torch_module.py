@@ -28,9 +28,10 @@ from mrml.schema import Design, Schema
 class TorchModule(SGD):
     """A torch.nn.Module of your own."""
 
-    module: str = param("", "function that makes it, my_package.my_module:make_net; called with its numbers of inputs "
-                        "and outputs", code=True)  # fmt: skip
-    kernels: str = param("torch", "what computes", choices=("torch",))
+    module: str = param(
+        "", "function that returns the torch.nn.Module; called with the numbers of inputs and outputs", code=True
+    )
+    kernels: str = param("torch", "implementation", choices=("torch",))
 
     def check_here(self) -> None:
         function_of(self.module, "")

@@ -13,10 +13,10 @@ from mrml.cli.score import scoring_options, scoring_sections
 
 EXAMPLE = "mrml compare models/old models/new --data holdout/"
 _ABOUT = """\
-Exact metrics of two models on the same rows, the second one's less the first one's, and how sure that difference is:
-the interval that holds it in 95 of 100 draws of the rows (a paired bootstrap over runs of rows).
+Compare the exact metrics of two models on the same rows. The difference is the second minus the first; its 95 %
+interval comes from a paired bootstrap over runs of rows.
 
-MODEL is a model, a store of models, or the directory of a `mrml run`."""
+MODEL is a model directory, a store of models, or the directory of a `mrml run`."""
 
 
 def parse_compare(argv: Sequence[str]) -> argparse.Namespace:

@@ -12,18 +12,18 @@ from mrml.cli.score import scoring_options, scoring_sections
 
 EXAMPLE = "mrml report model --data holdout/ --output report.html"
 _ABOUT = """\
-One page of HTML about a run, which asks nothing of the network: what ran, the verdict of the gate, metrics, pictures of
-the predictions, losses, what the columns are worth, how the rows differ from those before, and where the time went.
+Write a report about a run: one self-contained HTML page with the configuration, the result of the gate, metrics,
+curves, losses, column importances, drift, and where the time went.
 
-RUN is the --output of `mrml train` or the directory of a `mrml run`; with --data the pictures and the errors of
-coefficients are of those rows."""
+RUN is the --output of `mrml train`, or the directory of a `mrml run`. With --data, the curves and the standard errors
+of coefficients are computed on those rows."""
 
 
 def parse_report(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("report", EXAMPLE, description=_ABOUT)
     parser.intermixed = True
     parser.add_argument("model", metavar="RUN", help="directory of a run")
-    parser.add_argument("--output", metavar="FILE", required=True, help="the page; one that exists is replaced")
+    parser.add_argument("--output", metavar="FILE", required=True, help="file to write; an existing one is replaced")
     parser.add_options(scoring_options(), {"format": "--input-format"})
     return common(parser, "print one JSON object instead of text").read(argv)
 

@@ -14,30 +14,32 @@ from mrml.errors import ConfigError, MrmlError
 
 EXAMPLE = "mrml run conf/nightly/churn.yaml --set ds=2026-11-20"
 _ABOUT = f"""\
-Do the steps of a file that are not done: {", ".join(STEPS)}.
+Run the steps of a nightly job: {", ".join(STEPS)}.
 
-The file is a run file (algorithm, data, engine) with
+FILE is a run file (sections algorithm, data, engine) with these sections besides:
 
-  variables:  NAME: DEFAULT, or what --set gives; {{{{ NAME }}}} stands for it; ds brings {{{{ ds_nodash }}}}, ${{YEAR}}
-  work:       the folder in which every run gets a directory of its own
-  store:      the store of models, one of whose versions is in service (see `mrml models`)
-  steps:      which of them, and what each is configured with
+  variables:  NAME: DEFAULT; {{{{ NAME }}}} is replaced by it, or by --set; ds also gives {{{{ ds_nodash }}}}, ${{YEAR}}
+  work:       folder in which each run gets its own directory
+  store:      store of models with the version in service (see `mrml models`)
+  steps:      the steps to run, each with its settings
 
-The same file over the same inputs is the same run: said again it goes on where it was, and what is done is kept. A
-changed input makes another one. Where the gate refuses (exit code 7) nothing in service changes, and rows are scored
-with what is."""
+The same file with the same inputs is the same run: given again, the command continues where it stopped and repeats
+nothing that is finished. Changed inputs make a new run. If the gate refuses the new model (exit code 7), the version in
+service stays, and the predictions are made with it."""
 
 
 def parse_run(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("run", EXAMPLE, description=_ABOUT)
     parser.intermixed = True
-    parser.add_argument("file", metavar="FILE", help="the file of the run (YAML)")
-    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a variable; may be repeated")
+    parser.add_argument("file", metavar="FILE", help="run file (YAML)")
     parser.add_argument(
-        "--from", metavar="STEP", dest="begin", default="", help="do this step and those after it again"
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="set a variable; may be repeated"
     )
-    parser.add_argument("--only", metavar="STEP", action="append", default=[], help="no other steps; may be repeated")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+    parser.add_argument("--from", metavar="STEP", dest="begin", default="", help="repeat this step and those after it")
+    parser.add_argument(
+        "--only", metavar="STEP", action="append", default=[], help="run only this step; may be repeated"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan; do nothing")
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.begin and args.only:
         raise ConfigError("mrml run", "--from and --only exclude each other", "give one of them")

@@ -16,11 +16,11 @@ from mrml.errors import ConfigError, InputError
 
 EXAMPLE = "mrml validate new/ --against model"
 _ABOUT = """\
-Compare rows with those that a model was trained on, column by column; exit code 3 where a limit is passed.
+Check rows for drift from the rows that a model was trained on, column by column; exit code 3 if a limit is exceeded.
 
---against names a model or a store of models, a file of `mrml schema`, or rows. Told are the population stability index
-(psi), the share of rows without a value now and before, of categories that were not there before (unseen), and of
-numbers outside of the range that there was. A schema file tells kinds and what its sample held."""
+--against is a model, a store of models, a file of `mrml schema`, or other rows. The table shows the population
+stability index (psi), the share of missing values now and before, of categories that were not there before (unseen),
+and of numbers outside the earlier range. A schema file only knows the types and a sample."""
 #: what a model's columns say already
 _KNOWN = ("valid", "features", "exclude", "categorical", "schema", "window_bytes", "hash", "hash_bits", "max_levels",
           "bins", "bad_rows", "max_bad_rows", "data", "target", "weight", "offset", "group", "id")  # fmt: skip
@@ -30,7 +30,9 @@ def parse_validate(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("validate", EXAMPLE, description=_ABOUT)
     parser.intermixed = True
     parser.add_argument("data", metavar="DATA", nargs="*", help="files, directories or globs")
-    parser.add_argument("--against", metavar="WHAT", default="", help="a model, a schema file or rows")
+    parser.add_argument(
+        "--against", metavar="WHAT", default="", help="a model, a store, a schema file or rows to compare with"
+    )
     parser.add_options(_options())
     args = common(parser, "print one JSON object instead of text").read(argv)
     if not args.data:

@@ -25,30 +25,40 @@ if TYPE_CHECKING:
 
 EXAMPLE = "mrml oozie render run.yaml --start 2026-01-01 --output churn.oozie"
 _ABOUT = """\
-`mrml run FILE` under Oozie: a workflow that runs it and decides on its outcome, a coordinator that does so day by day.
+Schedule `mrml run FILE` with Oozie: a workflow runs it once, a coordinator runs it every day.
 
-  render FILE    write workflow.xml, coordinator.xml (with --start), job.properties and what they need into --output
-  validate PATH  check a file or a folder: XML, transitions, forks and joins, variables, and with lxml and a jar of
-                 Oozie's client its schemas; exit code 2 where something is wrong
-  submit DIR     check it, put it on HDFS where job.properties says, and start it; prints the id
-  status JOB     what became of a workflow or a coordinator, with mrml's own exit code and message
-  kill JOB       end it, and what it runs on YARN
-  rerun JOB      do a workflow again, or of a coordinator the day that --number names; mrml goes on where it was"""
+  render FILE    write workflow.xml, coordinator.xml (with --start), job.properties and the files they need to --output
+  validate PATH  check a file or a folder: XML, transitions, forks and joins, variables; with lxml and a jar of Oozie's
+                 client also against Oozie's schemas; exit code 2 if something is wrong
+  submit DIR     check an application, copy it to HDFS as job.properties says, start it, print its id
+  status JOB     show the state of a workflow or coordinator, with mrml's exit code and message
+  kill JOB       end a workflow or coordinator, and its jobs on YARN
+  rerun JOB      run a workflow again, or a day of a coordinator (--number); mrml continues where it stopped"""
 
 
 def parse_oozie(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("oozie", EXAMPLE, description=_ABOUT)
     parser.intermixed = True
     parser.add_argument("action", metavar="ACTION", help=f"one of {', '.join(_ACTIONS)}")
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="a run file, a folder, the id of a job")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="a run file, a folder, or the id of a job")
     parser.add_argument("--output", metavar="DIR", help="render: folder for the files (default NAME.oozie)")
-    parser.add_argument("--overwrite", action="store_true", help="render: replace files that exist")
-    parser.add_argument("--url", metavar="URL", default="", help="of the server (default $OOZIE_URL)")
-    parser.add_argument("--jar", metavar="FILE", help="oozie-client-*.jar with the schemas (default one at hand)")
-    parser.add_argument("--no-upload", action="store_true", help="submit: the application is on HDFS already")
-    parser.add_argument("--dry-run", action="store_true", help="submit: let the server check it, start nothing")
-    parser.add_argument("--number", metavar="N", default="", help="rerun: of a coordinator's action, or N-M")
-    parser.add_argument("--wait", action="store_true", help="status: until it ended; exit code 5 unless it succeeded")
+    parser.add_argument("--overwrite", action="store_true", help="render: replace existing files")
+    parser.add_argument("--url", metavar="URL", default="", help="URL of the Oozie server (default $OOZIE_URL)")
+    parser.add_argument(
+        "--jar",
+        metavar="FILE",
+        help="oozie-client-*.jar with the schemas (default: found in OOZIE_HOME or the local cluster)",
+    )
+    parser.add_argument(
+        "--no-upload", action="store_true", help="submit: do not copy; the application is already on HDFS"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="submit: only let the server check the application")
+    parser.add_argument(
+        "--number", metavar="N", default="", help="rerun: number of the coordinator's action, or a range N-M"
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="status: wait until it ends; exit code 5 unless it succeeded"
+    )
     parser.add_options(_options())
     args = common(parser, "print one JSON object instead of text").read(argv)
     if args.action not in _ACTIONS:

@@ -13,12 +13,16 @@ EXAMPLE = "mrml pack --upload"
 
 
 def parse_pack(argv: Sequence[str]) -> argparse.Namespace:
-    about = "Pack the running Python environment; tasks on a cluster run its Python with --environment."
+    about = "Pack this Python environment into an archive; with --environment, tasks on a cluster use its Python."
     parser = Parser("pack", EXAMPLE, description=about)
     name = "mrml-environment.tar.gz"
-    parser.add_argument("--output", metavar="FILE", default=name, help=f"the archive (default {name})")
-    parser.add_argument("--upload", action="store_true", help="put it on HDFS, once for its content")
-    parser.add_argument("--overwrite", action="store_true", help="replace an archive that exists")
+    parser.add_argument("--output", metavar="FILE", default=name, help=f"archive to write (default {name})")
+    parser.add_argument(
+        "--upload",
+        action="store_true",
+        help="copy the archive to HDFS, unless the same one is there, and print its URI",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing archive")
     return common(parser, "print one JSON object instead of text").read(argv)
 
 

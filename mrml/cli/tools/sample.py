@@ -15,17 +15,17 @@ EXAMPLE = "mrml sample made --rows 2000000 --kind binary --seed 7"
 
 
 def parse_sample(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser("sample", EXAMPLE, description="Make data; the same seed gives the same rows.")
-    parser.add_argument("output", metavar="OUTPUT", help="directory of the part files; must not exist")
-    parser.add_argument("--rows", metavar="N", default="100000", help="rows to make (default 100000)")
-    parser.add_argument("--columns", metavar="P", default="28", help="numeric feature columns (default 28)")
+    parser = Parser("sample", EXAMPLE, description="Generate sample data; the same seed gives the same rows.")
+    parser.add_argument("output", metavar="OUTPUT", help="directory for the part files; it must not exist")
+    parser.add_argument("--rows", metavar="N", default="100000", help="number of rows (default 100000)")
+    parser.add_argument("--columns", metavar="P", default="28", help="number of numeric feature columns (default 28)")
     kinds = ("binary", "regression", "clusters", "mixed")
-    parser.add_argument("--kind", choices=kinds, default="binary", help="what the rows are (default binary)")
+    parser.add_argument("--kind", choices=kinds, default="binary", help="kind of rows (default binary)")
     formats = ("parquet", "csv", "jsonl", "libsvm")
-    parser.add_argument("--format", choices=formats, default="parquet", help="of the files (default parquet)")
-    parser.add_argument("--parts", metavar="N", default="4", help="files to cut the rows into (default 4)")
-    parser.add_argument("--seed", metavar="S", default="0", help="of the random draws (default 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace made data that exists")
+    parser.add_argument("--format", choices=formats, default="parquet", help="file format (default parquet)")
+    parser.add_argument("--parts", metavar="N", default="4", help="number of files (default 4)")
+    parser.add_argument("--seed", metavar="S", default="0", help="random seed (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing sample data")
     return common(parser, "print one JSON object instead of text").read(argv)
 
 

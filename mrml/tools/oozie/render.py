@@ -45,31 +45,41 @@ echo "message=$python -m mrml.tools.oozie.action ended with exit code $code; see
 class Application:
     """How a run becomes an application of Oozie."""
 
-    name: str | None = param(None, "of workflow and coordinator; default the name of the run file")
-    path: str | None = param(None, "folder of the application on HDFS; default oozie/NAME in your mrml folder there")
-    name_node: str | None = param(None, "hdfs://host:port; default fs.defaultFS of HADOOP_CONF_DIR")
-    resource_manager: str | None = param(None, "host:port; default yarn.resourcemanager.address of HADOOP_CONF_DIR")
-    set: tuple[str, ...] = param((), "NAME=VALUE, a variable of the run file; may be repeated", whole=True)
-    file: tuple[str, ...] = param((), "one more file that the run reads, put beside it; may be repeated", whole=True)
-    python: str | None = param(None, "interpreter on the nodes that has mrml; default this one")
-    environment: str | None = param(None, "URI of `mrml pack --upload`; the run's Python is in it")
-    env: tuple[str, ...] = param((), "NAME=VALUE in the environment of the run; may be repeated", whole=True)
-    memory_mb: int = param(4096, "megabytes of the container that `mrml run` runs in", low=512)
+    name: str | None = param(None, "name of the workflow and coordinator; default: that of the run file")
+    path: str | None = param(None, "folder for the application on HDFS; default: oozie/NAME in your mrml folder there")
+    name_node: str | None = param(None, "HDFS, as hdfs://host:port; default: fs.defaultFS in HADOOP_CONF_DIR")
+    resource_manager: str | None = param(
+        None, "ResourceManager; default: yarn.resourcemanager.address in HADOOP_CONF_DIR"
+    )
+    set: tuple[str, ...] = param((), "set a variable of the run file; may be repeated", whole=True)
+    file: tuple[str, ...] = param(
+        (), "another file that the run reads, copied beside the run file; may be repeated", whole=True
+    )
+    python: str | None = param(
+        None, "Python interpreter on the nodes, with mrml installed; default: the path of this one"
+    )
+    environment: str | None = param(None, "archive whose Python runs mrml: the URI printed by `mrml pack --upload`")
+    env: tuple[str, ...] = param((), "set an environment variable of the run; may be repeated", whole=True)
+    memory_mb: int = param(4096, "memory of the container of `mrml run`, in megabytes", low=512)
     vcores: int = param(1, "cores of that container", low=1)
     queue: str | None = param(None, "YARN queue of that container")
-    refused: str = param("kill", "how a workflow ends whose gate refused the model", choices=("kill", "end"))
-    email: tuple[str, ...] = param((), "address that gets a mail when a run fails or is refused; may be repeated")
-    notify: str | None = param(None, "URL that Oozie calls when a workflow changes: $jobId and $status are put in")
-    start: str | None = param(None, "first day, 2026-01-01 or 2026-01-01T02:00Z; with it there is a coordinator")
-    end: str | None = param(None, "when the coordinator ends; default 2099-12-31")
+    refused: str = param("kill", "how the workflow ends if the gate refuses the model", choices=("kill", "end"))
+    email: tuple[str, ...] = param((), "send a mail to this address when a run fails or is refused; may be repeated")
+    notify: str | None = param(
+        None, "URL that Oozie calls when the workflow changes state; $jobId and $status are replaced"
+    )
+    start: str | None = param(
+        None, "first day of a coordinator, 2026-01-01 or 2026-01-01T02:00Z; default: no coordinator"
+    )
+    end: str | None = param(None, "end of the coordinator; default: 2099-12-31")
     every: str = param("day", "how often the coordinator runs", choices=tuple(EVERY))
-    timezone: str = param("UTC", "of the coordinator's days")
+    timezone: str = param("UTC", "time zone of the coordinator")
     input: str | None = param(None, "dataset to wait for: hdfs:///data/ds={{ ds }}, or with ${YEAR}, ${MONTH}, ...")
-    input_start: str | None = param(None, "first day of the dataset; default that of --start")
-    done_flag: str = param("_SUCCESS", "file in the dataset that says it is whole")
-    timeout: int = param(1440, "minutes that a day waits for its input; -1 for ever", low=-1)
-    concurrency: int = param(1, "days that run at once", low=1)
-    catch_up: bool = param(True, "days before now are made up for, one after the other; else only the last one runs")
+    input_start: str | None = param(None, "first day of the dataset; default: --start")
+    done_flag: str = param("_SUCCESS", "file that shows that the dataset is complete")
+    timeout: int = param(1440, "minutes to wait for the input of a day; -1: no limit", low=-1)
+    concurrency: int = param(1, "number of days that run at the same time", low=1)
+    catch_up: bool = param(True, "also run the days that have passed, one after the other; else only the last one")
 
 
 class Place(NamedTuple):
