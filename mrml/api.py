@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrml import names
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
@@ -31,7 +31,7 @@ Paths = str | Path | Sequence[str | Path]
 Data = Any
 #: roles whose columns may be given beside a table, and what they are called then
 _BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "time": "time", "id": ".id"}
-_LISTS = {f.name for f in dataclasses.fields(DataConfig) if f.type == "tuple[str, ...]"}
+Section = TypeVar("Section", DataConfig, EngineConfig)
 
 
 class Estimator:
@@ -155,18 +155,30 @@ def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]
 
 def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
     """Options by name as the two sections; ConfigError with the nearest name for an unknown one."""
-    data_names = {f.name for f in dataclasses.fields(DataConfig)}
-    engine_names = {f.name for f in dataclasses.fields(EngineConfig)}
+    of_data, of_engine = ({f.name for f in dataclasses.fields(cls)} for cls in (DataConfig, EngineConfig))
+    _known(options, of_data | of_engine)
+    return (
+        section_of(DataConfig, {k: v for k, v in options.items() if k in of_data}),
+        section_of(EngineConfig, {k: v for k, v in options.items() if k in of_engine}),
+    )
+
+
+def section_of(cls: type[Section], options: Mapping[str, Any]) -> Section:
+    """Options by name as one section; ConfigError with the nearest name for an unknown one."""
+    fields = dataclasses.fields(cls)
+    _known(options, {f.name for f in fields})
+    lists = {f.name for f in fields if f.type == "tuple[str, ...]"}
+    given: dict[str, Any] = {k: _texts(v) if k in lists else v for k, v in options.items()}
+    section = cls(**given)
+    for f in fields:
+        check(f, getattr(section, f.name))
+    return section
+
+
+def _known(options: Mapping[str, Any], known: set[str]) -> None:
     for name in options:
-        if name not in data_names | engine_names:
-            raise ConfigError("fit", f"unknown option {name!r}", nearest(name, data_names | engine_names))
-    given: dict[str, Any] = {k: _texts(v) if k in _LISTS else v for k, v in options.items()}
-    data = DataConfig(**{k: v for k, v in given.items() if k in data_names})
-    engine = EngineConfig(**{k: v for k, v in given.items() if k in engine_names})
-    for section in (data, engine):
-        for f in dataclasses.fields(section):
-            check(f, getattr(section, f.name))
-    return data, engine
+        if name not in known:
+            raise ConfigError("fit", f"unknown option {name!r}", nearest(name, known))
 
 
 def _texts(value: Any) -> tuple[str, ...]:

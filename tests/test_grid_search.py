@@ -10,7 +10,6 @@ import pytest
 sklearn = pytest.importorskip("sklearn")
 import pandas as pd  # noqa: E402
 from scipy.sparse import csr_matrix  # noqa: E402
-from sklearn import linear_model  # noqa: E402
 from sklearn import model_selection as theirs  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 
@@ -74,7 +73,7 @@ def test_the_best_estimator_is_the_one_that_its_hyperparameters_fit() -> None:
 def test_without_refit_there_are_results_and_no_estimator() -> None:
     found = ours.GridSearchCV(logistic(), {"l2": [0.1]}, cv=2, refit=False).fit(X, TWO)
     assert found.best_params_ == {"l2": 0.1} and not hasattr(found, "best_estimator_")
-    with pytest.raises(sklearn.exceptions.NotFittedError):
+    with pytest.raises(AttributeError, match="no attribute 'predict'"):  # as scikit-learn says it
         found.predict(X)
 
 
@@ -93,8 +92,6 @@ def test_a_candidate_that_fails_is_warned_of_and_comes_last() -> None:
 
 
 @pytest.mark.parametrize(("search", "x", "finding"), [
-    (ours.GridSearchCV(linear_model.LogisticRegression(), {"C": [1.0]}), X, "use scikit-learn's GridSearchCV"),
-    (ours.GridSearchCV(ours.KMeans(), {"k": [2]}), X, "no estimator of mrml.sklearn with a target"),
     (ours.GridSearchCV(logistic(), {"l2": [1.0]}, scoring="f1"), X, "scoring 'f1' is none of accuracy, roc_auc"),
     (ours.GridSearchCV(logistic(), {"l2": [1.0]}, cv=theirs.ShuffleSplit(3)), X, "each row must be in one test set"),
     (ours.GridSearchCV(logistic(), {"l2": [1.0]}, cv=2), csr_matrix(X), "a sparse matrix has no place for folds"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from mrml.sklearn import backend  # joblib knows the name "mrml" from here on
 from mrml.sklearn.base import Classifier, Clusterer, Linear, Regressor, Trees
 from mrml.sklearn.search import GridSearchCV
 
@@ -27,6 +28,7 @@ __all__ = [
     "PoissonRegressor",
     "RandomForestClassifier",
     "RandomForestRegressor",
+    "backend",
 ]
 
 

@@ -1,4 +1,4 @@
-"""A grid search over estimators of ours: all candidates and folds side by side, one scan of the rows a round."""
+"""A grid search: estimators of ours side by side, one scan of the rows a round; any other one's candidates as tasks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config  # type: ignore[import-untyped]
+from sklearn import model_selection
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import ParameterGrid, check_cv
 
 from mrml.api import run_sections
 from mrml.arrays import Array
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError, InputError
 from mrml.runs import child
+from mrml.sklearn.backend import Backend
 from mrml.sklearn.base import Base, Clusterer, Plan
-
-try:
-    from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
-    from sklearn.exceptions import FitFailedWarning
-    from sklearn.metrics import check_scoring
-    from sklearn.model_selection import ParameterGrid, check_cv
-    from sklearn.utils.metaestimators import available_if
-    from sklearn.utils.validation import check_is_fitted
-except ImportError as error:  # pragma: no cover - told by the extra's absence
-    raise ConfigError("mrml.sklearn", "scikit-learn is not installed", "pip install 'mrml[sklearn]'") from error
 
 #: scikit-learn's scorers: the metric of ours, its sign, and its power
 SCORERS: dict[str, tuple[str, float, float]] = {
@@ -39,45 +36,67 @@ SCORERS: dict[str, tuple[str, float, float]] = {
 }
 
 
-def _best_has(name: str) -> Any:
-    return lambda self: hasattr(getattr(self, "best_estimator_", self.estimator), name)
+class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
+    """scikit-learn's search of that name, with its folds, scores and attributes, and where to compute.
 
+    An estimator of :mod:`mrml.sklearn` with a target is trained side by side with all candidates and folds, in one scan
+    of the rows a round (``cv_results_`` has no times).  With ``sample_weight`` scores are weighted too; ``scoring`` is
+    a key of :data:`SCORERS`, or None for accuracy of classes and r2 of numbers; ``cv`` is a number of folds, or a
+    splitter whose test sets hold every row once.
 
-class GridSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
-    """Every combination of a grid over an estimator of :mod:`mrml.sklearn`, by cross-validation, in one scan a round.
-
-    As scikit-learn's of that name, with its folds, scores and attributes (``cv_results_`` without times); models are
-    trained side by side instead of one after the other.  With ``sample_weight`` scores are weighted too.
+    Of any other estimator candidates and folds are calls of resident tasks: see :mod:`mrml.sklearn.backend`.
 
     Parameters
     ----------
-    estimator : of this module; it says where the rounds run.
-    param_grid : a dict, or a list of dicts, of lists of values.
-    scoring : a key of :data:`SCORERS`; None: accuracy of classes, r2 of numbers.
-    cv : folds (stratified where there are classes, as scikit-learn deals them), or a splitter whose test sets hold
-        every row once.
-    refit : whether ``best_estimator_`` is trained on all rows.
+    engine, runner, workers : where to compute: ``engine="resident", runner="hadoop"`` is on YARN; None: where the
+        estimator says, for one of :mod:`mrml.sklearn`, else on this machine.
+    engine_options : others of the section engine, such as ``{"environment": URI, "memory_mb": 4096}``.
+    estimator, param_grid, scoring, cv, refit, ... : as scikit-learn has them.
     """
 
     def __init__(
-        self, estimator: Any, param_grid: Any, *, scoring: Any = None, cv: Any = 5, refit: bool = True
-    ) -> None:
-        self.estimator, self.param_grid, self.scoring, self.cv, self.refit = estimator, param_grid, scoring, cv, refit
+        self, estimator: Any, param_grid: Any, *, scoring: Any = None, n_jobs: int | None = None, refit: Any = True,
+        cv: Any = None, verbose: int = 0, pre_dispatch: Any = "2*n_jobs", error_score: Any = np.nan,
+        return_train_score: bool = False, engine: str | None = None, runner: str | None = None,
+        workers: int | None = None, engine_options: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            estimator, param_grid, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv, verbose=verbose,
+            pre_dispatch=pre_dispatch, error_score=error_score, return_train_score=return_train_score,
+        )  # fmt: skip
+        self.engine, self.runner, self.workers, self.engine_options = engine, runner, workers, engine_options
 
-    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> GridSearchCV:
-        """Search; ValueError for what cannot be trained side by side, with what to do instead."""
-        if not isinstance(self.estimator, Base) or isinstance(self.estimator, Clusterer):
-            name = type(self.estimator).__name__
-            raise ValueError(f"{name} is no estimator of mrml.sklearn with a target: use scikit-learn's GridSearchCV")
+    def fit(self, X: Any, y: Any = None, **params: Any) -> GridSearchCV:
+        """Search; ``params`` are scikit-learn's: ``sample_weight``, ``groups``, what metadata routing knows.
+
+        Raises
+        ------
+        ValueError
+            What cannot be trained side by side, with what to do instead.
+        """
+        if isinstance(self.estimator, Base) and not isinstance(self.estimator, Clusterer):
+            return self._side_by_side(X, y, params)
+        with parallel_config(Backend(**self._where()), n_jobs=-1):
+            super().fit(X, y, **params)
+        return self
+
+    def _where(self) -> dict[str, Any]:
+        """Options of the engine that are given."""
+        named = {"engine": self.engine, "runner": self.runner, "workers": self.workers}
+        return {**{k: v for k, v in named.items() if v is not None}, **(self.engine_options or {})}
+
+    def _side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> GridSearchCV:
+        routed = self._get_routed_params_for_fit(params)
+        own, groups = routed.estimator.fit, routed.splitter.split.get("groups")
         metric, sign, power = self._scorer()
         self.cv_folds_ = self._folds(X, y, groups)
         candidates = list(ParameterGrid(self.param_grid))
         planned = [clone(self.estimator).set_params(**params) for params in candidates]
-        trials = self._judged([one.plan(X, y, sample_weight) for one in planned])
+        trials = self._judged([one.plan(X, y, **own) for one in planned])
         scores = np.array([_scores(t, metric, self.n_splits_) for t in trials])
         self._told(candidates, sign * scores**power, trials)
+        self.scorer_, self.multimetric_ = check_scoring(self.estimator, self.scoring), False
         if self.refit:
-            own = {} if sample_weight is None else {"sample_weight": sample_weight}
             self.best_estimator_ = clone(self.estimator).set_params(**self.best_params_).fit(X, y, **own)
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_
@@ -113,7 +132,9 @@ class GridSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
                 "a sparse matrix has no place for folds: give an array, or use scikit-learn's GridSearchCV"
             )
         with ExitStack() as held:
-            data, engine = run_sections(held, first.X, first.y, {**first.options, **first.beside, "id": self.cv_folds_})
+            data, engine = run_sections(
+                held, first.X, first.y, {**first.options, **self._where(), **first.beside, "id": self.cv_folds_}
+            )
             config = RunConfig(first.algorithm, {}, data, engine)
             try:
                 return child.judged(config, [plan.params for plan in plans], self.n_splits_)
@@ -140,36 +161,6 @@ class GridSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         results["rank_test_score"] = (1 + (worst[None, :] > worst[:, None]).sum(axis=1)).astype(np.int32)
         self.cv_results_, self.best_index_ = results, int(worst.argmax())
         self.best_params_, self.best_score_ = dict(candidates[self.best_index_]), float(mean[self.best_index_])
-
-    def _best(self) -> Any:
-        check_is_fitted(self, "best_estimator_")
-        return self.best_estimator_
-
-    @property
-    def classes_(self) -> Array:
-        """The classes of the best estimator."""
-        out: Array = self._best().classes_
-        return out
-
-    @property
-    def n_features_in_(self) -> int:
-        """The columns of the best estimator."""
-        return int(self._best().n_features_in_)
-
-    def predict(self, X: Any) -> Array:
-        """What the best estimator predicts."""
-        out: Array = self._best().predict(X)
-        return out
-
-    @available_if(_best_has("predict_proba"))  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> Array:
-        """(n_samples, n_classes) float64 of the best estimator."""
-        out: Array = self._best().predict_proba(X)
-        return out
-
-    def score(self, X: Any, y: Any) -> float:
-        """The score of the best estimator."""
-        return float(check_scoring(self._best(), self.scoring)(self._best(), X, y))
 
 
 def _scores(trial: Mapping[str, Any], metric: str, n_splits: int) -> list[float]:

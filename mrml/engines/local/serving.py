@@ -202,12 +202,12 @@ class Serving(Engine):
         with selectors.DefaultSelector() as selector:
             for peer in self.peers:
                 selector.register(peer, selectors.EVENT_READ, peer)
-            while tasks.waiting or any(p.tasks or p.holds for p in self.peers):
+            while tasks.left(self.peers):
                 self.watched(selector, tasks)
                 batches = tasks.batches(self.peers) if brief else []
-                dead = [peer for peer, batch in batches if not self._start(peer, tasks.op, batch, True)]
+                dead = [peer for peer, batch in batches if not self._start(peer, tasks, batch, True)]
                 brief = False
-                for depth in range(1, AHEAD + 2):  # first one for everybody
+                for depth in range(1, tasks.ahead + 2):  # first one for everybody
                     dead += [p for p in self.peers if p not in dead and not self._dealt(p, tasks, depth)]
                 for peer in dead:
                     self._lose(peer, selector, tasks)
@@ -227,21 +227,21 @@ class Serving(Engine):
     def _dealt(self, peer: Peer, tasks: Tasks, depth: int) -> bool:
         """Tell a worker what to do until so many tasks are there; False when it is gone."""
         while len(peer.tasks) < depth and (task := tasks.next(peer)) is not None:
-            if not self._start(peer, tasks.op, [task]):
+            if not self._start(peer, tasks, [task]):
                 return False
         return True
 
-    def _start(self, peer: Peer, op: str, tasks: list[int], collect: bool = False) -> bool:
-        """Tell a worker to do tasks and, if it is to collect, to send all that it holds after them."""
-        peer.tasks += tasks
+    def _start(self, peer: Peer, tasks: Tasks, some: list[int], collect: bool = False) -> bool:
+        """Tell a worker to do some tasks and, if it is to collect, to send all that it holds after them."""
+        peer.tasks += some
         peer.collects = collect
         try:
             for name in _ORDER:
                 if name in self._context:
                     peer.tell(self._context[name])
-            op = op if tasks[0] >= 0 else "collect"
-            peer.put(wire.dumps({"op": op, "tasks": tasks, "collect": collect}))
-            peer.flush()
+            for message in tasks.messages(peer, some, collect):
+                peer.put(message)
+                peer.flush()
         except OSError:
             return False
         return True
@@ -272,11 +272,22 @@ class Serving(Engine):
 class Tasks:
     """The tasks of a round: which wait, which worker did each last, and what they answered."""
 
+    ahead = AHEAD
+
     def __init__(self, op: str, n_tasks: int, owners: dict[int, int]) -> None:
         self.op, self.owners, self.waiting = op, owners, deque(range(n_tasks))
         self._deaths = [0] * n_tasks
         self._answers: dict[int, dict[str, Any]] = {}
         self._n_collected = 0
+
+    def left(self, peers: Sequence[Peer]) -> bool:
+        """Whether there is something to do, or to wait for."""
+        return bool(self.waiting) or any(peer.tasks or peer.holds for peer in peers)
+
+    def messages(self, peer: Peer, tasks: list[int], collect: bool) -> Iterable[bytes]:
+        """What a worker is told to have tasks done."""
+        op = self.op if tasks[0] >= 0 else "collect"
+        yield wire.dumps({"op": op, "tasks": tasks, "collect": collect})
 
     def uneven(self, peers: Sequence[Peer]) -> bool:
         """Whether somebody has nothing to do where others have several tasks: he came later."""

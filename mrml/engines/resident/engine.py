@@ -64,6 +64,7 @@ class ResidentEngine(Serving):
         self._numbers = 0
         self._stores: dict[int, str] = {}
         self._listener: Listener | None = None
+        self.secret = b""
         self._fallback: Engine | None = None
         self._began = False
         self._alone_until = self._checked = 0.0
@@ -90,9 +91,9 @@ class ResidentEngine(Serving):
         """Listen, and have tasks started, once."""
         if self._listener is None:
             host = self.config.driver_host or self.starter.host
-            secret = self.starter.secret()
-            self._listener = Listener(host, self.config.driver_ports, secret)
-            self.starter.start(self._listener.port, secret, self.config.heartbeat_timeout_s / 8)
+            self.secret = self.starter.secret()
+            self._listener = Listener(host, self.config.driver_ports, self.secret)
+            self.starter.start(self._listener.port, self.secret, self.config.heartbeat_timeout_s / 8)
 
     # ---- rounds
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from mrml import pin, wire
-from mrml.engines.local.worker import Worker, end_with, preload, serve
+from mrml.engines.local.worker import end_with, preload, serve
+from mrml.engines.resident.caller import Calls, shared_folder
 from mrml.engines.resident.connection import HEARTBEAT
 from mrml.engines.resident.hello import introduce
 from mrml.engines.resident.letter import Letter
@@ -43,11 +44,12 @@ def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) 
         The driver could not be reached at all, or is none of this run.
     """
     letter = Letter.of(told.read_bytes())
-    facts = {"host": platform.node(), "pid": os.getpid(), "number": number} | _container()
+    shared = shared_folder(folder)
+    facts = {"host": platform.node(), "pid": os.getpid(), "number": number, "shared": str(shared)} | _container()
     if reports is not None:
         threading.Thread(target=_report, args=(reports,), daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)
-    worker, was_there = Worker(folder.absolute()), False
+    worker, was_there = Calls(folder.absolute(), shared, told), False
     try:
         while True:
             sock = dial(letter, letter.grace_s if was_there else DIAL_S)
@@ -62,17 +64,18 @@ def stay(told: Path, number: int, folder: Path, reports: IO[str] | None = None) 
             raise
         sys.stderr.write("the driver is gone, and no other came\n")
     finally:
+        worker.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _served(worker: Worker, sock: socket.socket, beat_s: float) -> bool:
+def _served(worker: Calls, sock: socket.socket, beat_s: float) -> bool:
     """Serve until the driver lets go of this task, or the connection is lost: then False."""
     with sock:
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
-        line = _Line(sock)
+        line, worker.line = _Line(sock), sock.fileno()
         threading.Thread(target=line.beat, args=(beat_s,), daemon=True).start()
         preload()
         return serve(worker, cast(BinaryIO, sock.makefile("rb")), line.send)
