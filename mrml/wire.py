@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mrml.arrays import Array
 from mrml.errors import EngineError
 
 MAGIC = b"MRML"
@@ -66,28 +67,43 @@ def pieces(tree: Any) -> list[Any]:
 
 def settled(tree: Any) -> Any:
     """What ``loads(dumps(tree))`` is, without the bytes; arrays that came so before are the same objects."""
-    if isinstance(tree, np.ndarray):
-        if tree.dtype.kind not in _DTYPES:
-            raise TypeError(f"arrays of dtype {tree.dtype} do not travel")
-        if (
-            tree.flags.writeable
-            or not tree.flags.c_contiguous
-            or not tree.flags.aligned
-            or not tree.dtype.isnative
-            or type(tree) is not np.ndarray
-        ):
-            tree = np.array(tree, tree.dtype.newbyteorder("<"), order="C", subok=False)
-            tree.flags.writeable = False
+    if type(tree) in _PLAIN:
         return tree
+    if isinstance(tree, np.ndarray):
+        return _settled_array(tree)
     if isinstance(tree, dict):
         return {_key(k): settled(v) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
         return [settled(v) for v in tree]
     if isinstance(tree, np.generic):
         return tree.item()
-    if tree is None or type(tree) in (bool, int, float, str):
-        return tree
     return loads(dumps(tree))  # a subclass of those, or what does not travel
+
+
+#: of ``flags.num``, which takes one look where the names take five: C-contiguous and aligned, and writeable
+_SOLID, _WRITEABLE = 0x101, 0x400
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
+
+def _settled_array(array: Array) -> Array:
+    if array.dtype.kind not in _DTYPES:
+        raise TypeError(f"arrays of dtype {array.dtype} do not travel")
+    as_it_is = array.flags.num & (_SOLID | _WRITEABLE) == _SOLID and array.dtype.isnative
+    if not as_it_is or type(array) is not np.ndarray:
+        array = np.array(array, array.dtype.newbyteorder("<"), order="C", subok=False)
+        array.flags.writeable = False
+    return array
+
+
+def n_bytes(tree: Any) -> int:
+    """About the bytes of the message of a tree: those of its arrays and texts, 8 of any other leaf."""
+    if isinstance(tree, np.ndarray):
+        return int(tree.nbytes)
+    if isinstance(tree, dict):
+        return sum(map(n_bytes, tree.values())) + sum(map(len, tree))
+    if isinstance(tree, list | tuple):
+        return sum(map(n_bytes, tree))
+    return len(tree) if isinstance(tree, str) else 8
 
 
 class ReadOnlyDict(dict[str, Any]):
@@ -102,6 +118,10 @@ class ReadOnlyList(list[Any]):
 
     def __reduce__(self) -> Any:
         return list, (list(self),)
+
+
+#: what :func:`read_only` leaves as it is
+_KEPT = _PLAIN | {ReadOnlyDict, ReadOnlyList}
 
 
 def _refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +142,7 @@ def read_only(tree: Any) -> Any:
     Parts that came so before are the same objects and are not walked: of a State that grows, a round pays for what is
     new in it.
     """
-    if type(tree) in (ReadOnlyDict, ReadOnlyList):
+    if type(tree) in _KEPT:
         return tree
     if isinstance(tree, dict):
         return ReadOnlyDict({_key(k): read_only(v) for k, v in tree.items()})

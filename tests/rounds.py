@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from mrml import wire
 from mrml.algorithm import Algorithm, State
 from mrml.data.block import Block
 from mrml.data.shards import Reads, Shard, cut
 from mrml.engines.task import map_split, reduce_key, value_of
 from mrml.schema import Schema
+from mrml.statistic import Node
 
 
 def run_round(algorithm: Algorithm, state: State, tasks: Iterable[Iterable[Block]]) -> State:
     """One round in which each sequence of blocks is a task."""
     parts: dict[str, list] = {}
     for source in sources(algorithm.reads(state), tasks):
-        map_split(algorithm, state, source, lambda key, node, m: parts.setdefault(key, []).append((node, m)))
+        map_split(algorithm, state, source, lambda *part: _sent(parts, *part))
     values = {k: value_of(algorithm, state, k, reduce_key(algorithm, state, k, p)) for k, p in sorted(parts.items())}
     return State.from_wire(algorithm.update(state, values).to_wire())
+
+
+def _sent(parts: dict[str, list], key: str, node: Node, statistic: Any) -> int:
+    """Take in a node as it comes by wire."""
+    message = wire.dumps(statistic)
+    parts.setdefault(key, []).append((node, wire.loads(message)))
+    return len(message)
 
 
 def sources(reads: Reads, tasks: Iterable[Iterable[Block]]) -> list[Iterable[Block] | Shard]:

@@ -86,9 +86,9 @@ class Shuffle:
     """Brings the nodes of equal keys together; large messages stay in the files they were spilled to."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, dict[tuple[Node, int], Callable[[], bytes]]] = {}
+        self._parts: dict[str, dict[tuple[Node, int], Callable[[], Any]]] = {}
 
-    def add(self, key: str, node: Node, fetch: Callable[[], bytes], task: int) -> None:
+    def add(self, key: str, node: Node, fetch: Callable[[], Any], task: int) -> None:
         """One node of a key from one task; exact nodes are told apart by their task."""
         parts = self._parts.setdefault(key, {})
         number = task if node.file < 0 else 0
@@ -107,7 +107,7 @@ class Shuffle:
         values = {}
         for key in sorted(self._parts):
             parts = self._parts.pop(key)
-            ordered: Iterable[tuple[Node, bytes]] = ((k[0], parts[k]()) for k in sorted(parts))
+            ordered: Iterable[tuple[Node, Any]] = ((k[0], parts[k]()) for k in sorted(parts))
             with in_task(f"key {key!r}"):
                 values[key] = reduce_here(algorithm, state, key, ordered)
         return values

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
@@ -34,8 +37,10 @@ class InlineEngine(Engine):
         store = self._store(dataset)
         for number in range(len(dataset.splits(self.split_bytes, algorithm.reads(state)))):
 
-            def sink(key: str, node: Node, message: bytes, task: int = number) -> None:
-                shuffle.add(key, node, lambda: message, task)
+            def sink(key: str, node: Node, statistic: Any, task: int = number) -> int:
+                sent = wire.settled(statistic)  # as it would come by wire, without the bytes
+                shuffle.add(key, node, lambda: sent, task)
+                return wire.n_bytes(sent)
 
             with in_task(f"split {number}"):
                 source = source_of(algorithm, state, dataset, self.split_bytes, number, store)

@@ -32,8 +32,8 @@ HELD_BYTES = 64 << 20
 #: hosts that are named for a fingerprint
 MOST_HOSTS = 10
 
-#: receives the wire bytes of one node of one key
-Sink = Callable[[str, Node, bytes], None]
+#: receives one node of one key, as ``Statistic.to_wire`` tells it; returns how many bytes go up
+Sink = Callable[[str, Node, Any], int]
 
 
 @dataclass
@@ -241,9 +241,7 @@ def send_exact(exact: dict[str, Statistic], sink: Sink) -> Report:
     """Send up the exact statistics of the tasks that a process has done, and forget them."""
     report = Report()
     for key in sorted(exact):
-        message = wire.dumps(exact[key].to_wire())
-        report.n_bytes_out += len(message)
-        sink(key, EXACT, message)
+        report.n_bytes_out += sink(key, EXACT, exact[key].to_wire())
     exact.clear()
     return report
 
@@ -313,25 +311,23 @@ class _Mapping:
             self.report.n_bytes_out += send_exact(self.kept, self.sink).n_bytes_out
 
     def emit(self, key: str, node: Node, statistic: Statistic) -> None:
-        message = wire.dumps(statistic.to_wire())
-        self.report.n_bytes_out += len(message)
-        self.sink(key, node, message)
+        self.report.n_bytes_out += self.sink(key, node, statistic.to_wire())
 
 
-def reduce_key(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> bytes:
-    """Complete the tree of one key and reduce it; the value as wire bytes."""
+def reduce_key(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, Any]]) -> bytes:
+    """Complete the tree of one key, whose nodes come as sinks got them, and reduce it; the value as wire bytes."""
     return wire.dumps(_reduced(algorithm, state, key, parts))
 
 
-def reduce_here(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> Value:
+def reduce_here(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, Any]]) -> Value:
     """What :func:`value_of` makes of :func:`reduce_key`, without the bytes."""
     return _value(algorithm, state, key, wire.settled(_reduced(algorithm, state, key, parts)))
 
 
 @prints_to_stderr()
-def _reduced(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, bytes]]) -> dict[str, Any]:
+def _reduced(algorithm: Algorithm, state: State, key: str, parts: Iterable[tuple[Node, Any]]) -> dict[str, Any]:
     cls = type(algorithm.statistic(state, key))
-    statistic = complete((node, cls.from_wire(wire.loads(message))) for node, message in parts)
+    statistic = complete((node, cls.from_wire(tree)) for node, tree in parts)
     value = algorithm.reduce(state, key, statistic)
     if isinstance(value, Statistic):
         if type(value) is not cls:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mrml import names, wire
@@ -365,7 +366,6 @@ def _pick(waiting: deque[int], owners: dict[int, int], worker: int, idle: bool) 
     return found
 
 
-def _fetch(body: Any) -> Callable[[], bytes]:
-    if isinstance(body, str):
-        return lambda: open(body, "rb").read()
-    return lambda: body.tobytes()
+def _fetch(body: Any) -> Callable[[], Any]:
+    """What reads a statistic that came by message or lies in a file."""
+    return lambda: wire.loads(Path(body).read_bytes() if isinstance(body, str) else body)

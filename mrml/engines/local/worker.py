@@ -124,8 +124,10 @@ class Worker:
     def _sink(self, name: str) -> tuple[list[list[Any]], Sink]:
         parts: list[list[Any]] = []
 
-        def sink(key: str, node: Node, statistic: bytes) -> None:
-            parts.append([key, list(node), self._body(statistic, f"{name}-{len(parts)}")])
+        def sink(key: str, node: Node, statistic: Any) -> int:
+            message = wire.dumps(statistic)
+            parts.append([key, list(node), self._body(message, f"{name}-{len(parts)}")])
+            return len(message)
 
         return parts, sink
 

@@ -178,8 +178,10 @@ class RoundJob(MRJob):  # type: ignore[misc]
         """What the blocks of a source send up; what goes wrong is a record too."""
         sent: list[tuple[str, Fields]] = []
 
-        def sink(key: str, node: Node, message: bytes) -> None:
+        def sink(key: str, node: Node, statistic: Any) -> int:
+            message = wire.dumps(statistic)
             sent.append((KEY + key, [",".join(map(str, node)).encode(), message]))
+            return len(message)
 
         try:
             report = map_split(self.algorithm, self.state, source(), sink)
@@ -238,12 +240,12 @@ def _raw(key: str) -> bool:
     return pin.environment().get(key.replace(".", "_")) == "rawbytes"
 
 
-def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, bytes]]:
+def _parts(values: Iterator[Fields], report: Report) -> Iterator[tuple[Node, Any]]:
     for node, message, *counted in values:
         for text in counted:
             report.merge(Report(**json.loads(text)))
         file, level, position = map(int, node.split(b","))
-        yield Node(file, level, position), message
+        yield Node(file, level, position), wire.loads(message)
 
 
 def main() -> None:
