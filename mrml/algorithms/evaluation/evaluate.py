@@ -37,6 +37,7 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     grouped,
     join,
     no_segments,
+    of_numbers,
     packed,
     pointwise,
     revived,
@@ -287,7 +288,7 @@ class Evaluate(Algorithm):
             metrics["ndcg"] = sums["ndcg"] / sums["queries"]
             reasons = dict.fromkeys(("rmse", "mae", "r2", "deviance"), "the model ranks")
         else:
-            _numeric(sums, values["target"], metrics, reasons)
+            of_numbers(sums, values["target"], metrics, reasons)
         return _with(state, metrics=metrics, reasons=reasons, weighted=weighted)
 
     def _segmented(self, state: State, values: Mapping[str, Value]) -> State:
@@ -348,23 +349,6 @@ class Evaluate(Algorithm):
 
 
 # ---- small parts
-
-
-def _numeric(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
-    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
-    rounding = 1e-14 * float(target.mean[0])
-    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
-    weight, squared = sums["weight"], sums["squared"]
-    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
-    if metrics["n_rows"] < 2:
-        reasons["r2"] = "it needs two rows"
-    else:
-        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
-    metrics["deviance"] = sums["deviance"] / weight
-    for name in ("rmse", "mae", "r2", "deviance"):
-        if metrics[name] is not None and not math.isfinite(metrics[name]):
-            metrics[name] = None
-            reasons[name] = "it is not finite: a target or a prediction is out of range"
 
 
 def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:

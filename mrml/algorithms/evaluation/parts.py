@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from mrml.algorithms.moments import Moments
 from mrml.arrays import Array
 from mrml.kernels import ranking
 from mrml.kernels.ranking import Tally
@@ -58,6 +60,23 @@ def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> t
             "deviance": unit_deviance(deviance, y_true, found.y_pred),
         }
     return rows, np.empty(0, bool)
+
+
+def of_numbers(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
+    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
+    rounding = 1e-14 * float(target.mean[0])
+    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
+    weight, squared = sums["weight"], sums["squared"]
+    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
+    if metrics["n_rows"] < 2:
+        reasons["r2"] = "it needs two rows"
+    else:
+        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
+    metrics["deviance"] = sums["deviance"] / weight
+    for name in ("rmse", "mae", "r2", "deviance"):
+        if metrics[name] is not None and not math.isfinite(metrics[name]):
+            metrics[name] = None
+            reasons[name] = "it is not finite: a target or a prediction is out of range"
 
 
 def score_of(found: Prediction) -> Array:
