@@ -146,7 +146,7 @@ def test_sphinx_builds_the_docs_without_a_warning(tmp_path: Path) -> None:
     words += [str(ROOT / "docs"), str(tmp_path / "html")]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Score files" in (tmp_path / "html" / "api.html").read_text("utf-8")  # what autodoc finds
+    assert "Predict for every row" in (tmp_path / "html" / "api.html").read_text("utf-8")  # what autodoc finds
 
 
 def test_the_docs_have_every_exit_code() -> None:

@@ -164,7 +164,7 @@ class Evaluate(Algorithm):
         if state["phase"] == "points":
             self._points(state, block, into)
         else:
-            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self.scored(state, block)))
+            ranked = block.memo(state["memo"], 1, lambda _: _ranked(*self.scored(state, block)))
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
     def scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
@@ -180,10 +180,6 @@ class Evaluate(Algorithm):
             row = int(np.argmax(np.isnan(scores)))
             raise InputError(_place(block, row), "the model predicts NaN", "look for NaN among its features")
         return found, y_true
-
-    def _ranked(self, state: State, found: Prediction, y_true: Array) -> dict[str, Array]:
-        """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
-        return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
 
     def _points(self, state: State, block: Block, into: Into) -> None:
         found, y_true = self.scored(state, block)
@@ -201,13 +197,9 @@ class Evaluate(Algorithm):
         else:
             target.merge(Moments.of(y_true[:, None].copy(), w))
         counts.add(n_rows=block.n_rows, weighted=0 if weight is None else block.n_rows)
-        if self._binary(state):
-            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, found, y_true))
+        if _binary(state):
+            ranked = block.memo(state["memo"], 1, lambda _: _ranked(found, y_true))
             self._bin(state, block, ranked, into)
-
-    @staticmethod
-    def _binary(state: State) -> bool:
-        return state["output"] == "classes" and len(state["classes"]) == 2
 
     def _bin(self, state: State, block: Block, ranked: Mapping[str, Array], into: Into) -> None:
         code, positive, weight = _positive_weight(ranked, block.weight)
@@ -263,8 +255,8 @@ class Evaluate(Algorithm):
                 known = ", ".join(map(repr, state["classes"][:10]))
                 raise InputError("evaluate", "no row is of a class that the model knows", f"it knows {known}")
             state = self._measured(state, values)
-            if not self._binary(state):
-                return self._done(state)
+            if not _binary(state):
+                return _done(state)
         return self._ranges(state, values) if state["phase"] == "rank" else self._segmented(state, values)
 
     def _measured(self, state: State, values: Mapping[str, Value]) -> State:
@@ -304,7 +296,7 @@ class Evaluate(Algorithm):
         runs = ranking.group(rows, self.range_rows)
         state = _with(state, phase="rank", segments={k: grouped(k, v, runs) for k, v in segments.items()}, open={})
         missing = self._one_class(state)
-        return self._done(missing) if missing is not None else self._batch(state, 0).next()
+        return _done(missing) if missing is not None else self._batch(state, 0).next()
 
     def _one_class(self, state: State) -> State | None:
         """None when both classes have rows; otherwise the State with what can be said without a ranking."""
@@ -334,12 +326,7 @@ class Evaluate(Algorithm):
         kind = "weight" if state["weighted"] else "rows"
         p, n = (state["segments"][f"{sign}_{kind}"].sum().item() for sign in ("positive", "negative"))
         auc = area / (p * n) if state["weighted"] else area / (2 * p * n)
-        return self._done(_with(state, metrics={**state["metrics"], "auc": auc, "pr_auc": math.fsum(precision) / p}))
-
-    @staticmethod
-    def _done(state: State) -> State:
-        cleared = _with(state, segments=no_segments(), open={}, precision=[], area=0)
-        return cleared.next("every metric is computed")
+        return _done(_with(state, metrics={**state["metrics"], "auc": auc, "pr_auc": math.fsum(precision) / p}))
 
     def expected_rounds(self) -> int:
         return 2
@@ -349,6 +336,20 @@ class Evaluate(Algorithm):
 
 
 # ---- small parts
+
+
+def _binary(state: State) -> bool:
+    return state["output"] == "classes" and len(state["classes"]) == 2
+
+
+def _ranked(found: Prediction, y_true: Array) -> dict[str, Array]:
+    """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
+    return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
+
+
+def _done(state: State) -> State:
+    cleared = _with(state, segments=no_segments(), open={}, precision=[], area=0)
+    return cleared.next("every metric is computed")
 
 
 def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:
