@@ -195,6 +195,7 @@ class Into:
         self.fresh: dict[str, Statistic] = {}
 
     def __getitem__(self, key: str) -> Statistic:
+        """The Statistic of a key, of the class that ``Algorithm.statistic`` returns for it."""
         found = self.fresh.get(key) or self._kept.get(key)
         if found is None:
             found = self._empty(key)

@@ -64,13 +64,13 @@ class Exercise(Algorithm):
         x = np.array([kept["x"].sum(), (draws * 1e9).sum(), float(block.n_rows)])
         for key in ("sum", *ODD_KEYS):
             statistic = into[key]
-            statistic.add(x=np.resize(x, statistic["x"].shape))
-        into["exact"].add(n=block.n_rows)
+            statistic.add(x=np.resize(x, statistic["x"].shape))  # type: ignore[attr-defined]
+        into["exact"].add(n=block.n_rows)  # type: ignore[attr-defined]
         if block.index % 5 == 3:
-            into["rare"].add(x=x * 0.1)
+            into["rare"].add(x=x * 0.1)  # type: ignore[attr-defined]
         for k in range(self.n_keys):
             if (k + block.index) % 7 == 0:
-                into[f"many {k:05d}"].add(x=x / (k + 1))
+                into[f"many {k:05d}"].add(x=x / (k + 1))  # type: ignore[attr-defined]
 
     def _go_wrong(self, block: Block) -> None:
         here = (block.file, block.index) == (1, 3)
@@ -149,7 +149,7 @@ class Sparing(Exercise):
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if (block.file, block.index) == (1, 3):
-            into["sum"].add(x=float(block.n_rows))
+            into["sum"].add(x=float(block.n_rows))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Impostor(Exercise):
 
     def map(self, state: State, block: Block, into: Into) -> None:
         super().map(state, block, into)
-        task.fingerprint = lambda: "impostor"  # type: ignore[assignment]
+        task.fingerprint = lambda: "impostor"  # type: ignore[assignment, attr-defined]
 
 
 def make_dataset(folder: Path, rows: tuple[int, ...] = (300, 400, 30), bad: int = 0, window: int = 512) -> Dataset:

@@ -26,7 +26,7 @@ from mrml.tools.doctor.findings import FAIL, OK, WARN, Finding, examine, worst
 from mrml.tools.doctor.hadoop import asked, judge, quota, room, way_back
 
 SOURCE = probe.source_digest(mrml.__path__[0])
-HERE = Told("a:1", "3.11.0", "/p", mrml.__version__, SOURCE, doctor_cluster.np.__version__, fingerprint())
+HERE = Told("a:1", "3.11.0", "/p", mrml.__version__, SOURCE, doctor_cluster.np.__version__, fingerprint())  # type: ignore[attr-defined]
 
 
 def levels(findings: list[Finding]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 import mrml
 from mrml.errors import ConfigError
 from mrml.runs.tensorboard import Events, _checksum
-from mrml.runs.train import Silent
+from mrml.runs.train import Silent  # type: ignore[attr-defined]
 
 
 def test_checksums_are_those_of_crc_32c() -> None:

@@ -33,7 +33,7 @@ class Elsewhere(LocalFileSystem):
         found = super().ls(self._local(path))
         return [i._replace(name="else://host" + i.name.removeprefix(self.root)) for i in found]
 
-    def open(self, path: str, mode: str = "rb") -> file_systems.BinaryIO:
+    def open(self, path: str, mode: str = "rb") -> file_systems.BinaryIO:  # type: ignore[name-defined]
         return super().open(self._local(path), mode)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -123,7 +123,7 @@ class Shaky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fs, name)
 
-    def open(self, path: str, mode: str = "rb") -> file_systems.BinaryIO:
+    def open(self, path: str, mode: str = "rb") -> file_systems.BinaryIO:  # type: ignore[name-defined]
         if mode == "wb" and self.failures:
             self.failures -= 1
             raise EngineError("hdfs://host", "Failed to complete file in time")

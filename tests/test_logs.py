@@ -76,7 +76,7 @@ def test_a_thousand_brief_rounds_are_a_line_a_tenth(verbosity: int, style: str, 
 def test_a_round_that_comes_two_seconds_after_the_last_line_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, now = io.StringIO(), [0.0]
     logs.setup(stream)
-    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
     progress = logs.progress()
     for k in range(1, 9):
         now[0] += 0.75

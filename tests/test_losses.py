@@ -103,7 +103,7 @@ def test_softmax_derivatives_are_the_differences_of_the_value(raw: list[float], 
     ("loss", "theirs"),
     [(half_squared_error, HalfSquaredError()), (logistic, HalfBinomialLoss()), (poisson, HalfPoissonLoss())],
 )
-def test_values_and_derivatives_are_those_of_scikit_learn(loss, theirs) -> None:  # type: ignore[no-untyped-def]
+def test_values_and_derivatives_are_those_of_scikit_learn(loss, theirs) -> None:
     rng = np.random.default_rng(0)
     raw, y = 4 * rng.standard_normal(500), rng.integers(0, 2, 500).astype(float)
     value, gradient, hessian = loss.evaluate(y, raw)
@@ -127,7 +127,7 @@ def test_softmax_is_that_of_scikit_learn_in_any_layout(order: str) -> None:
 
 
 @pytest.mark.parametrize("loss", list(LOSSES.values()), ids=list(LOSSES))
-def test_a_lower_order_leaves_out_what_is_not_asked_for(loss) -> None:  # type: ignore[no-untyped-def]
+def test_a_lower_order_leaves_out_what_is_not_asked_for(loss) -> None:
     raw, y = np.zeros((2, 3)) if loss is softmax else np.zeros(2), np.array([0.0, 1.0])
     full = loss.evaluate(y, raw, 2)
     assert loss.evaluate(y, raw, 0)[1:] == (None, None)

@@ -58,7 +58,7 @@ def layouts(draw: st.DrawFn) -> tuple[list[list[int]], list[int], list[list[int]
 
 
 @given(layouts())
-def test_the_tree_is_the_same_for_every_cut_and_every_order_of_arrival(layout) -> None:  # type: ignore[no-untyped-def]
+def test_the_tree_is_the_same_for_every_cut_and_every_order_of_arrival(layout) -> None:
     present, n_blocks, cuts, data = layout
     expected = naive(present, [(n - 1).bit_length() for n in n_blocks])
     parts: list[tuple[Node, Statistic]] = []

@@ -103,7 +103,7 @@ def buffers_of(blocks: Sequence[Block], shuffle_rows: int) -> list[list[Block]]:
     return [run for run in runs if sum(b.n_rows for b in run)]
 
 
-def joined(blocks: Sequence[Block]) -> tuple[Array, Array, Array, Array, Array]:
+def joined(blocks: Sequence[Block]) -> tuple[Array, ...]:
     """x (n, p) standardised float32, y, weight, offset, row_key of all rows."""
     x = np.concatenate([((b.X - b.center) / b.scale).astype(np.float32) for b in blocks])  # type: ignore[operator]
     weight = [np.ones(b.n_rows) if b.weight is None else b.weight for b in blocks]

@@ -263,7 +263,7 @@ def test_numbers_can_be_taken_as_categories(tmp_path: Path) -> None:
     data: dict[str, Any] = {"data": (str(tmp_path / "codes.csv"),), "target": "y"}
     model, _ = trained(tmp_path, params, **data, categorical=("code",))
     assert scored(model, **data)["rmse"] < 0.05
-    assert run.load_model(model).schema.column("code").kind == "categorical"  # type: ignore[attr-defined]
+    assert run.load_model(model).schema.column("code").kind == "categorical"
     model, _ = trained(tmp_path, params, **data)
     assert scored(model, **data)["rmse"] > 0.4
 

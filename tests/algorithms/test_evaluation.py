@@ -365,7 +365,7 @@ def test_a_code_falls_into_the_bin_that_holds_it(codes: list[int], lo: int, n_bi
     hi = max([lo, *codes])
     width = (hi - lo) // n_bins + 1
     as_array = [np.array([v], np.uint64) for v in (lo, hi, width)]
-    found = ranking.bins(np.array(codes, np.uint64), *as_array, n_bins)
+    found = ranking.bins(np.array(codes, np.uint64), *as_array, n_bins)  # type: ignore[call-arg]
     assert found.tolist() == [(c - lo) // width if lo <= c <= hi else -1 for c in codes]
     assert found.max() < n_bins
 

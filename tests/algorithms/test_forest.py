@@ -13,7 +13,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.runs import train as run
-from tests.algorithms.test_boosting import BIKE, made, numbers, real, scored
+from tests.algorithms.test_boosting import BIKE, made, numbers, scored
+from tests.shared import shared
 
 
 def forest(folder: Path, params: dict[str, Any], **data: Any) -> str:
@@ -69,7 +70,7 @@ def test_the_shares_of_classes_sum_to_one_and_name_the_class(tmp_path: Path) -> 
 
 
 def split_telco(folder: Path) -> tuple[str, str]:
-    lines = next(real("telco-churn").glob("*.csv")).read_text().splitlines()
+    lines = next(shared("telco-churn").glob("*.csv")).read_text().splitlines()
     paths = folder / "train.csv", folder / "test.csv"
     for path, part in zip(paths, ([r for i, r in enumerate(lines[1:]) if i % 5], lines[1::5]), strict=True):
         path.write_text("\n".join([lines[0], *part]) + "\n")
@@ -93,7 +94,7 @@ def test_forests_are_as_good_as_those_of_scikit_learn(tmp_path: Path) -> None:
     theirs = roc_auc_score(frames[1]["Churn"] == "Yes", stock.predict_proba(both[n:])[:, 1])
     assert found == pytest.approx(theirs, abs=0.01)
 
-    bike = real("bike-sharing")
+    bike = shared("bike-sharing")
     model = forest(tmp_path, {"trees": 40, "max_depth": 10}, data=(str(bike / "hour_train.csv"),), **BIKE)
     found = scored(model, data=(str(bike / "hour_test.csv"),))["rmse"]
     (x, y), (xt, yt) = (

@@ -241,7 +241,7 @@ def test_the_optimum_is_that_of_the_formula(name: str, solver: str, variant: str
 @pytest.mark.parametrize("name", ["logistic", "softmax"])
 def test_balanced_classes_weigh_the_same(name: str, solver: str) -> None:
     rows = make(name, n=240, p=3, offset=None)
-    check_optimal(name, ALGORITHMS[name](solver=solver, tol=1e-7, class_weight="balanced"), rows)
+    check_optimal(name, ALGORITHMS[name](solver=solver, tol=1e-7, class_weight="balanced"), rows)  # type: ignore[call-arg]
 
 
 # ---- other libraries

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.runs import train as run
-from tests.algorithms.test_boosting import real
+from tests.shared import shared
 
 lightgbm = pytest.importorskip("lightgbm")
 INLINE = EngineConfig(engine="inline")
@@ -116,7 +116,7 @@ def test_a_hundred_and_thirty_levels_are_worth_no_less_than_to_xgboost(tmp_path:
 
 def test_the_taxi_companies_are_worth_what_they_are_to_lightgbm(tmp_path: Path) -> None:
     """REFERENCE.md has 0.9539 with the two columns of texts as codes, and so do we."""
-    table = pd.read_parquet(next(real("chicago-taxi").glob("*.parquet")))
+    table = pd.read_parquet(next(shared("chicago-taxi").glob("*.parquet")))
     table = table[table["fare"] > 0].reset_index(drop=True)
     y = (table["tips"] > 0.2 * table["fare"]).astype(int)
     kept = [c for c in table if c != "tips" and (pd.api.types.is_numeric_dtype(table[c]) or table[c].nunique() < 200)]

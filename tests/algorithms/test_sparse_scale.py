@@ -113,7 +113,7 @@ def test_columns_that_are_missing_where_they_are_absent_are_dense() -> None:
     columns = (Column("label", "numeric", "target", "double"),)
     for absent, standardise in (("missing", True), ("zero", False), (None, False)):
         schema = Schema(columns, format=Format("libsvm", absent=absent))
-        assert Logistic().decided(schema).standardise is standardise  # type: ignore[attr-defined]
+        assert Logistic().decided(schema).standardise is standardise
         assert Logistic(standardise=True).decided(schema) == Logistic(standardise=True)
 
 

@@ -126,9 +126,9 @@ def test_merging_an_empty_statistic_of_columns_changes_nothing(statistic: Statis
     if isinstance(statistic, Levels):
         statistic.add(np.array(["a", "b"]), np.array([2, 3]), 1, "x")
     else:
-        statistic.fill(rng.normal(size=(50, 2)), *([None] if isinstance(statistic, Moments) else []))
+        statistic.fill(rng.normal(size=(50, 2)), *([None] if isinstance(statistic, Moments) else []))  # type: ignore[attr-defined]
     before = wire.dumps(statistic.to_wire())
-    statistic.merge(type(statistic)(2) if not isinstance(statistic, Levels) else Levels())
+    statistic.merge(type(statistic)(2) if not isinstance(statistic, Levels) else Levels())  # type: ignore[call-arg]
     assert wire.dumps(statistic.to_wire()) == before
     assert wire.dumps(type(statistic).from_wire(wire.loads(before)).to_wire()) == before
 
@@ -188,7 +188,7 @@ def test_bins_count_the_edges_at_most_the_value() -> None:
     assert codes[:, 0].tolist() == [0, 1, 1, 3]
 
 
-def test_the_pipeline_learns_what_scikit_learn_learns_and_its_model_survives_saving(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_pipeline_learns_what_scikit_learn_learns_and_its_model_survives_saving(tmp_path) -> None:
     blocks, schema = raw_blocks()
     pipeline = Pipeline(algorithm=GaussianNB(var_smoothing=1e-2), schema=schema)
     state = run(pipeline, schema, [blocks[:2], blocks[2:5], blocks[5:]])
@@ -229,7 +229,7 @@ def test_a_label_training_never_saw_is_an_input_error_that_names_it() -> None:
     pipeline = Pipeline(algorithm=GaussianNB(), schema=schema)
     model = pipeline.model(run(pipeline, schema, [blocks]), schema)
     with pytest.raises(InputError, match="'maybe' was not in the training data"):
-        model.targets(dataclasses.replace(blocks[0], y=coded(["maybe"] * blocks[0].n_rows)))
+        model.targets(dataclasses.replace(blocks[0], y=coded(["maybe"] * blocks[0].n_rows)))  # type: ignore[attr-defined]
 
 
 def test_numeric_labels_read_as_whole_numbers_in_numeric_order() -> None:

@@ -33,7 +33,7 @@ def test_a_model_of_libsvm_rows_scores_the_same_file_in_lightgbm(absent: str, gr
     """As a file that it reads itself, as a sparse matrix, and as a dense one of zeros."""
     sparse = pytest.importorskip("scipy.sparse")
     rng = np.random.default_rng(2)
-    x = sparse.random(1500, 12, 0.4, "csr", random_state=3, data_rvs=lambda n: rng.normal(0.3, 1.0, n).round(3) + 1e-4)
+    x = sparse.random(1500, 12, 0.4, "csr", random_state=3, data_rvs=lambda n: rng.normal(0.3, 1.0, n).round(3) + 1e-4)  # type: ignore[attr-defined]
     y = ((x[:, 0].toarray()[:, 0] > 0.4) | (x[:, 1].toarray()[:, 0] == 0)).astype(int)
     model = mrml.Boosting(objective="logistic", rounds=20, growth=growth).fit(x, y, absent=absent, engine="inline")
     model.export(tmp_path / "m.txt", "lightgbm")

@@ -27,7 +27,7 @@ def test_times_of_day_are_not_taken_for_libsvm(lines: str, tmp_path: Path) -> No
         open_dataset(DataConfig(data=(str(path),)))
     as_csv = {"format": "csv", "delimiter": "space", "header": False, "target": "c0"}
     for options in ({"format": "libsvm"}, as_csv):
-        found = open_dataset(DataConfig(data=(str(path),), **options))  # type: ignore[arg-type]
+        found = open_dataset(DataConfig(data=(str(path),), **options))
         assert found.schema.format.name == options["format"]
 
 

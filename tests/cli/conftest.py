@@ -105,6 +105,6 @@ class Below(types.SimpleNamespace):
 @pytest.fixture
 def below(monkeypatch: pytest.MonkeyPatch) -> Below:
     fake = Below()
-    monkeypatch.setitem(sys.modules, "mrml.runs.train", fake)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "mrml.runs.train", fake)
     monkeypatch.setattr(package, "train", fake, raising=False)
     return fake

@@ -221,7 +221,7 @@ def test_after_an_error_the_next_round_is_right(engines: Any, dataset: Dataset, 
     for bad in (Exercise(fail="ours"), Exercise(fail="unexpected"), Nowhere()):
         if name == "inline" and isinstance(bad, Nowhere):
             continue  # it imports nothing
-        with pytest.raises((InputError, EngineError, run.ConfigError)):
+        with pytest.raises((InputError, EngineError, run.ConfigError)):  # type: ignore[attr-defined]
             engines(name).round(bad, bad.init(dataset.schema), dataset)
         assert drive(engines(name), algorithm, dataset) == by_hand(algorithm, dataset)
 

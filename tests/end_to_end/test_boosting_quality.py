@@ -14,8 +14,9 @@ import pytest
 
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.runs import train as run
+from tests.shared import shared
 
-from .real import cut, shared, taxi
+from .real import cut, taxi
 
 INLINE = EngineConfig(engine="inline")
 GROWTHS = ("depthwise", "leafwise")

@@ -144,7 +144,7 @@ def test_what_a_dead_worker_held_of_its_splits_is_computed_again(
         answer = original(tasks, process, *more)
         if not killed and process.holds and (when == "done" or (answer is not None and answer < 0)):
             killed.append(process.holds)
-            os.kill(process.child.pid, signal.SIGKILL)
+            os.kill(process.child.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         return answer
 
     monkeypatch.setattr(serving.Tasks, when, kill)
@@ -160,7 +160,7 @@ def test_a_worker_sends_what_it_has_added_up_once_a_round(tmp_path: Path) -> Non
 
         def spy(op: str, n_tasks: int) -> list[dict[str, object]]:
             answers = run(op, n_tasks)
-            sent.append(sum(part[0] == "exact" for answer in answers for part in answer["parts"]))  # type: ignore
+            sent.append(sum(part[0] == "exact" for answer in answers for part in answer["parts"]))
             return answers
 
         patch.setattr(engine, "_run", spy)
@@ -385,7 +385,7 @@ def test_workers_are_numbered_and_know_it_because_their_gpus_are_dealt_by_that(m
     numbers: list[int] = []
     for name in ("fork", "spawn"):
         begin = getattr(start, name)
-        monkeypatch.setattr(start, name, lambda number, begin=begin: (numbers.append(number), begin(number))[1])
+        monkeypatch.setattr(start, name, lambda number, begin=begin: (numbers.append(number), begin(number))[1])  # type: ignore[func-returns-value]
     with LocalEngine(3):
         assert numbers == [0, 1, 2]
     told = """if True:

@@ -84,7 +84,7 @@ def _hello_of(secret: bytes, **more: Any) -> Callable[[socket.socket], None]:
     def speak(sock: socket.socket) -> None:
         theirs = json.loads(sock.makefile().readline())["challenge"]
         proof = hello._proof(secret, "task", theirs, "mine")
-        said = {"mrml": hello.__version__, "challenge": "mine", "proof": proof, "facts": {}, **more}
+        said = {"mrml": hello.__version__, "challenge": "mine", "proof": proof, "facts": {}, **more}  # type: ignore[attr-defined]
         sock.sendall(json.dumps(said).encode() + b"\n")
 
     return speak
@@ -152,7 +152,7 @@ def test_a_task_refuses_a_driver_that_does_not_know_the_secret() -> None:
 
 def hello_as_driver(sock: socket.socket, secret: bytes) -> None:
     """Take any task."""
-    sock.sendall(json.dumps({"mrml": hello.__version__, "challenge": "theirs"}).encode() + b"\n")
+    sock.sendall(json.dumps({"mrml": hello.__version__, "challenge": "theirs"}).encode() + b"\n")  # type: ignore[attr-defined]
     said = json.loads(sock.makefile().readline())
     proof = hello._proof(secret, "driver", said["challenge"], "theirs")
     sock.sendall(json.dumps({"proof": proof}).encode() + b"\n")
@@ -438,7 +438,7 @@ def test_a_listener_hangs_up_on_more_callers_than_it_hears_at_once(monkeypatch: 
         for caller in callers:
             caller.close()
         listening.close()
-    assert resident.HEAR_S < 1.0
+    assert resident.HEAR_S < 1.0  # type: ignore[attr-defined]
 
 
 def test_the_members_are_those_who_are_there_with_what_they_did_in_the_last_round(dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ class GaussianNB(Algorithm):
 
     def map(self, state: State, block: Block, into: Into) -> None:
         for k in range(state["n_classes"]):
-            into[f"class {k}"].fill(block.X[block.y == k], None)
+            into[f"class {k}"].fill(block.X[block.y == k], None)  # type: ignore[attr-defined]
 
     def update(self, state: State, values: dict) -> State:
         classes = [values[f"class {k}"] for k in range(state["n_classes"])]

@@ -216,7 +216,7 @@ def test_only_the_columns_asked_for_leave_hdfs(place: Place, monkeypatch: pytest
         pq.write_table(pa.table({**{k: table[k] for k in table.column_names}, **wide}), file, use_dictionary=False)
     size, fetched = place.fs.info(place("wide.parquet")).size, []
     fetch = fs_hdfs.RangeFile._fetch
-    monkeypatch.setattr(fs_hdfs.RangeFile, "_fetch", lambda self, n: fetched.append(n) or fetch(self, n))
+    monkeypatch.setattr(fs_hdfs.RangeFile, "_fetch", lambda self, n: (fetched.append(n), fetch(self, n))[1])  # type: ignore[func-returns-value]
     dataset = open_dataset(DataConfig(data=(place("wide.parquet"),), target="y", features=("a",)))
     fetched.clear()  # what inference looked at
     found = [b for split in dataset.splits(1 << 40) for part in split for b in dataset.read(part)]

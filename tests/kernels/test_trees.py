@@ -147,7 +147,7 @@ def test_categories_are_cut_in_the_order_of_their_gradients() -> None:
     columns = columns_of([6], categorical=[1])
     g = np.array([[900, -800, 700, -600, 500, -400, 50]], np.int64) << 8
     h = np.full((1, 7), 60000, np.int64)
-    where = trees.Nodes(
+    where = trees.Nodes(  # type: ignore[call-arg]
         g.sum(axis=1),
         h.sum(axis=1),
         np.array([70]),

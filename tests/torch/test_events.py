@@ -33,7 +33,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_reads_the_figures_of_every_round(rows: str, tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
 
-    class Told(run.Silent):
+    class Told(run.Silent):  # type: ignore[name-defined]
         def round(self, facts: dict[str, Any]) -> None:
             told.append(facts)
 
@@ -65,7 +65,7 @@ def test_a_run_that_is_taken_up_goes_on_behind_the_first_file(rows: str, tmp_pat
        step=st.integers(0, 2**40))  # fmt: skip
 def test_any_number_comes_back_as_it_is(facts: dict[str, float], step: int, tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("logs")
-    written = events.Events(str(folder), run.Silent())
+    written = events.Events(str(folder), run.Silent())  # type: ignore[attr-defined]
     written.start({})
     written.round({**facts, "round": step, "seconds_in": {"map": 1.0}})
     found = curves(folder)

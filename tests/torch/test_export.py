@@ -149,8 +149,8 @@ def one(rows: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_export_that_is_another_model_is_refused(to: str, one: str) -> None:
     export = leaving.network_of(run.load_model(one))
     x, codes = net.made_rows(export)
-    inputs = net_check.Inputs(net.standardised(export, x), codes.astype(np.int32))
-    raw = leaving.predict(export.net, export.params, export.buffers, inputs)
+    inputs = net_check.Inputs(net.standardised(export, x), codes.astype(np.int32))  # type: ignore[attr-defined]
+    raw = leaving.predict(export.net, export.params, export.buffers, inputs)  # type: ignore[attr-defined]
     rows = net_check.Rows(x, codes, inputs)
     assert not isinstance(net_check.checked(net_files.encoded(export, to), to, export, rows, raw), str)
     params = export.params.copy()

@@ -168,10 +168,10 @@ def make_net(n_features, n_outputs):
 
 def test_a_task_that_does_not_find_the_module_runs_the_source_that_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     names.allow("elsewhere")
-    monkeypatch.delitem(modules.sys.modules, "elsewhere", raising=False)
+    monkeypatch.delitem(modules.sys.modules, "elsewhere", raising=False)  # type: ignore[attr-defined]
     net = dataclasses.replace(ModuleNet("elsewhere:make_net", MINE, 3, (), 1, False), shapes=())
     assert sum(p.numel() for p in net.made().parameters()) == 4
-    monkeypatch.delitem(modules.sys.modules, "elsewhere")
+    monkeypatch.delitem(modules.sys.modules, "elsewhere")  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"module elsewhere:make_net: cannot be imported here.*mrml pack"):
         function_of("elsewhere:make_net", "")
     with pytest.raises(ConfigError, match=r"sent here as one file.*No module named 'my_helpers'.*mrml pack"):
@@ -192,7 +192,7 @@ def test_the_source_travels_with_the_state_and_the_current_directory_is_seen(
 ) -> None:
     (tmp_path / "my_models.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", list(modules.sys.path))
+    monkeypatch.setattr("sys.path", list(modules.sys.path))  # type: ignore[attr-defined]
     command = ["train", "torch", "--module", "my_models:make_net", "--data", rows, "--target", "yes", "--epochs", "1"]
     assert main([*command, "--exclude", "kind,amount,count", "--output", "model", "--workers", "2", "-q"]) == 0
     assert ModuleNet.of("my_models:make_net", 2, (), 1).source == MINE

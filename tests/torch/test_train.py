@@ -92,7 +92,7 @@ def model_of(**params: Any) -> dict[str, Any]:
     schema = Schema((Column("a", "numeric", "feature", "double"),), design=design)
     algorithm = MLP(**params)
     header: dict[str, Any] = algorithm.model(algorithm.init(schema), schema).header()
-    return json.loads(json.dumps(header))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(header))
 
 
 def test_a_model_of_cuda_says_that_its_bytes_are_waived() -> None:
