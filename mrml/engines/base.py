@@ -60,6 +60,11 @@ class Engine(ABC):
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         """One round: the value of every key that some block filled."""
 
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        """The State after some more rounds, where one process of this engine holds every Block and the algorithm has a
+        shorter way than rounds (:meth:`Algorithm.ahead`); None where not."""
+        return None
+
     @abstractmethod
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Score every split into a part file of the directory ``scoring.output`` (which exists)."""

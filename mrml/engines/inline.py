@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from mrml import wire
@@ -10,7 +11,7 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.task import Report, blocks, in_task, map_split, source_of
+from mrml.engines.task import Report, blocks, go_ahead, in_task, map_split, source_of
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model
 from mrml.statistic import Node
@@ -46,6 +47,13 @@ class InlineEngine(Engine):
                 source = source_of(algorithm, state, dataset, self.split_bytes, number, store)
                 self.report.merge(map_split(algorithm, state, source, sink))
         return shuffle.reduce(algorithm, state, self.report)
+
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        store, splits = self._store(dataset), dataset.splits(self.split_bytes, algorithm.reads(state))
+        with in_task(f"rounds after {state.round}"):
+            after, report = go_ahead(algorithm, state, chain.from_iterable(blocks(dataset, s, store) for s in splits))
+        self.report = self.report if after is None else report
+        return after
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         self.report = Report()

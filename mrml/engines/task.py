@@ -237,6 +237,20 @@ def map_split(
     return task.report
 
 
+@prints_to_stderr()
+def go_ahead(algorithm: Algorithm, state: State, source: Iterable[Block]) -> tuple[State | None, Report]:
+    """What :meth:`Algorithm.ahead` makes of all Blocks, which lie in this process."""
+    report = Report(fingerprints=kernels_here())
+
+    def seen() -> Iterator[Block]:
+        for block in report.reading(source):
+            report.see(block)
+            yield block
+
+    with report.spending("map"):
+        return algorithm.ahead(state, seen()), report
+
+
 def send_exact(exact: dict[str, Statistic], sink: Sink) -> Report:
     """Send up the exact statistics of the tasks that a process has done, and forget them."""
     report = Report()
