@@ -151,14 +151,17 @@ class Algorithm(ABC):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         """Make the next State of the values of a round, by key; return ``state.next(...)``."""
 
-    def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
-        """The State after some more rounds, where one process holds every Block, by a way that is shorter than those
-        rounds and to the same bytes; None where there is none.
+    def goes_ahead(self, state: State) -> bool:
+        """Whether :meth:`ahead` may know a shorter way from here than rounds."""
+        return False
 
-        Nobody is told of the rounds between nor can stop in them, so they should take milliseconds; what
-        :meth:`progress` says must not change in them.
+    def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
+        """The State after some more rounds, to the byte, where one process holds every Block; None if it is no shorter.
+
+        Nobody is told of the States between nor can stop there, so the way should take milliseconds, and what
+        :meth:`progress` says must not change on it.
         """
-        return None
+        raise NotImplementedError
 
     @abstractmethod
     def model(self, state: State, schema: Schema) -> Model:

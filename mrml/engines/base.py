@@ -61,8 +61,7 @@ class Engine(ABC):
         """One round: the value of every key that some block filled."""
 
     def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
-        """The State after some more rounds, where one process of this engine holds every Block and the algorithm has a
-        shorter way than rounds (:meth:`Algorithm.ahead`); None where not."""
+        """What :meth:`Algorithm.ahead` makes of a State where one process holds every Block; None where none does."""
         return None
 
     @abstractmethod

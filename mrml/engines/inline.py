@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 from mrml import wire
@@ -49,10 +48,7 @@ class InlineEngine(Engine):
         return shuffle.reduce(algorithm, state, self.report)
 
     def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
-        store, splits = self._store(dataset), dataset.splits(self.split_bytes, algorithm.reads(state))
-        with in_task(f"rounds after {state.round}"):
-            after, report = go_ahead(algorithm, state, chain.from_iterable(blocks(dataset, s, store) for s in splits))
-        self.report = self.report if after is None else report
+        after, self.report = go_ahead(algorithm, state, dataset, self.split_bytes, self._store(dataset))
         return after
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:

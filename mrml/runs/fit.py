@@ -98,7 +98,8 @@ def fit(
             stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
-        after = None if checkpoint.due() else _ahead(algorithm, state, dataset, engine, max_rounds)
+        may_go = algorithm.goes_ahead(state) and not checkpoint.due()
+        after = _ahead(algorithm, state, dataset, engine, max_rounds) if may_go else None
         after = after or _round(algorithm, state, dataset, engine)
         state = checkpoint.save(after if turn is None else turn(after))
         if on_round is not None:

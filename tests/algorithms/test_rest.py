@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from mrml import wire
 from mrml.algorithm import State
 from mrml.algorithms.trees import rest
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.engines.base import Engine
 from mrml.engines.inline import InlineEngine
+from mrml.engines.local.engine import LocalEngine
+from mrml.engines.resident.engine import ResidentEngine
 from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.progress import Remembered, Silent, Watch
 from mrml.runs.setup import algorithm_of, open_training
@@ -45,7 +49,9 @@ def rows(folder: Path) -> DataConfig:
     return DataConfig(data=paths, valid=(str(folder / "valid.csv"),), target="y", window_bytes=4096)
 
 
-def states(folder: Path, way: str, every_s: float, max_rounds: int | None = None) -> tuple[dict[int, bytes], list[Any]]:
+def states(
+    folder: Path, way: str, every_s: float, max_rounds: int | None = None, started: Callable[[], Engine] = InlineEngine
+) -> tuple[dict[int, bytes], list[Any]]:
     """The message of every State that ``fit`` came to, by its round; and what was told of the rounds."""
     name, params = WAYS[way]
     data = rows(folder)
@@ -60,7 +66,7 @@ def states(folder: Path, way: str, every_s: float, max_rounds: int | None = None
     dataset, pipeline = open_training(config, algorithm_of(config))
     found: dict[int, bytes] = {}
     told = Remembered(Silent())
-    with InlineEngine() as engine:
+    with started() as engine:
         watch = Watch(engine, pipeline, config.data, False, told)
 
         def on_round(state: State) -> None:
@@ -82,6 +88,21 @@ def test_states_after_an_iteration_in_one_go_are_those_of_its_rounds(way: str, t
     assert len(some) < len(every) and max(some) == max(every)
     assert some == {number: every[number] for number in some}
     assert figures(told_of_some) == figures(told) and [f["round"] for f in told] == list(range(1, max(every) + 1))
+
+
+def test_the_only_worker_goes_on_by_itself(tmp_path: Path) -> None:
+    every, told = states(tmp_path, "quantile", 0.0)
+    for number, started in enumerate((lambda: LocalEngine(1), one_task)):
+        some, told_of_some = states(tmp_path, "quantile", 1e9 + number, started=started)
+        assert len(some) < len(every) and max(some) == max(every)
+        assert some == {number: every[number] for number in some}
+        assert [f["loss"] for f in told_of_some[1:]] == [f["loss"] for f in told[1:]]
+    several, _ = states(tmp_path, "quantile", 2e9, started=lambda: LocalEngine(2))
+    assert several == every
+
+
+def one_task() -> Engine:
+    return ResidentEngine(EngineConfig(engine="resident", workers=1), 1 << 20)
 
 
 def test_a_run_ends_at_max_rounds_also_inside_an_iteration_and_goes_on_from_there(tmp_path: Path) -> None:

@@ -136,9 +136,10 @@ class Pipeline(Algorithm):
         told = {"stop": inner.stop, "converged": inner.converged}
         return state.next(**told, fitted=params, inner=inner.to_wire())
 
+    def goes_ahead(self, state: State) -> bool:
+        return state["fitted"] is not None and bool(self.algorithm.goes_ahead(self._inner(state)))
+
     def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
-        if state["fitted"] is None:
-            return None
         fitted, before = self.fitted(state), self._inner(state)
         inner = self.algorithm.ahead(before, (fitted.block(raw, self.algorithm.lazy) for raw in blocks))
         if inner is None:

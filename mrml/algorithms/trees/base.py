@@ -248,10 +248,11 @@ class TreeAlgorithm(Algorithm):
             return statistic
         return best_splits(self.settings, state, key, statistic, self.first_number(state))
 
+    def goes_ahead(self, state: State) -> bool:
+        return bool(state["step"]) and not state["renewing"]
+
     def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
-        """The rest of an iteration's levels, once its roots have been looked at, where rows are few."""
-        if not state["step"] or state["renewing"]:
-            return None
+        """The rest of an iteration, once its roots have been looked at, where rows are few."""
         params = rest_of(self.settings, state, (self.rows(state, b) for b in blocks), self.first_number(state))
         return None if params is None else self._done_growing(params, state.round + params["step"] - state["step"])
 
