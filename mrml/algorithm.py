@@ -8,6 +8,7 @@ key is reduced where it lands; the driver folds the values into the next State::
     map_shard(state, shard, into)           the same, of a run of Blocks whole, where ``reads`` asks for that
     reduce(state, key, statistic) -> value  default: the statistic
     update(state, values) -> State
+    ahead(state, blocks) -> State           optional: several rounds in one go, where all rows are in one process
     model(state, schema) -> Model
 
 An algorithm is a frozen dataclass of its hyperparameters and knows no engine.  Keys are strings.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -149,6 +150,18 @@ class Algorithm(ABC):
     @abstractmethod
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         """Make the next State of the values of a round, by key; return ``state.next(...)``."""
+
+    def goes_ahead(self, state: State) -> bool:
+        """Whether :meth:`ahead` may know a shorter way from here than rounds."""
+        return False
+
+    def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
+        """The State after some more rounds, to the byte, where one process holds every Block; None if it is no shorter.
+
+        Nobody is told of the States between nor can stop there, so the way should take milliseconds, and what
+        :meth:`progress` says must not change on it.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def model(self, state: State, schema: Schema) -> Model:

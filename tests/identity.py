@@ -206,10 +206,13 @@ class Run:
     folder: Path
     on_round: Callable[[State], None] | None = None
     checkpoint: Path = field(default=Path())
+    #: seconds between checkpoints; where not every State is one, rounds may go in one go
+    every_s: float = 0.0
 
     def train(self, rounds: int) -> Model:
         dataset, pipeline = prepare(self.case, self.folder)
-        model, _ = fit(pipeline, dataset, self.engine, Checkpoint(self.checkpoint), self.on_round, rounds)
+        checkpoint = Checkpoint(self.checkpoint, every_s=self.every_s)
+        model, _ = fit(pipeline, dataset, self.engine, checkpoint, self.on_round, rounds)
         if not self.case.evaluate:
             return model
         measure = EvaluateClusters(scorer=model) if measures_clusters(model) else Evaluate(scorer=model)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mrml import pin
+from mrml import pin, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
-from mrml.engines.task import Report, in_task, reduce_here
+from mrml.engines.task import Report, Sink, in_task, reduce_here
 from mrml.engines.write import Scoring
 from mrml.errors import ConfigError, EngineError
 from mrml.model import Model
@@ -60,6 +60,10 @@ class Engine(ABC):
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
         """One round: the value of every key that some block filled."""
 
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        """What :meth:`Algorithm.ahead` makes of a State where one process holds every Block; None where none does."""
+        return None
+
     @abstractmethod
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         """Score every split into a part file of the directory ``scoring.output`` (which exists)."""
@@ -97,6 +101,16 @@ class Shuffle:
         if (node, number) in parts:
             raise EngineError(f"key {key!r}", f"two tasks sent {tuple(node)}", "report this as a bug")
         parts[node, number] = fetch
+
+    def sink(self, task: int) -> Sink:
+        """Takes in what a task of this process sends: as it would come by wire, without the bytes."""
+
+        def take(key: str, node: Node, statistic: Any) -> int:
+            sent = wire.settled(statistic)
+            self.add(key, node, lambda: sent, task)
+            return wire.n_bytes(sent)
+
+        return take
 
     def reduce(self, algorithm: Algorithm, state: State, report: Report) -> dict[str, Value]:
         """The value of every key, one key in memory at a time."""

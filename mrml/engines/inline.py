@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mrml import wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.engines import scratch
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.task import Report, blocks, in_task, map_split, source_of
+from mrml.engines.task import Report, blocks, go_ahead, in_task, map_split, source_of
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model
-from mrml.statistic import Node
 
 
 class InlineEngine(Engine):
@@ -36,16 +32,14 @@ class InlineEngine(Engine):
         shuffle = Shuffle()
         store = self._store(dataset)
         for number in range(len(dataset.splits(self.split_bytes, algorithm.reads(state)))):
-
-            def sink(key: str, node: Node, statistic: Any, task: int = number) -> int:
-                sent = wire.settled(statistic)  # as it would come by wire, without the bytes
-                shuffle.add(key, node, lambda: sent, task)
-                return wire.n_bytes(sent)
-
             with in_task(f"split {number}"):
                 source = source_of(algorithm, state, dataset, self.split_bytes, number, store)
-                self.report.merge(map_split(algorithm, state, source, sink))
+                self.report.merge(map_split(algorithm, state, source, shuffle.sink(number)))
         return shuffle.reduce(algorithm, state, self.report)
+
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        after, self.report = go_ahead(algorithm, state, dataset, self.split_bytes, self._store(dataset))
+        return after
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         self.report = Report()

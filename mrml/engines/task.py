@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,6 +236,22 @@ def map_split(
         else:
             task.blocks(source)
     return task.report
+
+
+@prints_to_stderr()
+def go_ahead(
+    algorithm: Algorithm, state: State, dataset: Dataset, split_bytes: int, store: DirectoryStore
+) -> tuple[State | None, Report]:
+    """What :meth:`Algorithm.ahead` makes of a State in a process that holds every Block."""
+    report, splits = Report(fingerprints=kernels_here()), dataset.splits(split_bytes, algorithm.reads(state))
+
+    def seen() -> Iterator[Block]:
+        for block in report.reading(chain.from_iterable(blocks(dataset, split, store) for split in splits)):
+            report.see(block)
+            yield block
+
+    with in_task(f"rounds after {state.round}"), report.spending("map"):
+        return algorithm.ahead(state, seen()), report
 
 
 def send_exact(exact: dict[str, Statistic], sink: Sink) -> Report:

@@ -1,19 +1,27 @@
 """A run in a process whose kernels are pinned: this one where they are, else one of its own.
 
 A model is the same bytes everywhere only where NumPy was loaded with the variables of :mod:`mrml.pin`.  A process of
-the user's is left as it is, so what computes there goes to a child: arguments and answer travel as JSON.
+the user's is left as it is, so what computes there goes to a child: arguments and answer travel as JSON, a line each.
+
+To start one and to load what it computes with takes a second, so a child stays for the next call for a while: one of
+the same environment, path and directory, and without modules of the user's own, which may have changed by then.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
+import select
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mrml import names, pin
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
@@ -21,6 +29,8 @@ from mrml.errors import MrmlError, from_json, to_json
 
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first
 _CODE = "import sys; sys.path[:] = {path!r}; from mrml.runs.child import serve; serve()"
+#: seconds for which a child waits for another call
+IDLE_S = 60.0
 #: the arguments that are sections, by name
 _SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig, "config": RunConfig}
 
@@ -48,35 +58,126 @@ def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -
 def _called(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if pin.pinned():
         return _function(name)(**given)
-    # the caller's arguments are complete: a variable MRML_... must not win over them
-    environment = {k: v for k, v in pin.environment().items() if not k.startswith("MRML_")}
     sections = {k: dataclasses.asdict(v) if k in _SECTIONS else v for k, v in given.items()}
-    message = json.dumps({"name": name, "given": sections, "allow": names.allowed()}, default=_plain)
-    command = [sys.executable, "-c", _CODE.format(path=sys.path)]
-    done = subprocess.run(command, input=message, stdout=subprocess.PIPE, text=True, env=environment)
-    answer = json.loads(done.stdout) if done.stdout.strip() else {}
+    allow = names.allowed()
+    child = _Child.free() if not allow else _Child()
+    try:
+        answer = child.answer(json.dumps({"name": name, "given": sections, "allow": allow}, default=_plain))
+    except BaseException:
+        child.end()
+        raise
+    if allow or "ended" in answer:
+        child.end()
+    else:
+        child.stay()
     if "error" in answer:
         raise from_json(answer["error"])
     if "found" not in answer:
-        raise MrmlError(name, f"its process ended with exit code {done.returncode}", "its message is above")
+        raise MrmlError(name, f"its process ended with exit code {answer['ended']}", "its message is above")
     found: dict[str, Any] = answer["found"]
     return found
 
 
+class _Child:
+    """A process that answers calls, one at a time."""
+
+    #: those that wait for a call, the latest last
+    waiting: ClassVar[list[_Child]] = []
+    lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self) -> None:
+        self.like, self.since = _surroundings(), 0.0
+        command = [sys.executable, "-c", _CODE.format(path=sys.path)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+        )
+
+    @classmethod
+    def free(cls) -> _Child:
+        """One that waits and is as a new one would be, or a new one."""
+        with cls.lock:
+            while cls.waiting:
+                child = cls.waiting.pop()
+                fresh = time.monotonic() - child.since < IDLE_S / 2  # it must not end while it is asked
+                if fresh and child.process.poll() is None and child.like == _surroundings():
+                    return child
+                child.end()
+        return cls()
+
+    def answer(self, message: str) -> dict[str, Any]:
+        """What it answers; its exit code as ``ended`` where it does not."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(message + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line.strip() else {"ended": self.process.wait()}
+        return answer
+
+    def stay(self) -> None:
+        """Wait for another call, of which one child is enough."""
+        self.since = time.monotonic()
+        with self.lock:
+            before, self.waiting[:] = self.waiting[:], [self]
+        for child in before:
+            child.end()
+
+    def end(self) -> None:
+        """Let go of it; a process that was forked meanwhile leaves it to the one that started it."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        if self.like[0] == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        else:
+            self.process.returncode = 0
+
+
+@atexit.register
+def _end_all() -> None:
+    for child in _Child.waiting:
+        child.end()
+
+
+def _environment() -> dict[str, str]:
+    """The caller's arguments are complete: a variable MRML_... must not win over them."""
+    return {k: v for k, v in pin.environment().items() if not k.startswith("MRML_")}
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """What a child has of the process that starts it."""
+    return os.getpid(), os.getcwd(), list(sys.path), _environment()
+
+
 def serve() -> None:
-    """Answer the one call that comes by standard input; what is printed meanwhile goes to standard error."""
+    """Answer the calls that come by standard input; what is printed meanwhile goes to standard error."""
     pin.pin()
-    message = json.load(sys.stdin)
-    answers = os.dup(1)
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    with contextlib.suppress(BrokenPipeError):  # who asked is gone
+        while line := _asked():
+            json.dump(_answer(json.loads(line)), answers, default=_plain)
+            answers.write("\n")
+            answers.flush()
+
+
+def _asked() -> str:
+    """The next call; empty where none comes any more."""
+    try:
+        return sys.stdin.readline() if select.select([sys.stdin], [], [], IDLE_S)[0] else ""
+    except KeyboardInterrupt:  # of the terminal, and no call is under way
+        return ""
+
+
+def _answer(message: Mapping[str, Any]) -> dict[str, Any]:
     names.allow(*message["allow"])
     given = {k: _section(_SECTIONS[k], v) if k in _SECTIONS else v for k, v in message["given"].items()}
     try:
-        answer: dict[str, Any] = {"found": _function(message["name"])(**given)}
+        return {"found": _function(message["name"])(**given)}
     except MrmlError as error:
-        answer = {"error": to_json(error)}
-    with os.fdopen(answers, "w") as out:
-        json.dump(answer, out, default=_plain)
+        return {"error": to_json(error)}
 
 
 def _function(name: str) -> Callable[..., dict[str, Any]]:

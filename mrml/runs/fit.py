@@ -16,7 +16,7 @@ from mrml.errors import EngineError, InputError
 from mrml.fs.folder import Folder
 from mrml.model import Model
 
-#: called after every round with the State it led to
+#: called with the State that a round led to, or several in one go (:meth:`mrml.algorithm.Algorithm.ahead`)
 OnRound = Callable[[State], None]
 SUFFIX = ".state"
 
@@ -51,11 +51,15 @@ class Checkpoint:
 
     def save(self, state: State, last: bool = False) -> State:
         """Write the State; return it as a resumed run would read it, so that both go on alike."""
-        tree, now = state.to_wire(), time.monotonic()
-        if last or state.stop is not None or now - self._written >= self.every_s:
+        tree = state.to_wire()
+        if last or state.stop is not None or self.due():
             self._write(state, wire.pieces(tree))
-            self._written = now
+            self._written = time.monotonic()
         return State.from_wire(wire.read_only(tree))
+
+    def due(self) -> bool:
+        """Whether the next State is written."""
+        return time.monotonic() - self._written >= self.every_s
 
     def _write(self, state: State, message: list[bytes | memoryview]) -> None:
         self.folder.make()
@@ -94,16 +98,32 @@ def fit(
             stop = f"stopped after round {state.round}, at the limit of max_rounds"
             state = State(state.params, state.round, stop, converged=False)
             break
-        with dataset.naming(), engine.timed():
-            values = engine.round(algorithm, state, dataset)
-        if not values:
-            raise InputError("data", "no row was found", "look at the files with `mrml schema`")
-        with in_task(f"round {state.round + 1}, update"):
-            after = algorithm.update(state, values)
-        if after.round != state.round + 1:
-            raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
+        may_go = algorithm.goes_ahead(state) and not checkpoint.due()
+        after = _ahead(algorithm, state, dataset, engine, max_rounds) if may_go else None
+        after = after or _round(algorithm, state, dataset, engine)
         state = checkpoint.save(after if turn is None else turn(after))
         if on_round is not None:
             on_round(state)
     with in_task("model"):
         return algorithm.model(state, dataset.schema), state
+
+
+def _round(algorithm: Algorithm, state: State, dataset: Dataset, engine: Engine) -> State:
+    with dataset.naming(), engine.timed():
+        values = engine.round(algorithm, state, dataset)
+    if not values:
+        raise InputError("data", "no row was found", "look at the files with `mrml schema`")
+    with in_task(f"round {state.round + 1}, update"):
+        after = algorithm.update(state, values)
+    if after.round != state.round + 1:
+        raise EngineError("update", f"went from round {state.round} to {after.round}", "use state.next(...)")
+    return after
+
+
+def _ahead(
+    algorithm: Algorithm, state: State, dataset: Dataset, engine: Engine, max_rounds: int | None
+) -> State | None:
+    """The State some rounds on where there is a shorter way; None also where that goes beyond ``max_rounds``."""
+    with dataset.naming(), engine.timed():
+        after = engine.ahead(algorithm, state, dataset)
+    return None if after is None or (max_rounds is not None and after.round > max_rounds) else after

@@ -88,6 +88,8 @@ class Watch:
         self.rounds = self.n_bad = self.n_bytes_up = 0
         self.first = 0.0
         self.reads = Reads()
+        #: what was told last
+        self.told: dict[str, Any] = {}
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
 
@@ -101,21 +103,28 @@ class Watch:
         if not self.rounds or self.reads == Reads():  # some rounds read some rows, or read them more than once
             self.counts = counts
         self.first = self.first if self.rounds else seconds
-        self.rounds, self.reads = self.rounds + 1, self.algorithm.reads(state)
+        n = state.round - self.told.get("round", state.round - 1)  # several, where they went in one go
+        self.rounds, self.reads = self.rounds + n, self.algorithm.reads(state)
         self.n_bytes_up += report.n_bytes_out
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
+        each = {"seconds": seconds / n, "rows_per_s": n * report.n_rows / max(seconds, 1e-9)}
+        each["seconds_in"] = rounded({name: s / n for name, s in phases.items()})
+        for number in range(state.round - n + 1, state.round):
+            self._tell({**self.told, "round": number, **each})
         # one more may come of what no estimate knew
         expected = max(self.algorithm.rounds_in_all(state, None), state.round + (state.stop is None))
-        facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state)}
-        facts |= {"seconds": seconds, "rows_per_s": report.n_rows / max(seconds, 1e-9)}
-        facts["seconds_in"] = rounded(phases)
+        facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state), **each}
         if state.stop:
             facts["eta_s"] = 0.0
         elif self.rounds > 1:  # the first one also decodes: those after it are none of its like
             facts["eta_s"] = (now - self.began - self.first) / (self.rounds - 1) * max(expected - state.round, 0)
+        self._tell(facts)
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        self.told = facts
         self.progress.round(facts)
 
     def where_it_went(self, seconds: float) -> dict[str, float]:

@@ -83,11 +83,13 @@ class Laboratory:
 
     def reference(self, case: Case) -> bytes:
         if case.name not in self.expected:
-            self.expected[case.name] = self.bytes(case, self.engine("inline", 1 << 30), self.fresh())
+            run = Run(case, self.engine("inline", 1 << 30), self.folder, checkpoint=self.fresh() / "checkpoint")
+            self.expected[case.name] = model_bytes(run.train(case.rounds), run.checkpoint.parent / "model")
         return self.expected[case.name]
 
     def bytes(self, case: Case, engine: Engine, at: Path, rounds: int | None = None) -> bytes:
-        model = Run(case, engine, self.folder, checkpoint=at / "checkpoint").train(rounds or case.rounds)
+        run = Run(case, engine, self.folder, checkpoint=at / "checkpoint", every_s=3600.0)
+        model = run.train(rounds or case.rounds)
         shutil.rmtree(at / "model", ignore_errors=True)
         return model_bytes(model, at / "model")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -135,6 +135,17 @@ class Pipeline(Algorithm):
             params, inner = state["fitted"], self.algorithm.update(self._inner(state), values)
         told = {"stop": inner.stop, "converged": inner.converged}
         return state.next(**told, fitted=params, inner=inner.to_wire())
+
+    def goes_ahead(self, state: State) -> bool:
+        return state["fitted"] is not None and bool(self.algorithm.goes_ahead(self._inner(state)))
+
+    def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
+        fitted, before = self.fitted(state), self._inner(state)
+        inner = self.algorithm.ahead(before, (fitted.block(raw, self.algorithm.lazy) for raw in blocks))
+        if inner is None:
+            return None
+        params, round_ = {**state.params, "inner": inner.to_wire()}, state.round + inner.round - before.round
+        return State(params, round_, inner.stop, inner.converged)
 
     def model(self, state: State, schema: Schema) -> Model:
         if state["fitted"] is None:

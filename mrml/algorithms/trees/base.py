@@ -14,7 +14,7 @@ import logging
 import math
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from mrml.algorithms.trees.levels import best_splits, grow
 from mrml.algorithms.trees.model import Trees, TreesClassifier, TreesModel
 from mrml.algorithms.trees.quant import Quant, quant_of
 from mrml.algorithms.trees.renewal import Residuals
+from mrml.algorithms.trees.rest import rest_of
 from mrml.algorithms.trees.rows import Round, Rows, module_of
 from mrml.algorithms.trees.settings import TreeSettings
 from mrml.arrays import Array
@@ -247,12 +248,20 @@ class TreeAlgorithm(Algorithm):
             return statistic
         return best_splits(self.settings, state, key, statistic, self.first_number(state))
 
+    def goes_ahead(self, state: State) -> bool:
+        return bool(state["step"]) and not state["renewing"]
+
+    def ahead(self, state: State, blocks: Iterable[Block]) -> State | None:
+        """The rest of an iteration, once its roots have been looked at, where rows are few."""
+        params = rest_of(self.settings, state, (self.rows(state, b) for b in blocks), self.first_number(state))
+        return None if params is None else self._done_growing(params, state.round + params["step"] - state["step"])
+
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         params = dict(state.params)
         if state["renewing"]:
             return self._finish(params, state.round + 1, values.get("residuals"))
         if state["step"] == 0:
-            if "extent" in values and not self._within(params, values["extent"].high):
+            if "extent" in values and not _within(self.settings, params, values["extent"].high):
                 return State(params, state.round + 1)
             stop = self.report(params, values)
             if stop is not None:
@@ -260,23 +269,15 @@ class TreeAlgorithm(Algorithm):
         if not any(key.startswith(hist.PREFIX) for key in values):
             raise InputError("data", "the training data holds no rows", "check the input and its filters")
         grow(self.settings, params, values)
-        params["renewing"] = self.settings.loss.renews is not None and not len(hist.Plan.from_wire(params["plan"]).tree)
-        if not params["renewing"] and not len(hist.Plan.from_wire(params["plan"]).tree):
-            return self._finish(params, state.round + 1)
         params["step"] += 1
-        return State(params, state.round + 1)
+        if len(params["plan"]["tree"]):
+            return State(params, state.round + 1)
+        return self._done_growing(params, state.round + 1)
 
-    def _within(self, params: dict[str, Any], extent: Array) -> bool:
-        """Whether gradients of unknown bounds fitted; if not, the round is to be repeated with twice what was seen."""
-        bound, done = params["bound"], params["iteration"]
-        params["bound"] = np.maximum(2.0 * extent, 2.0**-60)
-        if (extent <= bound).all() and (extent * 64 >= bound).all():
-            return True
-        told = "tree %d: gradients of %s reach %.3g and hessians %.3g; "
-        told += "the round is repeated with room for twice that"
-        log.info(told, done + 1, self.settings.objective, *extent.tolist())
-        params["quant"], params["repeated"] = list(quant_of(self.settings, params)), params["repeated"] + 1
-        return False
+    def _done_growing(self, params: dict[str, Any], round_: int) -> State:
+        """The State once no node is left to look at: some leaves get their values in a round of their own."""
+        params["renewing"] = self.settings.loss.renews is not None
+        return State(params, round_) if params["renewing"] else self._finish(params, round_)
 
     def _finish(self, params: dict[str, Any], round_: int, residuals: Residuals | None = None) -> State:
         """Give the leaves their values and begin the next iteration, or stop."""
@@ -309,6 +310,19 @@ class TreeAlgorithm(Algorithm):
         params = self.told("kernels")
         told = ensemble.losses(state.params)
         return cls(self.settings.objective, trees, state["base"], design.names, design.classes, params, facts, told)
+
+
+def _within(settings: TreeSettings, params: dict[str, Any], extent: Array) -> bool:
+    """Whether gradients of unknown bounds fitted; if not, the round is to be repeated with twice what was seen."""
+    bound, done = params["bound"], params["iteration"]
+    params["bound"] = np.maximum(2.0 * extent, 2.0**-60)
+    if (extent <= bound).all() and (extent * 64 >= bound).all():
+        return True
+    told = "tree %d: gradients of %s reach %.3g and hessians %.3g; "
+    told += "the round is repeated with room for twice that"
+    log.info(told, done + 1, settings.objective, *extent.tolist())
+    params["quant"], params["repeated"] = list(quant_of(settings, params)), params["repeated"] + 1
+    return False
 
 
 def _first_range(objective: Objective, base: Array, facts: Mapping[str, Any]) -> list[Array]:

@@ -6,6 +6,7 @@ and the other is their parent minus it, exactly; parents stay with the State bet
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,10 +40,16 @@ def key_of(block: int) -> str:
 
 
 def feature_blocks(n_bins: Array) -> list[FeatureBlock]:
-    """The blocks of features of columns with these numbers of bins."""
-    out = []
-    for first in range(0, len(n_bins), BLOCK_FEATURES):
-        sizes = n_bins[first : first + BLOCK_FEATURES].astype(np.int64) + 1
+    """The blocks of features of columns with these numbers of bins (n_features,) int32."""
+    return _feature_blocks(n_bins.tobytes())
+
+
+@functools.lru_cache(maxsize=8)
+def _feature_blocks(n_bins: bytes) -> list[FeatureBlock]:
+    """Every part of a round asks for them."""
+    numbers, out = np.frombuffer(n_bins, np.int32), []
+    for first in range(0, len(numbers), BLOCK_FEATURES):
+        sizes = numbers[first : first + BLOCK_FEATURES].astype(np.int64) + 1
         ends = np.cumsum(sizes)
         out.append(FeatureBlock(first, first + len(sizes), ends - sizes, int(ends[-1])))
     return out

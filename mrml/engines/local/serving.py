@@ -20,7 +20,7 @@ from mrml import names, wire
 from mrml.algorithm import Algorithm, State, Value
 from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine, Shuffle
-from mrml.engines.local.delta import delta, skeleton
+from mrml.engines.local.delta import apply, delta, skeleton
 from mrml.engines.task import Report, told
 from mrml.engines.write import Scoring
 from mrml.errors import EngineError
@@ -142,18 +142,31 @@ class Serving(Engine):
         """Called between any two looks at the workers: who comes, and who has not been heard of."""
 
     def round(self, algorithm: Algorithm, state: State, dataset: Dataset) -> dict[str, Value]:
+        shuffle, n_splits = Shuffle(), self._tell(algorithm, state, dataset)
+        for answer in self._run("map", n_splits):
+            for key, node, body in answer["parts"]:
+                shuffle.add(key, Node(*node), _fetch(body), answer["tasks"][0])
+        return shuffle.reduce(algorithm, state, self.report)
+
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        if self.n_workers > 1:
+            return None
+        self._tell(algorithm, state, dataset)
+        change = self._run("ahead", 1)[0]["change"]
+        return None if change is None else State.from_wire(apply(state.to_wire(), change))
+
+    def _tell(self, algorithm: Algorithm, state: State, dataset: Dataset) -> int:
+        """Make known what a round is of; how many splits that has."""
         split_bytes = min(self.split_bytes, dataset.n_bytes // (SPLITS_PER_WORKER * self.n_workers) + 1)
         n_splits = len(dataset.splits(split_bytes, algorithm.reads(state)))
         self._open(dataset, split_bytes)
         if algorithm is not self._algorithm:  # 1 ms a round
             self._know({"op": "algorithm", "algorithm": algorithm.spec(), "allow": names.allowed()})
             self._algorithm = algorithm
-        self._know({"op": "state", "state": algorithm.broadcast(state).to_wire()})
-        shuffle = Shuffle()
-        for answer in self._run("map", n_splits):
-            for key, node, body in answer["parts"]:
-                shuffle.add(key, Node(*node), _fetch(body), answer["tasks"][0])
-        return shuffle.reduce(algorithm, state, self.report)
+        # one worker may be to go ahead, for which it needs all of the State
+        told = state if self.n_workers == 1 else algorithm.broadcast(state)
+        self._know({"op": "state", "state": told.to_wire()})
+        return n_splits
 
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         self._open(dataset, self.split_bytes)

@@ -19,8 +19,19 @@ from mrml.data.dataset import Dataset
 from mrml.data.store import DirectoryStore
 from mrml.data.without_pandas import keep_pandas_out
 from mrml.engines import scratch
-from mrml.engines.local.delta import apply
-from mrml.engines.task import Report, Sink, blocks, in_task, map_split, send_exact, source_of, task_error, tell
+from mrml.engines.local.delta import apply, delta
+from mrml.engines.task import (
+    Report,
+    Sink,
+    blocks,
+    go_ahead,
+    in_task,
+    map_split,
+    send_exact,
+    source_of,
+    task_error,
+    tell,
+)
 from mrml.engines.write import Scoring, write_split
 from mrml.model import Model, load, received
 from mrml.statistic import Node, Statistic
@@ -120,6 +131,12 @@ class Worker:
         """Send what stayed of the splits of this round."""
         parts, sink = self._sink(f"exact{message['tasks'][0]}")
         return {"parts": parts, "report": vars(send_exact(self.exact, sink))}
+
+    def on_ahead(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Go on by itself, as the only worker; what changed of the State, None where there was no shorter way."""
+        after, report = go_ahead(self.algorithm, self.state, self.dataset, self.split_bytes, self.store)
+        change = None if after is None else delta(self.told["state"], after.to_wire())
+        return {"parts": [], "report": vars(report), "change": change}
 
     def _sink(self, name: str) -> tuple[list[list[Any]], Sink]:
         parts: list[list[Any]] = []

@@ -112,6 +112,14 @@ class ResidentEngine(Serving):
         finally:
             self.report = self._fallback.report
 
+    def ahead(self, algorithm: Algorithm, state: State, dataset: Dataset) -> State | None:
+        if self._fallback is None:
+            try:
+                return super().ahead(algorithm, state, dataset)
+            except NoTasks as none:
+                self._fall_back(none)
+        return None
+
     def write(self, model: Model, dataset: Dataset, scoring: Scoring) -> Report:
         if self._fallback is None:
             self._reads = dataset, Reads()

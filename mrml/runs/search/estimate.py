@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mrml import wire
 from mrml.algorithm import Algorithm, State
 from mrml.algorithms.search.grid import Grid
 from mrml.algorithms.search.parting import taken
@@ -27,7 +26,6 @@ from mrml.runs.search.field import Field
 from mrml.runs.search.spaces import candidates
 from mrml.runs.search.wave import Done, Wave
 from mrml.runs.search.waves import wave_after
-from mrml.statistic import Node
 
 #: rows, members and rounds that are tried: what a round takes is about proportional to the first two
 _ROWS, _MEMBERS, _ROUNDS = 4096, 32, 4
@@ -136,11 +134,5 @@ def _timed(algorithm: Algorithm, block: Block, search: Search) -> tuple[float, f
 
 def _round(algorithm: Algorithm, state: State, block: Block) -> State:
     shuffle = Shuffle()
-
-    def sink(key: str, node: Node, statistic: Any) -> int:
-        sent = wire.settled(statistic)
-        shuffle.add(key, node, lambda: sent, 0)
-        return wire.n_bytes(sent)
-
-    report = map_split(algorithm, state, [block], sink)
+    report = map_split(algorithm, state, [block], shuffle.sink(0))
     return algorithm.update(state, shuffle.reduce(algorithm, state, report))
