@@ -36,6 +36,7 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     ScoreWeights,
     grouped,
     join,
+    measure_numbers,
     no_segments,
     packed,
     pointwise,
@@ -152,12 +153,7 @@ class Evaluate(Algorithm):
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if state.params.get("known_only") and block.n_rows:
-            keep = np.isfinite(cast(Scorer, revived(state["scorer"])).targets(block, strict=False))
-            block = block if keep.all() else taken(block, keep)
-            if state["phase"] == "points":
-                counts = into["counts"]
-                assert isinstance(counts, Counts)
-                counts.add(left_out=int((~keep).sum()))
+            block = _known(state, block, into)
         if not block.n_rows:
             return
         if state["phase"] == "points":
@@ -259,8 +255,8 @@ class Evaluate(Algorithm):
             if not values:
                 raise InputError("evaluate", "the data holds no rows", "check the input and its filters")
             if "sums" not in values:
-                known = ", ".join(map(repr, state["classes"][:10]))
-                raise InputError("evaluate", "no row is of a class that the model knows", f"it knows {known}")
+                known = "it knows " + ", ".join(map(repr, state["classes"][:10]))
+                raise InputError("evaluate", "no row is of a class that the model knows", known)
             state = self._measured(state, values)
             if not self._binary(state):
                 return self._done(state)
@@ -287,7 +283,7 @@ class Evaluate(Algorithm):
             metrics["ndcg"] = sums["ndcg"] / sums["queries"]
             reasons = dict.fromkeys(("rmse", "mae", "r2", "deviance"), "the model ranks")
         else:
-            _numeric(sums, values["target"], metrics, reasons)
+            measure_numbers(sums, values["target"], metrics, reasons)
         return _with(state, metrics=metrics, reasons=reasons, weighted=weighted)
 
     def _segmented(self, state: State, values: Mapping[str, Value]) -> State:
@@ -302,19 +298,8 @@ class Evaluate(Algorithm):
             return state.next(phase="split", open=opened, bins=SPLIT_BINS, segments=rest)
         runs = ranking.group(rows, self.range_rows)
         state = _with(state, phase="rank", segments={k: grouped(k, v, runs) for k, v in segments.items()}, open={})
-        missing = self._one_class(state)
+        missing = _one_class(state)
         return self._done(missing) if missing is not None else self._batch(state, 0).next()
-
-    def _one_class(self, state: State) -> State | None:
-        """None when both classes have rows; otherwise the State with what can be said without a ranking."""
-        there = [state["segments"][f"{sign}_rows"].sum() > 0 for sign in ("negative", "positive")]
-        if all(there):
-            return None
-        reason = f"every row is of the class {state['classes'][int(there[1])]!r}"
-        reasons = {**state["reasons"], "auc": reason}
-        if there[1]:
-            return _with(state, metrics={**state["metrics"], "pr_auc": 1.0}, reasons=reasons)
-        return _with(state, reasons={**reasons, "pr_auc": reason})
 
     def _batch(self, state: State, start: int) -> State:
         """The ranges of the next round: as many as hold round_rows rows together."""
@@ -350,21 +335,26 @@ class Evaluate(Algorithm):
 # ---- small parts
 
 
-def _numeric(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
-    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
-    rounding = 1e-14 * float(target.mean[0])
-    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
-    weight, squared = sums["weight"], sums["squared"]
-    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
-    if metrics["n_rows"] < 2:
-        reasons["r2"] = "it needs two rows"
-    else:
-        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
-    metrics["deviance"] = sums["deviance"] / weight
-    for name in ("rmse", "mae", "r2", "deviance"):
-        if metrics[name] is not None and not math.isfinite(metrics[name]):
-            metrics[name] = None
-            reasons[name] = "it is not finite: a target or a prediction is out of range"
+def _one_class(state: State) -> State | None:
+    """None when both classes have rows; otherwise the State with what can be said without a ranking."""
+    there = [state["segments"][f"{sign}_rows"].sum() > 0 for sign in ("negative", "positive")]
+    if all(there):
+        return None
+    reason = f"every row is of the class {state['classes'][int(there[1])]!r}"
+    reasons = {**state["reasons"], "auc": reason}
+    if there[1]:
+        return _with(state, metrics={**state["metrics"], "pr_auc": 1.0}, reasons=reasons)
+    return _with(state, reasons={**reasons, "pr_auc": reason})
+
+
+def _known(state: State, block: Block, into: Into) -> Block:
+    """The rows of classes that the model knows; the first round counts the others."""
+    keep = np.isfinite(cast(Scorer, revived(state["scorer"])).targets(block, strict=False))
+    if state["phase"] == "points":
+        counts = into["counts"]
+        assert isinstance(counts, Counts)
+        counts.add(left_out=int((~keep).sum()))
+    return block if keep.all() else taken(block, keep)
 
 
 def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:
