@@ -21,12 +21,13 @@ from mrml.cli.main import main
 from mrml.errors import EngineError
 from mrml.fs.folder import Folder
 from mrml.model import load
-from mrml.runs.batch.file import read
+from mrml.runs.batch.file import Batch, read
 from mrml.runs.batch.run import plan
 from mrml.runs.batch.run import run as done
 from mrml.runs.directory import among
 from mrml.runs.lease import RemoteLease, fence
 from mrml.runs.progress import Silent
+from mrml.runs.setup import running
 from mrml.runs.store import Store
 from tests import answers
 from tests.killed import die_at
@@ -195,6 +196,18 @@ def test_the_lineage_tells_the_rows_as_they_were_when_the_night_began(night: Pat
     part, before = night / "rows" / "ds=2026-11-20" / "part-00000.csv", batch.listing()
     done(batch, only=["train", "evaluate", "gate", "promote"], progress=Meddling(lambda: os.utime(part, (1, 1))))
     assert Store(str(night / "models")).version(1)["lineage"]["inputs"] == before != batch.listing()
+
+
+def test_the_inputs_are_listed_once_and_the_engine_is_chosen_by_that(
+    night: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, listed = read(str(night / "run.yaml"), {"ds": "2026-11-20"}), list[int]()
+    files = batch.files()
+    monkeypatch.setattr(Batch, "files", lambda self: listed.append(1) or files)  # type: ignore[func-returns-value]
+    chosen_by = list[Any]()
+    monkeypatch.setattr("mrml.runs.batch.run.running", lambda *given: chosen_by.append(given[2]) or running(*given))
+    done(batch, only=["train"])
+    assert (len(listed), chosen_by) == (1, [files])
 
 
 def test_a_driver_that_lost_the_run_records_nothing(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,3 +187,22 @@ def test_areas_of_counts_are_those_of_rows() -> None:
         s = np.concatenate([np.repeat(np.arange(40), p), np.repeat(np.arange(40), n)])
         assert auc == pytest.approx(peer.roc_auc_score(y, s))
         assert ap == pytest.approx(peer.average_precision_score(y, s))
+
+
+def test_two_clusterings_are_compared_by_their_inertia(made: Path, capsys: Any) -> None:
+    rows = made / "x.csv"
+    rows.write_text("a,b\n" + "".join(f"{i % 7},{i % 5}\n" for i in range(60)), encoding="utf-8")
+    models = [str(made / f"k{k}") for k in (2, 3)]
+    for k, model in zip("23", models, strict=True):
+        assert main(["train", "kmeans", f"--k={k}", f"--data={rows}", f"--output={model}", "-q"]) == 0
+    inertia = []
+    for model in models:
+        capsys.readouterr()
+        assert main(["evaluate", model, f"--data={rows}", "-q", "--json"]) == 0
+        inertia.append(json.loads(capsys.readouterr().out)["inertia"])
+    assert main(["compare", *models, f"--data={rows}", "-q", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    expected = {"first": inertia[0], "second": inertia[1], "difference": inertia[1] - inertia[0]}
+    assert told["n_rows"] == 60 and told["metrics"] == {"inertia": expected} and inertia[1] < inertia[0]
+    assert main(["compare", *models, f"--data={rows}", "-q"]) == 0
+    assert "no intervals of rankings and clusters" in capsys.readouterr().out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from mrml.fs import base as file_systems
 from mrml.fs import find
 from mrml.fs.base import LocalFileSystem
 from mrml.fs.folder import ASIDE, Folder
+from mrml.runs.directory import written_aside
 
 
 class Elsewhere(LocalFileSystem):
@@ -147,3 +150,30 @@ def test_a_write_elsewhere_is_tried_again_and_at_last_says_which_file(
         with pytest.raises(EngineError, match=r"else://host/a: could not be written .* Failed to complete"):
             place.write("a", b"1")
         assert place.names() == []
+
+
+@pytest.mark.parametrize("impatient", [False, True])
+def test_an_attempt_that_is_interrupted_leaves_nothing_though_workers_still_write(
+    impatient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, asked = tmp_path / "new" / "p", list[str]()
+
+    def write(path: str) -> None:
+        for i in range(3000):
+            with contextlib.suppress(OSError):
+                Path(path, f"part-{i}").touch()
+
+    def remove(self: Folder, name: str = "") -> None:
+        asked.append(name)
+        if impatient and len(asked) == 1:
+            raise KeyboardInterrupt  # again
+        really_remove(self, name)
+
+    really_remove = Folder.remove
+    monkeypatch.setattr(Folder, "remove", remove)
+    with pytest.raises(KeyboardInterrupt), written_aside(str(output)) as aside:
+        worker = threading.Thread(target=write, args=(aside.path,))
+        worker.start()
+        raise KeyboardInterrupt
+    worker.join()
+    assert list(tmp_path.iterdir()) == [] and len(asked) > impatient

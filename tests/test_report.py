@@ -22,7 +22,7 @@ from mrml.config.sections import DataConfig, EngineConfig
 from mrml.runs.batch.compare import curves_of
 from mrml.runs.report import facts, plots
 from tests.shared import shared
-from tests.test_batch import EXAMPLE, night, run
+from tests.test_batch import CHURN, EXAMPLE, night, run
 
 __all__ = ["night"]
 BUILD = Path(__file__).parents[1] / "build" / "reports"
@@ -219,3 +219,14 @@ def test_the_command_to_repeat_a_training_trains_the_same_model(
     assert main([*shlex.split(again)[1:], "-q"]) == 0
     for name in ("model.json", "model.npz"):
         assert (tmp_path / "again" / name).read_bytes() == (model / name).read_bytes()
+
+
+@pytest.mark.parametrize(("output", "finding"), [("", "is a directory"), ("/proc/none/page.html", "cannot be written")])
+def test_a_place_where_no_page_can_be_is_told(output: str, finding: str, tmp_path: Path, capsys: Any) -> None:
+    model = tmp_path / "m"
+    assert main(["train", "logistic", f"--data={CHURN}", "--target=churned", f"--output={model}", "-q"]) == 0
+    before = sorted(model.rglob("*"))
+    assert main(["report", str(model), f"--output={output or model}", "-q"]) == 2
+    told = capsys.readouterr().err
+    assert finding in told and (output or str(model)) in told and "Traceback" not in told
+    assert sorted(model.rglob("*")) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import mrml
 from mrml.cli.main import main
 from mrml.config.gate import Gate
 from mrml.errors import ConfigError, InputError, OutputExists
+from mrml.fs.folder import Folder
 from mrml.model import load
 from mrml.runs.store import Store
 from tests.killed import die_at
@@ -144,6 +146,37 @@ def test_the_command_and_a_store_in_the_place_of_a_model(
                         (["show", "x", "--store", store], 2)):  # fmt: skip
         assert main(["models", *words]) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=str)
+def test_a_store_that_holds_nothing_is_told(words: list[str], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, finding in (("empty", "holds no version of a model"), ("typo", "there is no such store")):
+        assert main(["models", "list", f"--store={tmp_path / name}", *words]) == 3
+        assert f"{finding}; `mrml models promote MODEL" in capsys.readouterr().err
+
+
+def test_a_model_with_the_profile_of_other_rows_is_another_version(models: list[str], tmp_path: Path) -> None:
+    store, model = Store(str(tmp_path / "s")), tmp_path / "m"
+    shutil.copytree(models[0], model)
+    assert store.promote(str(model)).version == 1
+    for rows, version in ((1, 2), (2, 3), (1, 2)):
+        (model / "profile.json").write_text(f'{{"n_rows": {rows}}}')
+        assert store.promote(str(model)).version == version
+        assert Folder(store.directory(version)).read_json("profile.json") == {"n_rows": rows}
+    check(store)
+
+
+@pytest.mark.parametrize("name", ["switches/000001", "versions/000001/version.json"])
+def test_a_record_of_a_store_with_other_keys_is_told_by_its_path(
+    name: str, models: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    Store(str(tmp_path / "s")).promote(models[0])
+    record = tmp_path / "s" / name
+    record.write_text('{"number": 1, "strange": 2}')
+    assert main(["models", "list", f"--store={tmp_path / 's'}"]) == 3
+    told = capsys.readouterr().err
+    assert str(record) in told and "is no record of a store: it has no" in told and "Traceback" not in told
 
 
 # ---- gates

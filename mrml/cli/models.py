@@ -12,7 +12,7 @@ from mrml.cli.parser import Parser, common
 from mrml.config.gate import Clause, Gate
 from mrml.config.parse import from_text
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.errors import ConfigError, nearest
+from mrml.errors import ConfigError, InputError, nearest
 
 EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
 _ABOUT = """\
@@ -104,10 +104,11 @@ def _metrics(model: str, data: Sequence[str], known_only: bool = False) -> dict[
 
 def _list(args: argparse.Namespace, store: Any) -> None:
     versions, switches = store.versions(), store.switches()
+    if not versions:
+        finding = "holds no version of a model" if store.folder.exists() else "there is no such store"
+        raise InputError(args.store, finding, f"`mrml models promote MODEL --store {args.store}` puts the first one in")
     if args.json:
         return emit_json({"versions": versions, "switches": [s._asdict() for s in switches]})
-    if not versions:
-        return emit("no versions")
     in_service = switches[-1].version if switches else None
     rows = []
     for about in versions:
@@ -120,8 +121,6 @@ def _list(args: argparse.Namespace, store: Any) -> None:
 
 
 def _show(args: argparse.Namespace, store: Any) -> None:
-    from mrml.errors import InputError
-
     current = store.current()
     if args.version is None and current is None:
         raise InputError(args.store, "nothing is in service", "promote a model, or name a version")

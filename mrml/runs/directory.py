@@ -36,6 +36,8 @@ from mrml.runs.lease import LEASE, Lease, RemoteLease, lease_on
 #: seconds between checkpoints: a round may take milliseconds, and waiting for the disk takes as long
 CHECKPOINT_S = 0.5
 SUCCESS = "_SUCCESS"
+#: for how long the directory of an attempt that failed is removed again where something is written into it
+UNMAKE_S = 3.0
 #: below ``_run``: who computes, written this often at most
 MEMBERS, MEMBERS_S = "workers.json", 5.0
 log = logging.getLogger(__name__)
@@ -284,12 +286,22 @@ def written_aside(output: str) -> Iterator[Folder]:
 
 
 def _unmake(folder: Folder, made: list[Folder]) -> None:
-    """Remove a directory, and those above it that were made for it and hold nothing else."""
-    with suppress(OSError):
-        folder.remove()
-        for empty in reversed(made):
-            if empty.exists() and not empty.names():
-                empty.remove()
+    """Remove a directory, and those above it that were made for it and hold nothing else.
+
+    It is tried for UNMAKE_S: a worker may be writing there still, and who waits for it may press Ctrl-C again.
+    """
+    until = time.monotonic() + UNMAKE_S
+    while True:
+        try:
+            folder.remove()
+            for empty in reversed(made):
+                if empty.exists() and not empty.names():
+                    empty.remove()
+            return
+        except (OSError, KeyboardInterrupt):
+            if time.monotonic() > until:
+                return
+            time.sleep(0.05)
 
 
 def _make(folder: Folder, output: str) -> list[Folder]:

@@ -20,7 +20,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -30,6 +30,10 @@ from mrml.model import load
 
 CURRENT, _VERSIONS, _SWITCHES, _ABOUT = "CURRENT", "versions", "switches", "version.json"
 _FILES = ("model.json", "model.npz", "run.json", "profile.json")
+#: what makes a model another version: `mrml run` compares rows with the profile of the version in service
+_OF_VERSION = ("model.json", "model.npz", "profile.json")
+#: what is told of every version
+_TOLD = ("number", "digest", "source", "created", "algorithm", "metrics")
 
 
 class Switch(NamedTuple):
@@ -62,7 +66,7 @@ class Store:
     def versions(self) -> list[dict[str, Any]]:
         """What each version is, in order: number, digest, source, created, algorithm, metrics."""
         names = [name for name in self.versions_folder.names() if name.isdigit()]
-        return [(self.versions_folder / name).read_json(_ABOUT) for name in names]
+        return [_whole(self.versions_folder / name, _ABOUT, _TOLD) for name in names]
 
     def version(self, number: int) -> dict[str, Any]:
         """One of them."""
@@ -75,7 +79,7 @@ class Store:
     def switches(self) -> list[Switch]:
         """Every version that went into service, in order."""
         names = [name for name in self.switches_folder.names() if name.isdigit()]
-        return [Switch(**self.switches_folder.read_json(name)) for name in names]
+        return [Switch(**_whole(self.switches_folder, name, Switch._fields)) for name in names]
 
     def current(self) -> Switch | None:
         """What is in service."""
@@ -88,7 +92,7 @@ class Store:
     # ---- what changes
 
     def promote(self, model: str, lineage: Mapping[str, Any] | None = None, instead_of: int | None = None) -> Switch:
-        """Put a model into service: as a new version, or as the one that has its bytes already.
+        """Put a model into service: as a new version, or as the one that has its bytes and its profile already.
 
         Parameters
         ----------
@@ -99,7 +103,7 @@ class Store:
         load(model)  # whole, and of a format that this mrml reads
         before, source = self.current(), Folder(model)
         files = {name: source.read(name) for name in _FILES if source.exists(name)}
-        digest = sha256(b"".join(files[name] for name in _FILES[:2])).hexdigest()
+        digest = sha256(b"".join(files[name] for name in _OF_VERSION if name in files)).hexdigest()
         number = next((v["number"] for v in self.versions() if v["digest"] == digest), None)
         if before is not None and before.version == number:
             self._follow()
@@ -173,6 +177,15 @@ class Store:
                 self.folder.write(CURRENT, told, sync=True)
             if self.current() == switch:
                 return
+
+
+def _whole(folder: Folder, name: str, keys: Sequence[str]) -> dict[str, Any]:
+    """A record of the store with these keys; of a switch nothing else.  InputError for one that is damaged."""
+    found = folder.read_json(name)
+    if missing := [key for key in keys if key not in found]:
+        finding = f"is no record of a store: it has no {missing[0]!r}"
+        raise InputError(folder.join(name), finding, "copy it again from where the store was copied from")
+    return {key: found[key] for key in keys} if keys == Switch._fields else found
 
 
 def resolved(path: str) -> str:

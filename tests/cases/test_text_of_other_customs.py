@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mrml
+from mrml.cli.main import main
 from mrml.config.sections import DataConfig
 from mrml.data.block import Block
 from mrml.data.dataset import Dataset
@@ -265,3 +266,12 @@ def test_formats_without_new_options_are_written_as_before() -> None:
     assert set(plain) - kept == {"encoding", "escape", "skip_lines", "columns", "trim"} | spelling
     said = Format(encoding="cp1252", escape="\\", skip_lines=2, columns=("a",), trim=True)
     assert Schema.from_json(Schema((), said).to_json()).format == said
+
+
+@pytest.mark.parametrize("n_lines", [3, 9])
+def test_a_file_all_of_whose_lines_are_skipped_is_told(n_lines: int, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    assert main(["schema", str(path), f"--skip-lines={n_lines}"]) == 3
+    told = capsys.readouterr()
+    assert f"rows.csv: has no line after the {n_lines} that are skipped" in told.err and not told.out

@@ -36,8 +36,8 @@ from mrml.algorithms.evaluation.parts import (  # fmt: skip
     ScoreWeights,
     grouped,
     join,
+    measure_numbers,
     no_segments,
-    of_numbers,
     packed,
     pointwise,
     revived,
@@ -153,18 +153,13 @@ class Evaluate(Algorithm):
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if state.params.get("known_only") and block.n_rows:
-            keep = np.isfinite(cast(Scorer, revived(state["scorer"])).targets(block, strict=False))
-            block = block if keep.all() else taken(block, keep)
-            if state["phase"] == "points":
-                counts = into["counts"]
-                assert isinstance(counts, Counts)
-                counts.add(left_out=int((~keep).sum()))
+            block = _known(state, block, into)
         if not block.n_rows:
             return
         if state["phase"] == "points":
             self._points(state, block, into)
         else:
-            ranked = block.memo(state["memo"], 1, lambda _: _ranked(*self.scored(state, block)))
+            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, *self.scored(state, block)))
             (self._bin if state["phase"] == "split" else self._rank)(state, block, ranked, into)
 
     def scored(self, state: State, block: Block) -> tuple[Prediction, Array]:
@@ -180,6 +175,10 @@ class Evaluate(Algorithm):
             row = int(np.argmax(np.isnan(scores)))
             raise InputError(_place(block, row), "the model predicts NaN", "look for NaN among its features")
         return found, y_true
+
+    def _ranked(self, state: State, found: Prediction, y_true: Array) -> dict[str, Array]:
+        """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
+        return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
 
     def _points(self, state: State, block: Block, into: Into) -> None:
         found, y_true = self.scored(state, block)
@@ -197,9 +196,13 @@ class Evaluate(Algorithm):
         else:
             target.merge(Moments.of(y_true[:, None].copy(), w))
         counts.add(n_rows=block.n_rows, weighted=0 if weight is None else block.n_rows)
-        if _binary(state):
-            ranked = block.memo(state["memo"], 1, lambda _: _ranked(found, y_true))
+        if self._binary(state):
+            ranked = block.memo(state["memo"], 1, lambda _: self._ranked(state, found, y_true))
             self._bin(state, block, ranked, into)
+
+    @staticmethod
+    def _binary(state: State) -> bool:
+        return state["output"] == "classes" and len(state["classes"]) == 2
 
     def _bin(self, state: State, block: Block, ranked: Mapping[str, Array], into: Into) -> None:
         code, positive, weight = _positive_weight(ranked, block.weight)
@@ -252,11 +255,11 @@ class Evaluate(Algorithm):
             if not values:
                 raise InputError("evaluate", "the data holds no rows", "check the input and its filters")
             if "sums" not in values:
-                known = ", ".join(map(repr, state["classes"][:10]))
-                raise InputError("evaluate", "no row is of a class that the model knows", f"it knows {known}")
+                known = "it knows " + ", ".join(map(repr, state["classes"][:10]))
+                raise InputError("evaluate", "no row is of a class that the model knows", known)
             state = self._measured(state, values)
-            if not _binary(state):
-                return _done(state)
+            if not self._binary(state):
+                return self._done(state)
         return self._ranges(state, values) if state["phase"] == "rank" else self._segmented(state, values)
 
     def _measured(self, state: State, values: Mapping[str, Value]) -> State:
@@ -280,7 +283,7 @@ class Evaluate(Algorithm):
             metrics["ndcg"] = sums["ndcg"] / sums["queries"]
             reasons = dict.fromkeys(("rmse", "mae", "r2", "deviance"), "the model ranks")
         else:
-            of_numbers(sums, values["target"], metrics, reasons)
+            measure_numbers(sums, values["target"], metrics, reasons)
         return _with(state, metrics=metrics, reasons=reasons, weighted=weighted)
 
     def _segmented(self, state: State, values: Mapping[str, Value]) -> State:
@@ -295,19 +298,8 @@ class Evaluate(Algorithm):
             return state.next(phase="split", open=opened, bins=SPLIT_BINS, segments=rest)
         runs = ranking.group(rows, self.range_rows)
         state = _with(state, phase="rank", segments={k: grouped(k, v, runs) for k, v in segments.items()}, open={})
-        missing = self._one_class(state)
-        return _done(missing) if missing is not None else self._batch(state, 0).next()
-
-    def _one_class(self, state: State) -> State | None:
-        """None when both classes have rows; otherwise the State with what can be said without a ranking."""
-        there = [state["segments"][f"{sign}_rows"].sum() > 0 for sign in ("negative", "positive")]
-        if all(there):
-            return None
-        reason = f"every row is of the class {state['classes'][int(there[1])]!r}"
-        reasons = {**state["reasons"], "auc": reason}
-        if there[1]:
-            return _with(state, metrics={**state["metrics"], "pr_auc": 1.0}, reasons=reasons)
-        return _with(state, reasons={**reasons, "pr_auc": reason})
+        missing = _one_class(state)
+        return self._done(missing) if missing is not None else self._batch(state, 0).next()
 
     def _batch(self, state: State, start: int) -> State:
         """The ranges of the next round: as many as hold round_rows rows together."""
@@ -326,7 +318,12 @@ class Evaluate(Algorithm):
         kind = "weight" if state["weighted"] else "rows"
         p, n = (state["segments"][f"{sign}_{kind}"].sum().item() for sign in ("positive", "negative"))
         auc = area / (p * n) if state["weighted"] else area / (2 * p * n)
-        return _done(_with(state, metrics={**state["metrics"], "auc": auc, "pr_auc": math.fsum(precision) / p}))
+        return self._done(_with(state, metrics={**state["metrics"], "auc": auc, "pr_auc": math.fsum(precision) / p}))
+
+    @staticmethod
+    def _done(state: State) -> State:
+        cleared = _with(state, segments=no_segments(), open={}, precision=[], area=0)
+        return cleared.next("every metric is computed")
 
     def expected_rounds(self) -> int:
         return 2
@@ -338,18 +335,26 @@ class Evaluate(Algorithm):
 # ---- small parts
 
 
-def _binary(state: State) -> bool:
-    return state["output"] == "classes" and len(state["classes"]) == 2
+def _one_class(state: State) -> State | None:
+    """None when both classes have rows; otherwise the State with what can be said without a ranking."""
+    there = [state["segments"][f"{sign}_rows"].sum() > 0 for sign in ("negative", "positive")]
+    if all(there):
+        return None
+    reason = f"every row is of the class {state['classes'][int(there[1])]!r}"
+    reasons = {**state["reasons"], "auc": reason}
+    if there[1]:
+        return _with(state, metrics={**state["metrics"], "pr_auc": 1.0}, reasons=reasons)
+    return _with(state, reasons={**reasons, "pr_auc": reason})
 
 
-def _ranked(found: Prediction, y_true: Array) -> dict[str, Array]:
-    """code (n,) uint64: the score of the second class as an ordered integer; positive (n,) bool."""
-    return {"code": ranking.ordered(score_of(found)), "positive": y_true == 1}
-
-
-def _done(state: State) -> State:
-    cleared = _with(state, segments=no_segments(), open={}, precision=[], area=0)
-    return cleared.next("every metric is computed")
+def _known(state: State, block: Block, into: Into) -> Block:
+    """The rows of classes that the model knows; the first round counts the others."""
+    keep = np.isfinite(cast(Scorer, revived(state["scorer"])).targets(block, strict=False))
+    if state["phase"] == "points":
+        counts = into["counts"]
+        assert isinstance(counts, Counts)
+        counts.add(left_out=int((~keep).sum()))
+    return block if keep.all() else taken(block, keep)
 
 
 def _ranked_groups(block: Block, y_true: Array, scores: Array, weight: Array, at: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from mrml.model import Model, Prediction, describe, revive
 from mrml.statistic import Statistic, Sums
 
 #: what an evaluation tells beside metrics, and metrics of which the greater is the better
-FIGURES = ("n_rows", "weight", "reasons")
+FIGURES = ("n_rows", "weight", "left_out", "reasons")
 RISING = ("auc", "pr_auc", "accuracy", "r2", "ndcg")
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -60,23 +60,6 @@ def pointwise(found: Prediction, y_true: Array, output: str, deviance: str) -> t
             "deviance": unit_deviance(deviance, y_true, found.y_pred),
         }
     return rows, np.empty(0, bool)
-
-
-def of_numbers(sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]) -> None:
-    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
-    rounding = 1e-14 * float(target.mean[0])
-    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
-    weight, squared = sums["weight"], sums["squared"]
-    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
-    if metrics["n_rows"] < 2:
-        reasons["r2"] = "it needs two rows"
-    else:
-        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
-    metrics["deviance"] = sums["deviance"] / weight
-    for name in ("rmse", "mae", "r2", "deviance"):
-        if metrics[name] is not None and not math.isfinite(metrics[name]):
-            metrics[name] = None
-            reasons[name] = "it is not finite: a target or a prediction is out of range"
 
 
 def score_of(found: Prediction) -> Array:
@@ -269,3 +252,22 @@ def grouped(name: str, values: Array, runs: list[tuple[int, int]]) -> Array:
         ends: Array = values[starts if name == "lo" else stops]
         return ends
     return np.add.reduceat(values, starts) if runs else values
+
+
+def measure_numbers(
+    sums: Mapping[str, float], target: Moments, metrics: dict[str, Any], reasons: dict[str, str]
+) -> None:
+    """Put the metrics of numbers into ``metrics``, and into ``reasons`` why one is missing."""
+    rounding = 1e-14 * float(target.mean[0])
+    noise = target.weight * (rounding * rounding)  # scatter of a constant; Python's ** would raise where it overflows
+    weight, squared = sums["weight"], sums["squared"]
+    metrics.update(rmse=math.sqrt(squared / weight), mae=sums["absolute"] / weight)
+    if metrics["n_rows"] < 2:
+        reasons["r2"] = "it needs two rows"
+    else:
+        metrics["r2"] = 1 - squared / target.scatter if target.scatter > noise else float(squared == 0)
+    metrics["deviance"] = sums["deviance"] / weight
+    for name in ("rmse", "mae", "r2", "deviance"):
+        if metrics[name] is not None and not math.isfinite(metrics[name]):
+            metrics[name] = None
+            reasons[name] = "it is not finite: a target or a prediction is out of range"

@@ -43,7 +43,8 @@ def text_of(facts: Any) -> str:
     """A line for each metric."""
     rows = [(name, m["first"], m["second"], m["difference"], *_interval(m)) for name, m in facts["metrics"].items()]
     units = f"95 % of {facts['replicates']} draws of runs of {logs.count(facts['unit_rows'], 'row')}"
-    head = f"{logs.count(facts['n_rows'], 'row')}; {units if facts['replicates'] else 'no intervals of rankings'}"
+    units = units if facts["replicates"] else "no intervals of rankings and clusters"
+    head = f"{logs.count(facts['n_rows'], 'row')}; {units}"
     return f"{head}\n" + table([("metric", "first", "second", "difference", "low", "high", ""), *rows])
 
 

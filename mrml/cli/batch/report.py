@@ -32,6 +32,7 @@ def run_report(args: argparse.Namespace) -> None:
     from mrml.runs.report import page, plots
 
     plots.require()
+    page.refuse_directory(args.output)
     curves, coefficients = None, []
     if "data.data" in vars(args):
         from mrml.runs.batch.compare import curves_of, standard_errors_of

@@ -79,6 +79,9 @@ def sniff(files: Sequence[File], config: DataConfig, known: Collection[str] = ()
     start = text_of(raw, said)
     name = config.format or named or _from_bytes(start, first)
     _refuse(raw, name, first)
+    if said.skip_lines and raw and not start.strip() and name not in ("parquet", "jsonl", "libsvm"):
+        finding = f"has no line after the {said.skip_lines} that are skipped"
+        raise InputError(first.name, finding, "say a smaller --skip-lines (data, skip_lines)")
     na = null_words(config.na, NA)
     if name in ("parquet", "jsonl"):
         return Format(name, na=na, absent=config.absent, encoding=said.encoding if name == "jsonl" else "utf-8")

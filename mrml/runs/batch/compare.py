@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from mrml.algorithms.evaluation.clusters import measures_clusters
 from mrml.algorithms.evaluation.compare import Compare
 from mrml.algorithms.evaluation.curves import Curves
 from mrml.algorithms.evaluation.parts import FIGURES, RISING
@@ -56,9 +57,11 @@ def uncertainty(
 ) -> dict[str, Any]:
     """What a bootstrap says of two models: see :class:`~mrml.algorithms.evaluation.compare.Compare`.
 
-    Nothing of models that rank, whose figures are of groups and not of rows.
+    Nothing of models that rank, whose figures are of groups and not of rows, and of clusters, which have no target.
     """
     loaded = [load_model(model, engine) for model in models]
+    if all(map(measures_clusters, loaded)):
+        return NO_INTERVALS
     if loaded[0].deviance == loaded[1].deviance and ranking_roles(loaded[0]):
         return NO_INTERVALS
     shared = _union(loaded, data)
@@ -100,7 +103,7 @@ def joined(first: dict[str, Any], second: dict[str, Any], intervals: dict[str, A
     sure, None where the interval holds 0."""
     found = {}
     for name, value in second.items():
-        if name in (*FIGURES, "rows") or value is None or first.get(name) is None:
+        if name in (*FIGURES, "rows", "clusters") or value is None or first.get(name) is None:
             continue
         about: dict[str, Any] = {"first": first[name], "second": value, "difference": value - first[name]}
         if sure := intervals["intervals"].get(name):

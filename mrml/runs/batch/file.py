@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -97,9 +97,9 @@ class Batch:
         files = {file.path: file for given in self.inputs for file in discover(given)}
         return [files[path] for path in sorted(files)]
 
-    def listing(self) -> list[list[Any]]:
+    def listing(self, files: Sequence[File] | None = None) -> list[list[Any]]:
         """Of every input file path, bytes, and when it was changed in seconds since 1970."""
-        places = [(file, Folder(file.path)) for file in self.files()]
+        places = [(file, Folder(file.path)) for file in (self.files() if files is None else files)]
         return [[file.path, file.size, place.fs.modified(place.path)] for file, place in places]
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from mrml import logs
 from mrml.config.steps import STEPS
+from mrml.data.files import File
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError, MrmlError, Refused, from_json, nearest, to_json
 from mrml.fs.folder import Folder
@@ -80,18 +81,19 @@ def _steps(night: Night, chosen: Sequence[str]) -> tuple[dict[str, Any], MrmlErr
 
 def plan(batch: Batch) -> dict[str, Any]:
     """What a run would do, and what of it is done already: nothing is written."""
-    id, folder, inputs = _placed(batch)
+    id, folder, inputs, _ = _placed(batch)
     records = Records(folder / FOLDER)
     kept = {name: (records.get(name) or {}).get("outcome", "to do") for name in batch.steps}
     return {"run": id, "directory": folder.path, "steps": kept, "inputs": inputs, "file": dict(batch.tree)}
 
 
-def _placed(batch: Batch) -> tuple[str, Folder, list[list[Any]]]:
+def _placed(batch: Batch) -> tuple[str, Folder, list[list[Any]], list[File]]:
     """The id of the run, its directory, and the inputs as they are; ConfigError where it would overwrite one."""
-    inputs = batch.listing()
+    files = batch.files()
+    inputs = batch.listing(files)
     batch.keep(path for path, *_ in inputs)
     id = batch.run_id(inputs)
-    return id, Folder(batch.work) / f"{batch.label}-{id}", inputs
+    return id, Folder(batch.work) / f"{batch.label}-{id}", inputs, files
 
 
 def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
@@ -106,7 +108,7 @@ def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
 @contextlib.contextmanager
 def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
     """The run's directory, which is nobody else's while this lasts."""
-    id, folder, inputs = _placed(batch)
+    id, folder, inputs, files = _placed(batch)
     records = Records(folder / FOLDER)
     records.folder.make()
     with contextlib.closing(lease_on(records.folder)) as lease, contextlib.ExitStack() as held:
@@ -120,16 +122,18 @@ def _opened(batch: Batch, begin: str, progress: Progress) -> Iterator[Night]:
         begun = records.get(BEGUN) or records.put(BEGUN, _beginning(batch, id, inputs))
         champion = Switch(**begun["champion"]) if begun["champion"] else None
         logs.log.info("run %s in %s", id, folder)
-        engine = _shared(batch, id, folder, held)
+        engine = _shared(batch, files, id, folder, held)
         yield Night(batch, id, folder, records, champion, progress, engine, begun["inputs"], lease.check)
 
 
-def _shared(batch: Batch, id: str, folder: Folder, held: contextlib.ExitStack) -> Callable[[], Engine]:
+def _shared(
+    batch: Batch, files: Sequence[File], id: str, folder: Folder, held: contextlib.ExitStack
+) -> Callable[[], Engine]:
     """The engine of all steps, from the first that asks for it to the end of the run."""
 
     @functools.cache
     def engine() -> Engine:
-        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data, batch.files()))
+        found: Engine = held.enter_context(running(batch.run.engine, batch.run.data, files))
         found.attach(id, folder.path)
         return found
 

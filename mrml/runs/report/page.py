@@ -6,6 +6,7 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 from mrml.runs.report import facts as found
 from mrml.runs.report import plots
@@ -26,12 +27,23 @@ def write(
     """
     plots.require()
     facts = found.of_run(run)
+    refuse_directory(output)
+    target = Folder(output)
     given = {"curves": curves, "coefficients": found.told(coefficients)}
     text = page(facts | {name: value for name, value in given.items() if value})
-    target = Folder(output)
-    target.parent.make()
-    target.parent.write(target.name, text.encode())
+    try:
+        target.parent.make()
+        target.parent.write(target.name, text.encode())
+    except OSError as error:
+        finding = f"cannot be written: {error.strerror or error}"
+        raise ConfigError(f"output {output}", finding, "name another --output") from error
     return target.path
+
+
+def refuse_directory(output: str) -> None:
+    """ConfigError where the file that a page is to be is a directory."""
+    if Folder(output).isdir():
+        raise ConfigError(f"output {output}", "is a directory", "name the file, such as report.html in it")
 
 
 def page(facts: Mapping[str, Any]) -> str:
