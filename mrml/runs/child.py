@@ -50,9 +50,10 @@ def evaluate(model: str, data: DataConfig, engine: EngineConfig) -> dict[str, An
     return _called("evaluate", {"model_dir": model, "data": data, "engine": engine})
 
 
-def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -> list[dict[str, Any]]:
+def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int, by: str) -> list[dict[str, Any]]:
     """See :func:`mrml.runs.search.tune.judged`."""
-    return list(_called("judged", {"config": config, "chosen": [dict(c) for c in chosen], "folds": folds})["trials"])
+    given = {"config": config, "chosen": [dict(c) for c in chosen], "folds": folds, "by": by}
+    return list(_called("judged", given)["trials"])
 
 
 def _called(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

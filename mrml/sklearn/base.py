@@ -14,6 +14,7 @@ from mrml.api import Estimator, FittedModel
 from mrml.arrays import Array
 from mrml.errors import ConfigError, InputError
 from mrml.runs.tables import is_frame, with_names
+from mrml.sklearn import paths
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, ClusterMixin, RegressorMixin
@@ -85,6 +86,10 @@ class Base(BaseEstimator):  # type: ignore[misc]
             raise ValueError(str(error)) from error
         self.n_iter_ = int(self.model_.facts["rounds"])
 
+    def on_files(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        """Fit to columns of files."""
+        return paths.fitted(self, X, y, {} if sample_weight is None else {"weight": sample_weight})
+
     def checked(self, X: Any, y: Any = None, numeric: bool = False) -> tuple[Any, Any]:
         """What to train on: a frame as it is, else an array or a sparse matrix of numbers."""
         self._of_frame = is_frame(X)
@@ -107,6 +112,8 @@ class Base(BaseEstimator):  # type: ignore[misc]
     def predicted(self, X: Any) -> Any:
         """An Arrow table of predictions, or a frame's columns."""
         check_is_fitted(self, "model_")
+        if paths.is_path(X):
+            return self.model_.predict(X)
         if self._of_frame and is_frame(X):
             validate_data(self, X, reset=False, skip_check_array=True)
         else:
@@ -129,7 +136,9 @@ class Regressor(RegressorMixin, Base):  # type: ignore[misc]
     """Numbers for rows."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Fit to numbers ``y`` (n_samples,)."""
+        """Fit to numbers ``y`` (n_samples,); or X paths, and y the name of a column there, as ``sample_weight`` is."""
+        if paths.is_path(X):
+            return self.on_files(X, y, sample_weight)
         self.train(self.plan(X, y, sample_weight))
         return self
 
@@ -151,7 +160,10 @@ class Classifier(ClassifierMixin, Base):  # type: ignore[misc]
     classes_: Array
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Fit to classes ``y`` (n_samples,): texts, whole numbers, or anything else that ``numpy.unique`` sorts."""
+        """Fit to classes ``y`` (n_samples,): texts, whole numbers, or anything else that ``numpy.unique`` sorts; or X
+        paths, and y the name of a column there, as ``sample_weight`` is."""
+        if paths.is_path(X):
+            return self.on_files(X, y, sample_weight)
         self.train(self.plan(X, y, sample_weight))
         if len(self.model_.model.classes) < len(self.classes_):  # rows of no weight had the others
             self.classes_ = np.array([c for c in self.classes_ if str(c) in self.model_.model.classes])

@@ -20,6 +20,7 @@ from mrml.arrays import Array
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError, InputError
 from mrml.runs import child
+from mrml.sklearn import paths
 from mrml.sklearn.backend import Backend
 from mrml.sklearn.base import Base, Clusterer, Plan
 
@@ -69,13 +70,16 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None, **params: Any) -> GridSearchCV:
         """Search; ``params`` are scikit-learn's: ``sample_weight``, ``groups``, what metadata routing knows.
 
+        Of an estimator of :mod:`mrml.sklearn` X may be paths, and y the name of a column there; ``params`` are options of
+        the section data then, such as ``id``, and ``fold_by``.
+
         Raises
         ------
         ValueError
             What cannot be trained side by side, with what to do instead.
         """
         if isinstance(self.estimator, Base) and not isinstance(self.estimator, Clusterer):
-            return self._side_by_side(X, y, params)
+            return self._on_files(X, y, params) if paths.is_path(X) else self._side_by_side(X, y, params)
         with parallel_config(Backend(**self._where()), n_jobs=-1):
             super().fit(X, y, **params)
         return self
@@ -85,17 +89,36 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
         named = {"engine": self.engine, "runner": self.runner, "workers": self.workers}
         return {**{k: v for k, v in named.items() if v is not None}, **(self.engine_options or {})}
 
-    def _side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> GridSearchCV:
-        routed = self._get_routed_params_for_fit(params)
-        own, groups = routed.estimator.fit, routed.splitter.split.get("groups")
-        metric, sign, power = self._scorer()
-        self.cv_folds_ = self._folds(X, y, groups)
+    def _on_files(self, X: Any, y: Any, options: Mapping[str, Any]) -> GridSearchCV:
+        """Search over the rows of files, whose folds are those of ``mrml tune``."""
+        if not isinstance(self.cv, int | None):
+            raise ValueError("cv: of files it is a number of folds; fold_by='group' and such deal them otherwise")
+        given, self.n_splits_ = {**self._where(), **options}, self.cv or 5
+        by = given.pop("fold_by", "auto")
         candidates = list(ParameterGrid(self.param_grid))
-        planned = [clone(self.estimator).set_params(**params) for params in candidates]
-        trials = self._judged([one.plan(X, y, **own) for one in planned])
+        plans = [paths.plan(clone(self.estimator).set_params(**params), X, y, given) for params in candidates]
+        self._found(candidates, self._trials(plans, by))
+        if self.refit:
+            best = clone(self.estimator).set_params(**self.best_params_)
+            self.best_estimator_ = paths.fitted(best, X, y, given)
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        return self
+
+    def _found(self, candidates: Sequence[Mapping[str, Any]], trials: Sequence[Mapping[str, Any]]) -> None:
+        """Results, and which is the best."""
+        metric, sign, power = self._scorer()
         scores = np.array([_scores(t, metric, self.n_splits_) for t in trials])
         self._told(candidates, sign * scores**power, trials)
         self.scorer_, self.multimetric_ = check_scoring(self.estimator, self.scoring), False
+
+    def _side_by_side(self, X: Any, y: Any, params: dict[str, Any]) -> GridSearchCV:
+        routed = self._get_routed_params_for_fit(params)
+        own, groups = routed.estimator.fit, routed.splitter.split.get("groups")
+        self._scorer()
+        self.cv_folds_ = self._folds(X, y, groups)
+        candidates = list(ParameterGrid(self.param_grid))
+        planned = [clone(self.estimator).set_params(**params) for params in candidates]
+        self._found(candidates, self._judged([one.plan(X, y, **own) for one in planned]))
         if self.refit:
             self.best_estimator_ = clone(self.estimator).set_params(**self.best_params_).fit(X, y, **own)
             if hasattr(self.best_estimator_, "feature_names_in_"):
@@ -131,13 +154,17 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
             raise ValueError(
                 "a sparse matrix has no place for folds: give an array, or use scikit-learn's GridSearchCV"
             )
+        options = {**first.options, **self._where(), "id": self.cv_folds_}
+        return self._trials([plan._replace(options=options) for plan in plans], "given")
+
+    def _trials(self, plans: Sequence[Plan], by: str) -> list[dict[str, Any]]:
+        """What is found of every candidate, over rows that are dealt to folds in this way."""
+        first = plans[0]
         with ExitStack() as held:
-            data, engine = run_sections(
-                held, first.X, first.y, {**first.options, **self._where(), **first.beside, "id": self.cv_folds_}
-            )
+            data, engine = run_sections(held, first.X, first.y, {**first.options, **first.beside})
             config = RunConfig(first.algorithm, {}, data, engine)
             try:
-                return child.judged(config, [plan.params for plan in plans], self.n_splits_)
+                return child.judged(config, [plan.params for plan in plans], self.n_splits_, by)
             except (ConfigError, InputError) as error:  # scikit-learn's callers expect it
                 raise ValueError(str(error)) from error
 

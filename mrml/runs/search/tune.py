@@ -18,8 +18,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from mrml.algorithm import State, build
+from mrml.algorithms.search.parting import Parting
 from mrml.algorithms.search.search import Search
-from mrml.config.sections import RunConfig
+from mrml.config.sections import RunConfig, SearchConfig
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
@@ -31,6 +32,7 @@ from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch
 from mrml.runs.search import estimate, table, tpe
 from mrml.runs.search.field import Field, Tuning, class_of, opened
+from mrml.runs.search.folds import parting_of
 from mrml.runs.search.wave import Done, Wave
 from mrml.runs.search.waves import wave_after
 from mrml.runs.setup import check_here, open_training, pipeline_of, running
@@ -58,18 +60,25 @@ def tune(tuning: Tuning, progress: Progress | None = None) -> dict[str, Any]:
     return facts
 
 
-def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int) -> dict[str, Any]:
+def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int, by: str) -> dict[str, Any]:
     """``trials``: what :meth:`Standing.results` says of candidates with these hyperparameters, in the order of their
-    numbers, over rows whose id is the fold that they are in.  Nothing is kept."""
+    numbers, over rows that are dealt to folds ``by`` one of FOLD_BY, or whose id is the fold that they are in: given.
+    Nothing is kept."""
     allow(*config.engine.allow_import)
     algorithms = [build(class_of(config.algorithm, params), params) for params in chosen]
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder, running(config.engine, config.data) as engine:
         dataset, _ = open_training(config, algorithms[0])
         for algorithm in algorithms:
             check_here(config, algorithm)
-        dataset = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+        parting: Parting | None = Parting(folds, by)
+        if by == "given":
+            dataset = dataclasses.replace(dataset, roles=(*dataset.roles, "id"))
+        else:
+            parting = parting_of(SearchConfig(fold_by=by), folds, algorithms[0], dataset, engine)
+        if parting is None:
+            raise ConfigError("cv", "no folds to judge by", "say cv=5")
         pipelines = tuple(pipeline_of(a, dataset.schema, config.data) for a in algorithms)
-        search = Search(pipelines, dataset.schema, folds, by="given")
+        search = Search(pipelines, dataset.schema, **dataclasses.asdict(parting))
         _, state = fit(search, dataset, engine, Checkpoint(folder, every_s=math.inf))
     return {"trials": sorted(search.standing(state).results(), key=lambda result: int(result["trial"]))}
 
