@@ -70,8 +70,8 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None, **params: Any) -> GridSearchCV:
         """Search; ``params`` are scikit-learn's: ``sample_weight``, ``groups``, what metadata routing knows.
 
-        Of an estimator of :mod:`mrml.sklearn` X may be paths, and y the name of a column there; ``params`` are options of
-        the section data then, such as ``id``, and ``fold_by``.
+        Of an estimator of :mod:`mrml.sklearn` X may be paths, and y the name of a column there; ``params`` are then
+        options of the section data, such as ``id``, and ``fold_by``.
 
         Raises
         ------
