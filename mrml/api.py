@@ -21,6 +21,7 @@ from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, OutputExists, nearest
 from mrml.params import check
 from mrml.runs import child
+from mrml.runs.report import notebook
 from mrml.runs.tables import TARGET, is_table, like, written
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Estimator:
         config = RunConfig(self.algorithm, self.params, data_config, engine_config, where, **run)
         names.allow(*engine_config.allow_import)
         names.allow(*([self.algorithm] if ":" in self.algorithm else []))
-        child.train(config)
+        child.train(config, notebook.bar(self.algorithm))
         return FittedModel(where, engine_config, keep)
 
 
@@ -214,8 +215,13 @@ class FittedModel:
     def metrics(self) -> dict[str, Any]:
         """Exact metrics on the validation rows if there were any, else on the training rows, by name."""
         facts = self.facts
-        found: dict[str, Any] = facts["valid"] or facts["metrics"]
-        return found
+        return notebook.MetricTable(facts["valid"] or facts["metrics"])
+
+    def __repr__(self) -> str:
+        return f"FittedModel({self.directory!r})"
+
+    def _repr_html_(self) -> str:
+        return notebook.model(self.facts)
 
     @property
     def model(self) -> PipelineModel:
@@ -282,7 +288,35 @@ class FittedModel:
         """
         with ExitStack() as held:
             data_config, engine = _sections(self._scoring(held, data, y, options))
-            return child.evaluate(self.directory, data_config, engine)
+            return notebook.MetricTable(child.evaluate(self.directory, data_config, engine))
+
+    def plot(
+        self, kind: str | None = None, data: Data = None, y: Any = None, *, tree: int | None = None, **options: Any
+    ) -> Any:
+        """A figure of matplotlib: one picture, or without ``kind`` all that there are.
+
+        ``importance`` (of linear models the coefficients), ``loss`` and ``tree`` (number ``tree``) are of the model;
+        ``roc``, ``pr``, ``calibration``, ``confusion``, ``truth`` and ``residuals`` of its predictions for ``data``.
+
+        Raises
+        ------
+        ConfigError
+            There is no such picture of this model, it needs data, or matplotlib is not installed.
+        """
+        from mrml.runs.report import drawing, kinds
+
+        drawing.require()
+        kinds.check(kind)
+        found = {}
+        if data is not None and kind not in kinds.OF_MODEL:
+            with ExitStack() as held:
+                data_config, engine = _sections(self._scoring(held, data, y, options))
+                found = kinds.of_rows(child.curves_of(self.directory, data_config, engine), kind)
+        elif kind in kinds.OF_ROWS:
+            raise ConfigError("plot", f"{kind!r} is a picture of rows", f"give some: plot({kind!r}, data)")
+        if kind not in kinds.OF_ROWS:
+            found |= kinds.of_model(self.directory, kind, tree)
+        return drawing.figure(found)
 
     def _scoring(self, held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a scoring; what the model knows of its columns is not said again."""

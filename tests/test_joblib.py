@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 sklearn = pytest.importorskip("sklearn")
-import cloudpickle  # noqa: E402
+import cloudpickle  # type: ignore[import-untyped]  # noqa: E402
 import pandas as pd  # noqa: E402
-from joblib import Parallel, delayed, parallel_backend, parallel_config  # noqa: E402
+from joblib import Parallel, delayed, parallel_backend, parallel_config  # type: ignore[import-untyped]  # noqa: E402
 from sklearn.base import BaseEstimator, ClassifierMixin  # noqa: E402
 from sklearn.exceptions import FitFailedWarning  # noqa: E402
 from sklearn.feature_selection import SelectKBest  # noqa: E402

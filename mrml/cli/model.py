@@ -43,10 +43,12 @@ def parse_inspect(argv: Sequence[str]) -> argparse.Namespace:
         "inspect", INSPECT_EXAMPLE, description="Show a model: hyperparameters, features, coefficients or importances."
     )
     parser.add_argument("model", metavar="MODEL", help="model directory, or a store of models")
-    group = parser.add_argument_group("boosted trees")
-    group.add_argument("--tree", metavar="N", help="print only this tree, numbered from 0")
-    plot_help = "draw the column importances, or with --tree a tree, to this SVG file"
-    group.add_argument("--plot", metavar="FILE", help=plot_help)
+    parser.add_argument("--tree", metavar="N", help="of boosted trees: print only this tree, numbered from 0")
+    plot_help = (
+        "draw the column importances or coefficients, or with --tree a tree, to this SVG file; to a folder all that "
+        "there is, the losses by round too"
+    )
+    parser.add_argument("--plot", metavar="PLACE", help=plot_help)
     parser.add_options(_options())
     return common(parser, "print one JSON object instead of text").read(argv)
 
@@ -80,8 +82,22 @@ def _show_trees(args: argparse.Namespace) -> None:
     if args.plot is None and number is not None:
         lines = leaving.tree_text(args.model, number)
         return emit_json({"tree": number, "lines": lines}) if args.json else emit("\n".join(lines))
-    leaving.plot(args.model, args.plot, number)
-    emit_json({"plot": args.plot}) if args.json else emit(args.plot)
+    paths = _drawn(args, number)
+    emit_json({"plot": args.plot, "plots": paths}) if args.json else emit("\n".join(paths))
+
+
+def _drawn(args: argparse.Namespace, tree: int | None) -> list[str]:
+    """Paths of the pictures; one of trees needs no matplotlib."""
+    from mrml.runs import export as leaving
+
+    if args.plot.endswith(".svg") and leaving.has_trees(args.model):
+        leaving.plot(args.model, args.plot, tree)
+        return [str(args.plot)]
+    from mrml.runs.report import drawing, kinds
+
+    drawing.require()
+    one = ("importance" if tree is None else "tree") if args.plot.endswith(".svg") else None
+    return kinds.write(kinds.of_model(args.model, one, tree), args.plot)
 
 
 def _trees_text(facts: dict[str, Any]) -> str:

@@ -41,6 +41,8 @@ def parse_predict(argv: Sequence[str]) -> argparse.Namespace:
 def parse_evaluate(argv: Sequence[str]) -> argparse.Namespace:
     about = "Compute exact metrics of a model on data; they are weighted if the model has a weight column."
     parser = _parser("evaluate", about, EVALUATE_EXAMPLE)
+    plot_help = "draw the predictions (ROC, calibration, confusion, residuals, ...) into SVG files of a folder"
+    parser.add_argument("--plot", metavar="DIR", help=plot_help)
     return common(parser, "print one JSON object instead of text").read(argv)
 
 
@@ -63,16 +65,31 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from mrml.engines.hadoop.kerberos import ticket
     from mrml.runs import train as run
 
+    if args.plot:
+        from mrml.runs.report import drawing
+
+        drawing.require()
     with ticket(engine):
         metrics = run.evaluate(args.model, data, engine, logs.progress())
+        plots = _plotted(args, data, engine) if args.plot else []
     if args.json:
-        return emit_json(metrics)
+        return emit_json({**metrics, "plots": plots} if args.plot else metrics)
     reasons, clusters = metrics.pop("reasons", {}), metrics.pop("clusters", [])
     emit(table([(name, value) for name, value in metrics.items() if value is not None]))
     for name, why in reasons.items():
         emit(f"  no {name}: {why}")
     if clusters:
         emit(table([tuple(clusters[0]), *(tuple(c.values()) for c in clusters)]))
+    for path in plots:
+        emit(path)
+
+
+def _plotted(args: argparse.Namespace, data: Any, engine: Any) -> list[str]:
+    """Paths of the pictures of the predictions."""
+    from mrml.runs.batch.compare import curves_of
+    from mrml.runs.report import kinds
+
+    return kinds.write(kinds.of_rows(curves_of(args.model, data, engine, logs.progress())), args.plot)
 
 
 def _parser(command: str, about: str, example: str) -> Parser:

@@ -11,6 +11,8 @@ from mrml.export.ensemble import Ensemble, Tree
 INK, FAINT, BAR, UP, DOWN = "#1f2933", "#7b8794", "#2a6f97", "#2a6f97", "#b5533c"
 #: bars of the importance; pixels of a bar, of a row, of a level of a tree
 MOST_BARS, WIDEST, ROW, LEVEL = 30, 420, 24, 250
+#: of a tree
+HOW_TO_READ = "the upper branch is yes, the lower one no; a leaf adds its number"
 _HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" '
     'font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#ffffff"/>'
@@ -37,13 +39,13 @@ def importance(told: Mapping[str, Mapping[str, float]], subject: str) -> str:
 def tree(ensemble: Ensemble, number: int) -> str:
     """A tree from the left to the right; what answers yes goes up."""
     shape = ensemble.tree(text.checked_number(ensemble, number))
-    places = _places(shape)
-    deepest, leaves = max(x for x, _ in places.values()), int(shape.leaf.sum())
+    at = places(shape)
+    deepest, leaves = max(x for x, _ in at.values()), int(shape.leaf.sum())
     width, height = int(LEVEL * deepest + 200), ROW * leaves + 72
     parts = [_HEAD.format(w=width, h=height), _text(16, 26, text.title(ensemble, number), INK, size=16)]
-    parts.append(_text(16, 44, "the upper branch is yes, the lower one no; a leaf adds its number", FAINT))
+    parts.append(_text(16, 44, HOW_TO_READ, FAINT))
     largest = max(float(abs(shape.value[shape.leaf]).max()), 1e-300)
-    for node, (column, row) in places.items():
+    for node, (column, row) in at.items():
         x, y = 16 + LEVEL * column, 64 + ROW * row
         if shape.leaf[node]:
             value = float(shape.value[node])
@@ -55,7 +57,7 @@ def tree(ensemble: Ensemble, number: int) -> str:
             continue
         left = int(shape.left[node])
         for child in (left, left + 1):
-            to_x, to_y = 16 + LEVEL * places[child][0], 64 + ROW * places[child][1]
+            to_x, to_y = 16 + LEVEL * at[child][0], 64 + ROW * at[child][1]
             parts.append(f'<path d="M{x + 2} {y} V{to_y:.1f} H{to_x - 4}" fill="none" stroke="#cbd2d9"/>')
         told = text.condition(ensemble, shape, node)
         short = told if len(told) <= 36 else told[:35] + "…"
@@ -64,7 +66,7 @@ def tree(ensemble: Ensemble, number: int) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _places(shape: Tree) -> dict[int, tuple[int, float]]:
+def places(shape: Tree) -> dict[int, tuple[int, float]]:
     """Column and row of every node: leaves one under the other, the others in the middle of theirs."""
     order, depth, todo = [], {0: 0}, [0]
     while todo:

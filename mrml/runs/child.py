@@ -21,23 +21,28 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from mrml import names, pin
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import MrmlError, from_json, to_json
 
+if TYPE_CHECKING:
+    from mrml.runs.progress import Progress
+
 #: not ``-m``, which looks for every module, NumPy too, in the current directory first
 _CODE = "import sys; sys.path[:] = {path!r}; from mrml.runs.child import serve; serve()"
+#: functions that are not of the module train
+_ELSEWHERE = {"judged": "mrml.runs.search.tune", "curves_of": "mrml.runs.batch.compare"}
 #: seconds for which a child waits for another call
 IDLE_S = 60.0
 #: the arguments that are sections, by name
 _SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig, "config": RunConfig}
 
 
-def train(config: RunConfig) -> dict[str, Any]:
+def train(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """See :func:`mrml.runs.train.train`."""
-    return _called("train", {"config": config})
+    return _called("train", {"config": config}, progress)
 
 
 def predict(model: str, data: DataConfig, engine: EngineConfig, output: str) -> dict[str, Any]:
@@ -50,20 +55,26 @@ def evaluate(model: str, data: DataConfig, engine: EngineConfig) -> dict[str, An
     return _called("evaluate", {"model_dir": model, "data": data, "engine": engine})
 
 
+def curves_of(model: str, data: DataConfig, engine: EngineConfig) -> dict[str, Any]:
+    """See :func:`mrml.runs.batch.compare.curves_of`."""
+    return _called("curves_of", {"model": model, "data": data, "engine": engine})
+
+
 def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int, by: str) -> list[dict[str, Any]]:
     """See :func:`mrml.runs.search.tune.judged`."""
     given = {"config": config, "chosen": [dict(c) for c in chosen], "folds": folds, "by": by}
     return list(_called("judged", given)["trials"])
 
 
-def _called(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _called(name: str, given: Mapping[str, Any], progress: Progress | None = None) -> dict[str, Any]:
     if pin.pinned():
-        return _function(name)(**given)
+        return _function(name)(**given, **({"progress": progress} if progress else {}))
     sections = {k: dataclasses.asdict(v) if k in _SECTIONS else v for k, v in given.items()}
     allow = names.allowed()
     child = _Child.free() if not allow else _Child()
     try:
-        answer = child.answer(json.dumps({"name": name, "given": sections, "allow": allow}, default=_plain))
+        message = {"name": name, "given": sections, "allow": allow, "tells": progress is not None}
+        answer = child.answer(json.dumps(message, default=_plain), progress)
     except BaseException:
         child.end()
         raise
@@ -105,15 +116,18 @@ class _Child:
                 child.end()
         return cls()
 
-    def answer(self, message: str) -> dict[str, Any]:
-        """What it answers; its exit code as ``ended`` where it does not."""
+    def answer(self, message: str, progress: Progress | None = None) -> dict[str, Any]:
+        """What it answers; its exit code as ``ended`` where it does not.  Before that it may tell of its progress."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(message + "\n")
             self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line.strip() else {"ended": self.process.wait()}
-        return answer
+        while line := self.process.stdout.readline():
+            answer: dict[str, Any] = json.loads(line)
+            if progress is None or "tells" not in answer:
+                return answer
+            getattr(progress, answer["tells"])(answer["facts"])
+        return {"ended": self.process.wait()}
 
     def stay(self) -> None:
         """Wait for another call, of which one child is enough."""
@@ -152,6 +166,28 @@ def _surroundings() -> tuple[Any, ...]:
     return os.getpid(), os.getcwd(), list(sys.path), _environment()
 
 
+class _Tells:
+    """A Progress whose listener is the process that called."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self.out = out
+
+    def start(self, plan: dict[str, Any]) -> None:
+        _say(self.out, {"tells": "start", "facts": plan})
+
+    def round(self, facts: dict[str, Any]) -> None:
+        _say(self.out, {"tells": "round", "facts": facts})
+
+    def done(self, facts: dict[str, Any]) -> None:
+        _say(self.out, {"tells": "done", "facts": facts})
+
+
+def _say(out: IO[str], message: dict[str, Any]) -> None:
+    json.dump(message, out, default=_plain)
+    out.write("\n")
+    out.flush()
+
+
 def serve() -> None:
     """Answer the calls that come by standard input; what is printed meanwhile goes to standard error."""
     pin.pin()
@@ -159,9 +195,7 @@ def serve() -> None:
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):  # who asked is gone
         while line := _asked():
-            json.dump(_answer(json.loads(line)), answers, default=_plain)
-            answers.write("\n")
-            answers.flush()
+            _say(answers, _answer(json.loads(line), answers))
 
 
 def _asked() -> str:
@@ -172,9 +206,10 @@ def _asked() -> str:
         return ""
 
 
-def _answer(message: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(message: Mapping[str, Any], answers: IO[str]) -> dict[str, Any]:
     names.allow(*message["allow"])
     given = {k: _section(_SECTIONS[k], v) if k in _SECTIONS else v for k, v in message["given"].items()}
+    given |= {"progress": _Tells(answers)} if message.get("tells") else {}
     try:
         return {"found": _function(message["name"])(**given)}
     except MrmlError as error:
@@ -182,7 +217,7 @@ def _answer(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _function(name: str) -> Callable[..., dict[str, Any]]:
-    module = "mrml.runs.search.tune" if name == "judged" else "mrml.runs.train"
+    module = _ELSEWHERE.get(name, "mrml.runs.train")
     commands = importlib.import_module(module)  # loads NumPy, which must be pinned before
     found: Callable[..., dict[str, Any]] = getattr(commands, name)
     return found

@@ -41,6 +41,11 @@ def trees_of(model: PipelineModel, place: str = "model") -> TreesModel:
     return model.inner
 
 
+def has_trees(model_dir: str) -> bool:
+    """Whether a model is of trees."""
+    return isinstance(load_model(model_dir).inner, TreesModel)
+
+
 def ensemble_of(model: PipelineModel, place: str = "model") -> Ensemble:
     """The trees of a model with what names and codes mean; ConfigError where it has none."""
     inner, fitted = trees_of(model, place), model.fitted

@@ -102,8 +102,8 @@ def test_what_commands_answer_is_valid(answer: Callable[..., Any], tmp_path: Pat
         "b",
     )
     answer("inspect", "m"), answer("inspect", "b"), answer("inspect", "b", "--tree", "0")
-    answer("inspect", "b", "--plot", "b.svg")
-    answer("evaluate", "m", *data)
+    answer("inspect", "b", "--plot", "b.svg"), answer("inspect", "m", "--plot", "pictures")
+    answer("evaluate", "m", *data, "--plot", "pictures")
     answer("predict", "m", *data, "--output", "p")
     answer("export", "b", "--to", "xgboost", "--output", "b.json")
     answer("compare", "m", "b", *data)

@@ -1,7 +1,7 @@
 """What a report draws of a model's predictions, in two passes: counts in quantile bins of what it says.
 
 Two classes: rows of each in BINS bins of the score, from which come the ROC curve, the precision-recall curve and the
-calibration.  Numbers: the mean of the truth in bins of the prediction, and a histogram of the errors.  More classes:
+calibration.  Numbers: the mean of the truth in bins of the prediction, and a histogram of the errors.  Of classes also
 how often each is taken for each.
 """
 
@@ -63,10 +63,11 @@ class Curves(Algorithm):
             return
         found, y_true = Evaluate().scored(State(member), block)
         weight = np.ones(block.n_rows) if block.weight is None else block.weight
-        if self._kind(member) == "classes":
+        if self._kind(member) == "classes" or (member["classes"] and state["edges"] is not None):
             k, place = _told(member), np.stack([y_true, found.y_pred]).astype(np.int64)
             table = np.bincount(place[0] * k + place[1], weight, k * k).reshape(k, k) if k else np.zeros((0, 0))
             _sums(into, "confusion").add(rows=table)
+        if self._kind(member) == "classes":
             return
         said = score_of(found) if member["classes"] else found.y_pred
         if state["edges"] is None:
@@ -100,6 +101,8 @@ class Curves(Algorithm):
         told = {"kind": kind, "classes": state["member"]["classes"], **bins}
         if kind == "numbers":
             told |= {"edges": state["errors"].tolist(), "errors": values["errors"]["rows"].tolist()}
+        else:
+            told |= {"confusion": values["confusion"]["rows"].tolist()}
         return state.next(stop="counted", told=told)
 
     def model(self, state: State, schema: Schema) -> Model:

@@ -29,9 +29,9 @@ def parse_report(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run_report(args: argparse.Namespace) -> None:
-    from mrml.runs.report import page, plots
+    from mrml.runs.report import drawing, page
 
-    plots.require()
+    drawing.require("jinja2", "matplotlib")
     page.refuse_directory(args.output)
     curves, coefficients = None, []
     if "data.data" in vars(args):

@@ -23,7 +23,7 @@ from mrml.data.open import read_text
 from mrml.errors import ConfigError, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.directory import among, refuse_inputs
-from mrml.runs.report import mlflow, plots
+from mrml.runs.report import drawing, mlflow
 
 #: the hyperparameter of algorithms that can begin from a model
 INIT_MODEL = "init_model"
@@ -131,7 +131,7 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     batch = Batch(path, dict(given), values, run, work, store, steps, body, environment)
     _refuse_overlap(batch)
     if "report" in steps:  # known before the night's work is done
-        plots.require()
+        drawing.require("jinja2", "matplotlib")
     return batch
 
 

@@ -52,7 +52,7 @@ def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[
         "compared": bool(evaluated.get("comparison")), "curves": evaluated.get("curves", {}),
         "drift": _drift(steps.get("validate", {})), "validated": steps.get("validate", {}),
         "coefficients": told(steps.get("train", {}).get("coefficients", [])),
-        "losses": _losses(run), "weights": _weights(model),
+        "losses": losses(run), "weights": weights(model),
         "notes": [*run.get("notes", []), *evaluated.get("notes", [])],
         "phases": _phases(run, steps), "lineage": _lineage(run, steps, begun),
         "command": begun.get("command") or _command(run),
@@ -103,7 +103,7 @@ def _drift(validated: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _losses(run: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
+def losses(run: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
     """Of each round that has a loss."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for facts in run.get("history", []):
@@ -115,7 +115,7 @@ def _losses(run: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]
     return found
 
 
-def _weights(model: Folder) -> dict[str, Any]:
+def weights(model: Folder) -> dict[str, Any]:
     """What the columns are worth to the model: the gain of trees, or coefficients times the columns' spread."""
     try:
         facts = runs.inspect(model.path)

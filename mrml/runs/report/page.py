@@ -8,8 +8,9 @@ from typing import Any
 
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
+from mrml.runs.report import drawing, plots
 from mrml.runs.report import facts as found
-from mrml.runs.report import plots
+from mrml.runs.report.drawing import Picture
 from mrml.version import __version__
 
 
@@ -25,7 +26,7 @@ def write(
     curves : what :class:`~mrml.algorithms.evaluation.curves.Curves` counted, where the run does not have it.
     coefficients : what :class:`~mrml.algorithms.evaluation.standard_errors.StandardErrors` found, likewise.
     """
-    plots.require()
+    drawing.require("jinja2", "matplotlib")
     facts = found.of_run(run)
     refuse_directory(output)
     target = Folder(output)
@@ -52,12 +53,14 @@ def page(facts: Mapping[str, Any]) -> str:
 
     source = importlib.resources.files("mrml.runs.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    pictures = dict(plots.curves(facts["curves"]))
-    if loss := plots.losses(facts["losses"]):
-        pictures["Loss by round"] = loss
+    pictures = {**plots.curves(facts["curves"]), "Loss by round": plots.losses(facts["losses"])}
     weights = facts["weights"]
     wide = {weights["title"]: plots.bars("weights", weights["title"], weights["values"])} if weights else {}
     phases = sorted({name for _, by in facts["phases"] for name in by})
     return environment.from_string(source).render(
-        **facts, pictures=pictures, wide=wide, phase_names=phases, made=found.now(), version=__version__
+        **facts, pictures=_drawn(pictures), wide=_drawn(wide), phase_names=phases, made=found.now(), version=__version__
     )
+
+
+def _drawn(pictures: Mapping[str, Picture | None]) -> dict[str, str]:
+    return {title: drawing.element(picture) for title, picture in pictures.items() if picture}
