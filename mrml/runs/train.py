@@ -92,6 +92,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
             "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,
             "seconds_in": watch.where_it_went(trained - began),
+            "slowest_splits": watch.slowest_splits(dataset.files),
             "metrics": {},
             "valid": {},
         }

@@ -57,7 +57,10 @@ def page(facts: Mapping[str, Any]) -> str:
         pictures["Loss by round"] = loss
     weights = facts["weights"]
     wide = {weights["title"]: plots.bars("weights", weights["title"], weights["values"])} if weights else {}
-    phases = sorted({name for _, by in facts["phases"] for name in by})
+    names = {
+        "phase_names": sorted({name for _, by in facts["phases"] for name in by}),
+        "round_phases": sorted({name for of in facts["rounds"] for name in of["in"]}),
+    }
     return environment.from_string(source).render(
-        **facts, pictures=pictures, wide=wide, phase_names=phases, made=found.now(), version=__version__
+        **facts, **names, pictures=pictures, wide=wide, made=found.now(), version=__version__
     )
