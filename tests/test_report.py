@@ -106,6 +106,12 @@ def test_the_page_of_a_night_tells_its_verdict_and_is_looked_at_in_a_browser(nig
     assert {"auc > champion.auc + 0.5", "does not hold", "may be chance"} <= set(bad.texts)
     assert any(text.startswith(f"mrml run {night / 'run.yaml'} --set=ds=2026-11-20") for text in bad.texts)
     assert {"ROC", "Precision and recall", "Calibration", "Loss"} <= set(bad.texts)
+    record = json.loads((Path(first["directory"]) / "model" / "run.json").read_text("utf-8"))
+    slowest = record["slowest_splits"]
+    assert slowest[0]["split"] == "part-00000.csv, block 0" and slowest[0]["rows"] == record["n_rows"]
+    assert slowest[0]["seconds"] == max(split["seconds"] for split in slowest) <= record["seconds"]
+    assert {"Slowest splits", "Rounds", "part-00000.csv, block 0"} <= set(good.texts)
+    assert sum(f["bytes_up"] for f in record["history"]) == record["bytes_up"] > 0
     looked_at(Path(second["report"]), "refused-light", "--window-size=1100,2400")
     dark = "--blink-settings=preferredColorScheme=0"
     looked_at(Path(second["report"]), "refused-dark-phone", "--window-size=500,3200", dark)

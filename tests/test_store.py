@@ -55,6 +55,20 @@ def test_versions_come_go_and_come_back(models: list[str], tmp_path: Path) -> No
         store.rollback(9)
 
 
+def test_a_version_tells_what_it_came_of(models: list[str], tmp_path: Path, capsys: Any) -> None:
+    store = Store(str(tmp_path / "s"))
+    for model in models[:2]:
+        store.promote(model, {"run": "abc", "inputs": [["rows.csv", 2048, 0.0]]})
+    lineage = store.version(2)["lineage"]
+    record = Folder(models[1]).read_json("run.json")
+    assert lineage["parent"] == 1 and lineage["config"] == record["config"] and lineage["config"]["params"]["l2"] == 1.0
+    assert {"mrml", "python", "numpy", "pyarrow"} <= set(lineage["versions"]) and lineage["run"] == "abc"
+    assert lineage["versions"]["numpy"] == np.__version__
+    assert main(["models", "show", f"--store={tmp_path / 's'}"]) == 0
+    told = capsys.readouterr().out
+    assert "1 file, 2.0 KiB" in told and f"numpy {np.__version__}" in told and "l2 1.0" in told and "{" not in told
+
+
 def test_an_empty_store_says_what_to_do(tmp_path: Path, models: list[str]) -> None:
     store = Store(str(tmp_path / "s"))
     with pytest.raises(InputError, match="nothing is in service; promote a model first"):

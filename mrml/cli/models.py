@@ -129,10 +129,24 @@ def _show(args: argparse.Namespace, store: Any) -> None:
     history = [s._asdict() for s in store.switches() if s.version == number]
     if args.json:
         return emit_json({**about, "switches": history})
-    figures = {name: v for name, v in about.pop("metrics").items() if name not in ("reasons", "clusters")}
+    figures = {name: v for name, v in about.pop("metrics").items() if isinstance(v, int | float)}
     metrics = [(f"metric {name}", logs.number(v)) for name, v in figures.items()]
-    emit(table([(k, str(v)) for k, v in about.items()] + metrics))
+    lineage = _lineage(about.pop("lineage", {}))
+    emit(table([(k, str(v)) for k, v in about.items()] + lineage + metrics))
     emit(table([("put into service", "by", "with"), *((s["at"], s["by"], s["action"]) for s in history)]))
+
+
+def _lineage(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a version came of, as far as a line has room for it: --json tells all."""
+    rows = [(name.replace("_", " "), str(facts[name])) for name in ("run", "file", "parent", "began_from")
+            if facts.get(name) is not None]  # fmt: skip
+    if inputs := facts.get("inputs"):
+        rows.append(("inputs", f"{logs.count(len(inputs), 'file')}, {logs.size(sum(size for _, size, _ in inputs))}"))
+    if versions := facts.get("versions"):
+        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    if params := (facts.get("config") or {}).get("params"):
+        rows.append(("configuration", ", ".join(f"{k} {v}" for k, v in params.items() if v not in (None, "", []))))
+    return rows
 
 
 def _figure(metrics: dict[str, Any]) -> tuple[str, str]:

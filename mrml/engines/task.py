@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 #: a task sends up what it holds when its statistics pass this many bytes: memory stays bounded
 HELD_BYTES = 64 << 20
-#: hosts that are named for a fingerprint
-MOST_HOSTS = 10
+#: hosts that are named for a fingerprint, and splits that are told for the time they took
+MOST_HOSTS, MOST_SPLITS = 10, 5
 
 #: receives one node of one key, as ``Statistic.to_wire`` tells it; returns how many bytes go up
 Sink = Callable[[str, Node, Any], int]
@@ -44,7 +44,8 @@ class Report:
 
     ``seconds`` are those of all tasks together: ``read`` until a block is decoded, ``map`` with reading, ``reduce``.
     ``spans`` tell when the first task of a kind began and the last one ended, in seconds since 1970 by the clocks of
-    their hosts; ``round`` is the driver's own.
+    their hosts; ``round`` is the driver's own.  ``slowest`` are the splits that took longest to map: seconds, host,
+    rows, and the numbers of file and block of their first and last Block.
     """
 
     n_rows: int = 0
@@ -57,6 +58,7 @@ class Report:
     fingerprints: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     spans: dict[str, list[float]] = field(default_factory=dict)
+    slowest: list[dict[str, Any]] = field(default_factory=list)
 
     def see(self, block: Block) -> None:
         """Count a block."""
@@ -79,6 +81,7 @@ class Report:
             self._spend(what, seconds)
         for what, span in other.spans.items():
             self._span(what, *span)
+        self.slowest = slowest(self.slowest, other.slowest)
 
     @contextlib.contextmanager
     def spending(self, what: str) -> Iterator[None]:
@@ -121,6 +124,11 @@ class Report:
         read = min(share, 1.0) * (mapped - first)
         rest = {"read": read, "map": mapped - first - read, "reduce": max(reduced - mapped, 0.0)}
         return {"launch": ended - began - sum(rest.values()), **rest}
+
+
+def slowest(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of splits those that took longest, the longest first."""
+    return sorted([*one, *other], key=lambda split: -float(split["seconds"]))[:MOST_SPLITS]
 
 
 def kernels_here() -> dict[str, list[str]]:
@@ -235,6 +243,9 @@ def map_split(
             task.shard(source)
         else:
             task.blocks(source)
+    if task.seen:
+        took = {"seconds": task.report.seconds["map"], "host": platform.node(), "rows": task.report.n_rows}
+        task.report.slowest = [{**took, "first": task.seen[0], "last": task.seen[-1]}]
     return task.report
 
 
@@ -272,6 +283,12 @@ class _Mapping:
         self.kept = {} if exact is None else exact
         self.stays = exact is not None
         self.partials: dict[str, Partial] = {}
+        self.seen: list[list[int]] = []
+
+    def see(self, block: Block) -> None:
+        """Count a block; of the numbers of file and block the first and the last ones are kept."""
+        self.report.see(block)
+        self.seen = [*self.seen[:1], [block.file, block.index]]
 
     def blocks(self, source: Iterable[Block]) -> None:
         """Map Block by Block."""
@@ -283,7 +300,7 @@ class _Mapping:
                     self.flush()
                 self.flush_nodes()  # the nodes of one file; what is exact has no place in a tree and goes on
                 file, first, held = block.file, block.index, 0
-            self.report.see(block)
+            self.see(block)
             into = self.into()
             with working_on(f"file {block.file}, block {block.index}"):
                 self.algorithm.map(self.state, block, into)
@@ -295,7 +312,7 @@ class _Mapping:
         """Map a shard; the merge tree is that over the numbers of the shards."""
 
         def seen(block: Block) -> Block:
-            self.report.see(block)
+            self.see(block)
             return block
 
         into = self.into()

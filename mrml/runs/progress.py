@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
 from mrml.config.sections import DataConfig
+from mrml.data.files import File
 from mrml.data.shards import Reads
 from mrml.engines.base import Engine
-from mrml.engines.task import merged_hosts
+from mrml.engines.task import merged_hosts, slowest
 from mrml.errors import BadRows, EngineError
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Watch:
         self.told: dict[str, Any] = {}
         self.counts: dict[str, Any] = {"n_rows": 0, "valid_rows": 0, "bad_rows": 0, "problems": []}
         self.seconds_in: dict[str, float] = {}
+        self.slowest: list[dict[str, Any]] = []
 
     def __call__(self, state: State) -> None:
         now = time.monotonic()
@@ -106,17 +108,22 @@ class Watch:
         n = state.round - self.told.get("round", state.round - 1)  # several, where they went in one go
         self.rounds, self.reads = self.rounds + n, self.algorithm.reads(state)
         self.n_bytes_up += report.n_bytes_out
+        self.slowest = slowest(self.slowest, [{"round": state.round, **split} for split in report.slowest])
         phases = report.phases()
         phases["driver"] = max(seconds - sum(phases.values()), 0.0)
         self.seconds_in = {name: self.seconds_in.get(name, 0.0) + s for name, s in phases.items()}
         self._check(report.fingerprints)
-        each = {"seconds": seconds / n, "rows_per_s": n * report.n_rows / max(seconds, 1e-9)}
-        each["seconds_in"] = rounded({name: s / n for name, s in phases.items()})
+        each: dict[str, Any] = {"seconds": seconds / n, "rows_per_s": n * report.n_rows / max(seconds, 1e-9)}
+        each |= {
+            "seconds_in": rounded({name: s / n for name, s in phases.items()}),
+            "bytes_up": report.n_bytes_out // n,
+        }
         for number in range(state.round - n + 1, state.round):
             self._tell({**self.told, "round": number, **each})
         # one more may come of what no estimate knew
         expected = max(self.algorithm.rounds_in_all(state, None), state.round + (state.stop is None))
         facts: dict[str, Any] = {"round": state.round, "rounds": expected, **self.algorithm.progress(state), **each}
+        facts["bytes_up"] = report.n_bytes_out - (n - 1) * each["bytes_up"]
         if state.stop:
             facts["eta_s"] = 0.0
         elif self.rounds > 1:  # the first one also decodes: those after it are none of its like
@@ -126,6 +133,20 @@ class Watch:
     def _tell(self, facts: dict[str, Any]) -> None:
         self.told = facts
         self.progress.round(facts)
+
+    def slowest_splits(self, files: Sequence[File]) -> list[dict[str, Any]]:
+        """The splits that took longest to map: round, split, rows, seconds and host."""
+        told = []
+        for split in self.slowest:
+            (file, first), (other, last) = split["first"], split["last"]
+            name = f"{files[file].name}, block {first}"
+            if file != other:
+                name += f" to {files[other].name}, block {last}"
+            elif first != last:
+                name = f"{files[file].name}, blocks {first} to {last}"
+            kept = {key: split[key] for key in ("round", "rows", "host")}
+            told.append({"split": name, **kept, "seconds": round(split["seconds"], 6)})
+        return told
 
     def where_it_went(self, seconds: float) -> dict[str, float]:
         """Seconds of a run by phase; what no round took, such as looking at the files, is the driver's too."""

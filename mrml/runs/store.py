@@ -96,7 +96,8 @@ class Store:
 
         Parameters
         ----------
-        lineage : what it came of, kept with a new version.
+        lineage : what it came of, kept with a new version, beside its configuration, the versions of the software and
+            ``parent``, the version that was in service.
         instead_of : number of the switch by which that came into service which it was compared with, 0 for nothing;
             OutputExists where that is no longer the last one.
         """
@@ -113,7 +114,8 @@ class Store:
             remedy = "compare with that one: `mrml run` does so with --from evaluate"
             raise OutputExists(str(self.folder), finding, remedy)
         if number is None:
-            number = self._added(files, digest, model, lineage or {})
+            parent = {"parent": before.version if before else None}
+            number = self._added(files, digest, model, {**parent, **(lineage or {})})
         return self._switched(before, number, "promote")
 
     def rollback(self, to: int | None = None) -> Switch:
@@ -137,7 +139,8 @@ class Store:
         facts = json.loads(files.get("run.json", b"{}"))
         about = {
             "number": number, "digest": digest, "source": source, "created": _now(),
-            "algorithm": facts.get("algorithm"), "metrics": _metrics(facts), "lineage": dict(lineage),
+            "algorithm": facts.get("algorithm"), "metrics": _metrics(facts),
+            "lineage": {**lineage, "config": facts.get("config"), "versions": facts.get("versions")},
         }  # fmt: skip
         aside = self.versions_folder / f"_{_name(number)}.{uuid.uuid4().hex[:12]}"
         aside.make()

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
 from mrml.algorithm import Algorithm, State
 from mrml.algorithms.evaluation.clusters import EvaluateClusters, measures_clusters
 from mrml.algorithms.evaluation.counting import CountRecords
@@ -41,7 +39,7 @@ from mrml.runs.setup import On, algorithm_of, check_here, identity_of, open_trai
 from mrml.runs.store import resolved
 from mrml.runs.tensorboard import Events
 from mrml.schema import Schema
-from mrml.version import __version__
+from mrml.version import versions
 
 
 def train(config: RunConfig, progress: Progress | None = None, on: Engine | None = None) -> dict[str, Any]:
@@ -92,6 +90,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
             "bytes_up": watch.n_bytes_up,
             "seconds": trained - began,
             "seconds_in": watch.where_it_went(trained - began),
+            "slowest_splits": watch.slowest_splits(dataset.files),
             "metrics": {},
             "valid": {},
         }
@@ -170,7 +169,7 @@ def _record(
         "host": platform.node(),
         "config": dataclasses.asdict(config),
         "fingerprints": watch.fingerprints,
-        "versions": {"mrml": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": versions(),
     }
     record: dict[str, Any] = json.loads(json.dumps(told))
     directory.commit(model, record)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,16 @@ def test_every_engine_tells_rows_bytes_and_where_the_time_went(tmp_path: Path, n
     assert told.n_rows == 730 and told.n_bytes_out > 0 and told.seconds["map"] > told.seconds["read"] > 0
     assert told.seconds["map"] > 0.2 and told.phases()["map"] > 0  # some 20 blocks of 0.01 s
     assert json.loads(json.dumps(vars(told))) == vars(told)
+    took = [split["seconds"] for split in told.slowest]
+    assert took == sorted(took, reverse=True) and sum(took) == pytest.approx(told.seconds["map"])  # there are five
+    assert sum(split["rows"] for split in told.slowest) == 730
+    spans = sorted((split["first"], split["last"]) for split in told.slowest)
+    assert all(last < first for (_, last), (first, _) in itertools.pairwise(spans))
+    assert {split["host"] for split in told.slowest} == {platform.node()}
+
+
+def test_of_many_splits_those_that_took_longest_are_told() -> None:
+    report = Report()
+    for k in (3, 9, 1, 7, 5, 8, 2):
+        report.merge(Report(slowest=[{"seconds": float(k), "rows": k}]))
+    assert [split["rows"] for split in report.slowest] == [9, 8, 7, 5, 3]

@@ -13,7 +13,7 @@ from mrml.cli.score import scoring_options, scoring_sections
 EXAMPLE = "mrml report model --data holdout/ --output report.html"
 _ABOUT = """\
 Write a report about a run: one self-contained HTML page with the configuration, the result of the gate, metrics,
-curves, losses, column importances, drift, and where the time went.
+curves, losses, column importances, drift, and where the time went: seconds and bytes of rounds, and the slowest splits.
 
 RUN is the --output of `mrml train`, or the directory of a `mrml run`. With --data, the curves and the standard errors
 of coefficients are computed on those rows."""

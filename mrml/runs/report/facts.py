@@ -20,6 +20,8 @@ from mrml.runs.batch.records import BEGUN, FOLDER, MODEL, Records
 
 #: columns of the drift table without a finding that are shown
 _MOST_COLUMNS = 30
+#: rounds of the training that are shown
+_MOST_ROUNDS = 20
 #: options that are said once for each of their items
 _WHOLE = {f.name for f in fields(DataConfig) if f.metadata.get("whole")}
 _PATHS = {"data": "data", "validation": "valid"}
@@ -54,8 +56,8 @@ def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[
         "coefficients": told(steps.get("train", {}).get("coefficients", [])),
         "losses": losses(run), "weights": weights(model),
         "notes": [*run.get("notes", []), *evaluated.get("notes", [])],
-        "phases": _phases(run, steps), "lineage": _lineage(run, steps, begun),
-        "command": begun.get("command") or _command(run),
+        "phases": _phases(run, steps), "rounds": _rounds(run), "splits": _splits(run),
+        "lineage": _lineage(run, steps, begun), "command": begun.get("command") or _command(run),
     }  # fmt: skip
 
 
@@ -146,6 +148,22 @@ def _phases(run: Mapping[str, Any], steps: Mapping[str, Any]) -> list[tuple[str,
     """Seconds of each phase by step."""
     found = [(name, s["seconds_in"]) for name, s in steps.items() if s.get("seconds_in")]
     return found or ([("train", run["seconds_in"])] if run.get("seconds_in") else [])
+
+
+def _rounds(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of the training's rounds, where there are many of those that took longest: seconds, of each phase too, and what
+    was sent up."""
+    timed = [facts for facts in run.get("history", []) if facts.get("seconds_in")]
+    longest = sorted(timed, key=lambda facts: -facts["seconds"])[:_MOST_ROUNDS]
+    return [
+        {"round": f["round"], "seconds": f["seconds"], "in": f["seconds_in"],
+         "up": logs.size(f["bytes_up"]) if "bytes_up" in f else ""}
+        for f in timed if f in longest
+    ]  # fmt: skip
+
+
+def _splits(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**split, "seconds": logs.seconds(split["seconds"])} for split in run.get("slowest_splits", [])]
 
 
 def _lineage(run: Mapping[str, Any], steps: Mapping[str, Any], begun: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,12 @@ def page(facts: Mapping[str, Any]) -> str:
     pictures = {**plots.curves(facts["curves"]), "Loss by round": plots.losses(facts["losses"])}
     weights = facts["weights"]
     wide = {weights["title"]: plots.bars("weights", weights["title"], weights["values"])} if weights else {}
-    phases = sorted({name for _, by in facts["phases"] for name in by})
+    names = {
+        "phase_names": sorted({name for _, by in facts["phases"] for name in by}),
+        "round_phases": sorted({name for of in facts["rounds"] for name in of["in"]}),
+    }
     return environment.from_string(source).render(
-        **facts, pictures=_drawn(pictures), wide=_drawn(wide), phase_names=phases, made=found.now(), version=__version__
+        **facts, **names, pictures=_drawn(pictures), wide=_drawn(wide), made=found.now(), version=__version__
     )
 
 
