@@ -238,7 +238,7 @@ def clients(n: int, entries: int = 128) -> dict[str, float]:
 def rows(folder: Path, n_blocks: int) -> Dataset:
     """A small Dataset that is there."""
     path, line = folder / "rows.csv", b"0.25\n"
-    path.write_bytes(b"x\n" + line * (n_blocks * 64 // len(line)))
+    path.write_bytes(b"x\n" + line * ((n_blocks * 64 - 2) // len(line)))
     file = File(str(path), path.name, path.stat().st_size, n_blocks=-(-path.stat().st_size // 64))
     return Dataset(Schema((Column("x"),), Format(delimiter=","), 64), (file,))
 

@@ -45,6 +45,8 @@ def run_train(args: argparse.Namespace) -> None:
         with ticket(config.engine):
             facts = run.plan(config)
         return emit_json(facts) if args.json else emit(plan_text(facts))
+    if args.driver == "cluster":
+        return _drive_away(config, args.json)
     with ticket(config.engine):
         summary = run.train(config, logs.progress())
     if args.json:
@@ -54,6 +56,20 @@ def run_train(args: argparse.Namespace) -> None:
     run.check_converged(config, summary)
     if not summary["converged"]:
         logs.log.warning("%s: has not converged: %s", config.output, summary["stop"], extra={"event": "unconverged"})
+
+
+def _drive_away(config: RunConfig, as_json: bool) -> None:
+    """Have the cluster drive the run, and follow it; with its exit code."""
+    from mrml.tools.away.send import Sent
+
+    if as_json:
+        raise ConfigError("--driver", "cluster answers with the log of the run", "leave --json out")
+    sent = Sent(config)
+    app = sent.begin()
+    follow = f"the same command, or `mrml runs attach {config.output}`, follows it"
+    logs.log.info("%s drives this run, and goes on without this process; %s", app.id, follow)
+    if code := sent.follow(emit):
+        raise SystemExit(code)
 
 
 def run_config(args: argparse.Namespace) -> None:
@@ -157,6 +173,12 @@ def _parser(command: str, example: str, algorithm: type | None, add_help: bool =
     if command == "train":
         parser.add_argument(
             "--dry-run", action="store_true", help="print the plan: what would be read and done; do nothing"
+        )
+        parser.add_argument(
+            "--driver",
+            choices=("here", "cluster"),
+            default="here",
+            help="with -r hadoop: where the driver runs; cluster: in a container, and this machine may be shut down",
         )
     parser.add_options(o for o in conf.run_options(algorithm) if o.key != ("run", "algorithm"))
     return common(parser, "print one JSON object instead of text")

@@ -192,15 +192,33 @@ def test_when_its_application_ends_a_run_goes_on_by_jobs_unless_somebody_ended_i
     assert wire.dumps(state.to_wire()) == by_hand(algorithm, dataset)
 
 
-def test_predictions_and_metrics_are_made_by_tasks_that_stay(client: Cluster, tmp_path: Path) -> None:
+def test_a_driver_in_a_container_outlives_who_sent_it_and_tasks_that_stay_write_predictions(
+    client: Cluster, tmp_path: Path
+) -> None:
     make_data(tmp_path)
+    place = Folder(f"{client.namenode_uri}/away")
+    for part in sorted((tmp_path / "numbers").iterdir()):
+        (place / "numbers").make()
+        (place / "numbers").write(part.name, part.read_bytes())
+    words = [sys.executable, "-m", "mrml", "train", "logistic", "--target", "label", "--exclude", "number,count,kind",
+             "--data", place.join("numbers"), "--output", place.join("m"), "-r", "hadoop", "--workers", "2",
+             "--driver", "cluster"]  # fmt: skip
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as sender:
+        assert sender.stderr is not None
+        first = next(line for line in sender.stderr if "drives this run" in line)
+        sender.kill()  # the laptop is closed
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert next(word for word in first.split() if word.startswith("application_")) in done.stderr
+    found = Folder(place.join("m")).read_json("run.json")
     data = {"data": (str(tmp_path / "numbers"),), "target": "label", "exclude": ("number", "count", "kind")}
-    resident = EngineConfig(engine="resident", runner="hadoop", workers=2)
-    found = run.train(RunConfig("logistic", {}, DataConfig(**data), resident, str(tmp_path / "m")))
     alone = run.train(RunConfig("logistic", {}, DataConfig(**data), EngineConfig(engine="inline"), str(tmp_path / "n")))
     assert found["metrics"] == alone["metrics"] and found["engine"] == {"name": "resident", "workers": 2}
-    rows = DataConfig(data=data["data"])
-    for name, engine in (("m", resident), ("n", EngineConfig(engine="inline"))):
-        run.predict(str(tmp_path / name), rows, engine, str(tmp_path / f"{name}.csv"), "csv")
+    rows, resident = DataConfig(data=data["data"]), EngineConfig(engine="resident", runner="hadoop", workers=2)
+    for model, name, engine in (
+        (place.join("m"), "m", resident),
+        (str(tmp_path / "n"), "n", EngineConfig(engine="inline")),
+    ):
+        run.predict(model, rows, engine, str(tmp_path / f"{name}.csv"), "csv")
     texts = [b"".join(p.read_bytes() for p in sorted((tmp_path / f"{n}.csv").glob("part-*"))) for n in "mn"]
     assert texts[0] == texts[1]

@@ -88,7 +88,7 @@ class HadoopEngine(StreamingEngine):
         self.hadoop_bin = find_hadoop()
         super().__init__("hadoop", config.workers, split_bytes, config.cache_dir)
         self.resource_manager = ResourceManager.of(self.keys)
-        self.history = "http://" + self.keys.get("mapreduce.jobhistory.webapp.address", "localhost:19888")
+        self.history = history(self.keys)
         self.task_python, self.n_reducers = config.task_python, config.reducers
         self.max_wait_s, self.round_timeout_s, self.poll_s = config.max_wait_s, config.round_timeout_s, POLL_S
         queue = {"mapreduce.job.queuename": config.queue} if config.queue else {}
@@ -332,6 +332,11 @@ def _tag(run_and_round: str, files: dict[str, str], args: list[str]) -> str:
     if "--scoring" in args:  # its rows go elsewhere: what this output says is of no use to another job
         rest += uuid.uuid4().hex
     return f"{run_and_round}-{hash_of(b''.join([*contents, rest.encode(), __version__.encode()]))}"
+
+
+def history(keys: dict[str, str]) -> str:
+    """The history server's web address."""
+    return "http://" + keys.get("mapreduce.jobhistory.webapp.address", "localhost:19888")
 
 
 def find_hadoop() -> str:

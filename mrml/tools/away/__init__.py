@@ -1,0 +1,1 @@
+"""A driver in a container of YARN (``mrml train --driver cluster``): sent from here, followed from anywhere."""
