@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mrml.runs.search.wave import Done, Wave
 
 from mrml.config.sections import SearchConfig
 from mrml.runs.search.spaces import Space
+from mrml.runs.search.wave import Done, Wave
 from mrml.runs.search.waves import brackets_of, first_wave, levels_of, rungs_of, wave_after
 
 SPACES = [Space("x", "log", (1e-4, 10.0)), Space("k", "int", (1, 8), True), Space("how", "of", ([3, 3], None, True))]
