@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrml.api import run_sections
+from mrml.api.options import run_sections
 from mrml.data.block import Coded
 from mrml.data.open import open_dataset
 from mrml.runs.plan import first_block

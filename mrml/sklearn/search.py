@@ -15,7 +15,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import ParameterGrid, check_cv
 
-from mrml.api import run_sections
+from mrml.api.options import run_sections
 from mrml.arrays import Array
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError, InputError
