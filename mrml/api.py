@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mrml import names
+from mrml.config.given import sections_of, texts
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
-from mrml.errors import ConfigError, OutputExists, nearest
-from mrml.params import check
+from mrml.errors import ConfigError, OutputExists
 from mrml.runs import child
 from mrml.runs.report import notebook
 from mrml.runs.tables import TARGET, is_table, like, written
@@ -32,7 +32,6 @@ Paths = str | Path | Sequence[str | Path]
 Data = Any
 #: roles whose columns may be given beside a table, and what they are called then
 _BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "time": "time", "id": ".id"}
-Section = TypeVar("Section", DataConfig, EngineConfig)
 
 
 class Estimator:
@@ -104,7 +103,7 @@ class Estimator:
     def _fit(self, options: Mapping[str, Any], output: str | Path | None, run: Mapping[str, Any]) -> FittedModel:
         keep = tempfile.TemporaryDirectory(prefix="mrml-model-") if output is None else None
         where = str(Path(keep.name) / "model") if keep else str(output)
-        data_config, engine_config = _sections(options)
+        data_config, engine_config = sections_of(options)
         config = RunConfig(self.algorithm, self.params, data_config, engine_config, where, **run)
         names.allow(*engine_config.allow_import)
         names.allow(*([self.algorithm] if ":" in self.algorithm else []))
@@ -141,7 +140,7 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
         given[name] = file.path
         for option, value in file.options.items():
             if option == "categorical":
-                given[option] = tuple(dict.fromkeys((*_texts(given.get(option, ())), *value)))
+                given[option] = tuple(dict.fromkeys((*texts(given.get(option, ())), *value)))
             else:
                 given.setdefault(option, value)
         if target is not None:
@@ -151,39 +150,7 @@ def _as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) ->
 
 def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
     """The sections of a run on data that may be a table in memory, for as long as the stack lasts."""
-    return _sections(_as_paths(held, data, y, options))
-
-
-def _sections(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
-    """Options by name as the two sections; ConfigError with the nearest name for an unknown one."""
-    of_data, of_engine = ({f.name for f in dataclasses.fields(cls)} for cls in (DataConfig, EngineConfig))
-    _known(options, of_data | of_engine)
-    return (
-        section_of(DataConfig, {k: v for k, v in options.items() if k in of_data}),
-        section_of(EngineConfig, {k: v for k, v in options.items() if k in of_engine}),
-    )
-
-
-def section_of(cls: type[Section], options: Mapping[str, Any]) -> Section:
-    """Options by name as one section; ConfigError with the nearest name for an unknown one."""
-    fields = dataclasses.fields(cls)
-    _known(options, {f.name for f in fields})
-    lists = {f.name for f in fields if f.type == "tuple[str, ...]"}
-    given: dict[str, Any] = {k: _texts(v) if k in lists else v for k, v in options.items()}
-    section = cls(**given)
-    for f in fields:
-        check(f, getattr(section, f.name))
-    return section
-
-
-def _known(options: Mapping[str, Any], known: set[str]) -> None:
-    for name in options:
-        if name not in known:
-            raise ConfigError("fit", f"unknown option {name!r}", nearest(name, known))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))
+    return sections_of(_as_paths(held, data, y, options))
 
 
 class FittedModel:
@@ -260,7 +227,7 @@ class FittedModel:
 
         with ExitStack() as held:
             given = self._scoring(held, data, None, options)
-            data_config, engine = _sections(given)
+            data_config, engine = sections_of(given)
             folder = held.enter_context(tempfile.TemporaryDirectory(prefix="mrml-"))
             where = str(output) if output is not None else f"{folder}/predictions"
             child.predict(self.directory, data_config, engine, where)
@@ -287,7 +254,7 @@ class FittedModel:
             Metrics by name, such as ``auc`` and ``log_loss``, with the sums ``n_rows`` and ``weight``.
         """
         with ExitStack() as held:
-            data_config, engine = _sections(self._scoring(held, data, y, options))
+            data_config, engine = sections_of(self._scoring(held, data, y, options))
             return notebook.MetricTable(child.evaluate(self.directory, data_config, engine))
 
     def plot(
@@ -310,7 +277,7 @@ class FittedModel:
         found = {}
         if data is not None and kind not in kinds.OF_MODEL:
             with ExitStack() as held:
-                data_config, engine = _sections(self._scoring(held, data, y, options))
+                data_config, engine = sections_of(self._scoring(held, data, y, options))
                 found = kinds.of_rows(child.curves_of(self.directory, data_config, engine), kind)
         elif kind in kinds.OF_ROWS:
             raise ConfigError("plot", f"{kind!r} is a picture of rows", f"give some: plot({kind!r}, data)")
@@ -366,7 +333,7 @@ class FittedModel:
         """
         from mrml.runs.export import export
 
-        rows = None if probe is None else DataConfig(data=_texts(probe))
+        rows = None if probe is None else DataConfig(data=texts(probe))
         return export(self.directory, to, str(output), rows, overwrite)
 
     def importance(self) -> dict[str, dict[str, float]]:
@@ -411,7 +378,7 @@ def load(directory: str | Path, engine: str = "auto", allow_import: str | Sequen
     from mrml.runs.store import resolved
     from mrml.runs.train import load_model
 
-    modules = _texts(allow_import)
+    modules = texts(allow_import)
     names.allow(*modules)
     where = resolved(str(directory))
     load_model(where)
