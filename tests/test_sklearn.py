@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn")
 from sklearn.base import clone  # noqa: E402
-from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, cross_validate  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
@@ -158,3 +159,41 @@ def test_without_scikit_learn_it_says_what_to_install() -> None:
 def test_importing_mrml_does_not_import_scikit_learn() -> None:
     code = "import sys, mrml, mrml.api; print([m for m in ('sklearn', 'pandas', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.fixture
+def routing() -> Iterator[None]:
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+RNG = np.random.default_rng(8)
+GROUPS, WEIGHTED = np.arange(90) // 9, np.linspace(0.1, 3.0, 90)
+
+
+@pytest.mark.usefixtures("routing")
+def test_weights_and_groups_are_routed_to_who_asks_for_them() -> None:
+    x, y = RNG.normal(size=(90, 2)), np.arange(90) % 2
+    one, beside = made("LogisticRegression", l2=0.1), {"sample_weight": WEIGHTED, "groups": GROUPS}
+    with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match=r"LogisticRegression\.fit"):
+        cross_validate(one, x, y, params={"sample_weight": WEIGHTED})
+    asks = clone(one).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    found = cross_validate(asks, x, y, cv=GroupKFold(3), params=beside, return_estimator=True)
+    train, _ = next(GroupKFold(3).split(x, y, GROUPS))
+    by_hand = one.fit(x[train], y[train], sample_weight=WEIGHTED[train])
+    assert (found["estimator"][0].coef_ == by_hand.coef_).all()
+    assert (by_hand.coef_ != clone(one).fit(x[train], y[train]).coef_).all()
+
+
+@pytest.mark.usefixtures("routing")
+def test_both_searches_route_alike() -> None:
+    x, y = RNG.normal(size=(90, 2)), np.arange(90) % 2
+    one = made("LogisticRegression").set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    mine, theirs = (
+        search(one, {"l2": [1e-3, 1.0]}, cv=GroupKFold(3)).fit(x, y, sample_weight=WEIGHTED, groups=GROUPS)
+        for search in (ours.GridSearchCV, GridSearchCV)
+    )
+    np.testing.assert_allclose(mine.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=1e-9)
+    assert (mine.best_estimator_.coef_ == theirs.best_estimator_.coef_).all()
+    with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match=r"GridSearchCV\.fit"):
+        ours.GridSearchCV(made("LogisticRegression"), {"l2": [0.1]}).fit(x, y, sample_weight=WEIGHTED)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrml import names
-from mrml.api.options import Data, Paths, as_paths, sections_of, texts
+from mrml.api.options import Data, Paths, as_paths
+from mrml.config.given import sections_of, texts
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, OutputExists
 from mrml.runs import child

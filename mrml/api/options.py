@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from mrml.config.given import sections_of, texts
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.errors import ConfigError, nearest
-from mrml.params import check
+from mrml.errors import ConfigError
 from mrml.runs.tables import TARGET, is_table, written
 
 Paths = str | Path | Sequence[str | Path]
@@ -18,7 +17,6 @@ Paths = str | Path | Sequence[str | Path]
 Data = Any
 #: roles whose columns may be given beside a table, and what they are called then
 _BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "time": "time", "id": ".id"}
-Section = TypeVar("Section", DataConfig, EngineConfig)
 
 
 def as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,36 +59,3 @@ def as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> 
 def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
     """The sections of a run on data that may be a table in memory, for as long as the stack lasts."""
     return sections_of(as_paths(held, data, y, options))
-
-
-def sections_of(options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:
-    """Options by name as the two sections; ConfigError with the nearest name for an unknown one."""
-    of_data, of_engine = ({f.name for f in dataclasses.fields(cls)} for cls in (DataConfig, EngineConfig))
-    _known(options, of_data | of_engine)
-    return (
-        section_of(DataConfig, {k: v for k, v in options.items() if k in of_data}),
-        section_of(EngineConfig, {k: v for k, v in options.items() if k in of_engine}),
-    )
-
-
-def section_of(cls: type[Section], options: Mapping[str, Any]) -> Section:
-    """Options by name as one section; ConfigError with the nearest name for an unknown one."""
-    fields = dataclasses.fields(cls)
-    _known(options, {f.name for f in fields})
-    lists = {f.name for f in fields if f.type == "tuple[str, ...]"}
-    given: dict[str, Any] = {k: texts(v) if k in lists else v for k, v in options.items()}
-    section = cls(**given)
-    for f in fields:
-        check(f, getattr(section, f.name))
-    return section
-
-
-def _known(options: Mapping[str, Any], known: set[str]) -> None:
-    for name in options:
-        if name not in known:
-            raise ConfigError("fit", f"unknown option {name!r}", nearest(name, known))
-
-
-def texts(value: Any) -> tuple[str, ...]:
-    """One or several texts or paths."""
-    return (str(value),) if isinstance(value, str | Path) else tuple(map(str, value))

@@ -22,7 +22,7 @@ from joblib.parallel import (  # type: ignore[import-untyped]
     register_parallel_backend,
 )
 
-from mrml.api.options import section_of
+from mrml.config.given import section_of
 from mrml.config.sections import EngineConfig
 from mrml.engines.resident.pool import close_all, pool_of
 
