@@ -134,7 +134,7 @@ def load(directory: str | Path) -> Model:
         name = "model.npz"
         arrays = _arrays(folder, name)
     except (FileNotFoundError, NotADirectoryError) as error:
-        finding = f"holds no {name}" if folder.isdir() else "is no directory"
+        finding = f"has no {name}" if folder.isdir() else "is not a directory"
         raise InputError(str(directory), finding, "give what `mrml train --output` wrote") from error
     except (ValueError, OSError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         raise InputError(str(directory), f"cannot be read as a model: {error}", "copy it again") from error
@@ -143,13 +143,13 @@ def load(directory: str | Path) -> Model:
         raise InputError(
             str(directory),
             f"is of model format {found}, this mrml reads {' and '.join(map(str, READS))}",
-            "use the mrml that wrote it",
+            "use the version of mrml that wrote it",
         )
     try:
         _check_names(header, str(directory))
         return revive(header, arrays)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        finding = f"is no whole model: {type(error).__name__}: {error}"
+        finding = f"is not a complete model: {type(error).__name__}: {error}"
         raise InputError(str(directory), finding, "copy it again") from error
 
 
@@ -159,7 +159,9 @@ def _check_names(value: Any, place: str) -> None:
     for key, found in value.items() if ours else ():
         names = found if key in _NAMES and isinstance(found, list) else ()
         if not all(isinstance(name, str) for name in names):
-            raise InputError(place, f"is no whole model: {key} holds something else than texts", "copy it again")
+            raise InputError(
+                place, f"is not a complete model: {key} contains something other than texts", "copy it again"
+            )
         _check_names(found, place)
 
 
@@ -167,7 +169,7 @@ def _arrays(folder: Folder, name: str) -> dict[str, Array]:
     """The arrays of a file by name, each checked against its checksum."""
     with folder.fs.open(folder.join(name)) as stream:
         if not zipfile.is_zipfile(stream):
-            raise ValueError(f"{name} is no array file")
+            raise ValueError(f"{name} is not an array file")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as file:
             return {k: file[k] for k in file.files}

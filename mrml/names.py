@@ -182,7 +182,7 @@ def find(name: str, base: type, place: str) -> Any:
     path = NAMES.get(name, name)
     if path == name:
         if ":" not in name.strip(":"):
-            remedy = "use the mrml that wrote it, or a newer one"
+            remedy = "use the version of mrml that wrote it, or a newer one"
             raise InputError(place, f"names {name!r}, which this mrml does not know", remedy)
         require(name, place)
     try:
@@ -190,7 +190,7 @@ def find(name: str, base: type, place: str) -> Any:
     except ConfigError as error:
         raise ConfigError(place, f"{name} {error.finding}", "install its package") from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise InputError(place, f"{name} is no {base.__name__}", "use the mrml that wrote it")
+        raise InputError(place, f"{name} is not a subclass of {base.__name__}", "use the version of mrml that wrote it")
     return found
 
 
@@ -198,8 +198,8 @@ def require(path: str, place: str) -> None:
     """ConfigError where nobody has named the module of ``module:name`` in this process."""
     module = path.partition(":")[0]
     if module not in _allowed:
-        finding = f"needs code of your own, {path}, and nobody allowed that to be run"
-        remedy = f"if you trust it, say --allow-import {module} (Python: allow_import={module!r})"
+        finding = f"needs code of your own, {path}, which is not allowed to run"
+        remedy = f"if you trust it, use --allow-import {module} (Python: allow_import={module!r})"
         raise ConfigError(place, finding, remedy)
 
 
@@ -213,5 +213,5 @@ def imported(path: str) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(path, f"cannot be imported: {error}", "give it as package.module:Class") from error
     except Exception as error:  # whatever a module of the user's own does when it is imported
-        raise ConfigError(path, f"cannot be imported: {type(error).__name__}: {error}", "mend the module") from error
+        raise ConfigError(path, f"cannot be imported: {type(error).__name__}: {error}", "fix the module") from error
     return found

@@ -243,7 +243,7 @@ class Schema:
 def _known(cls: type, value: Any, place: str) -> dict[str, Any]:
     """The fields of a dataclass, each of its default's type; ConfigError for others."""
     if not isinstance(value, Mapping):
-        raise ConfigError(place, f"{value!r:.40} holds no keys", "start from the output of `mrml schema`")
+        raise ConfigError(place, f"{value!r:.40} has no keys", "start from the output of `mrml schema`")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key, found in value.items():
         if key not in fields:
@@ -254,7 +254,7 @@ def _known(cls: type, value: Any, place: str) -> dict[str, Any]:
         if plain and (not isinstance(found, wanted) or isinstance(found, bool) != isinstance(default, bool)):
             raise ConfigError(f"{place}, {key}", f"{found!r:.40} is no {wanted.__name__}", f"the usual is {default!r}")
         if cls is Format and wanted is list and not all(isinstance(text, str) for text in found):
-            raise ConfigError(f"{place}, {key}", f"{found!r:.40} is no list of texts", "quote each of them")
+            raise ConfigError(f"{place}, {key}", f"{found!r:.40} is not a list of texts", "quote each of them")
     return dict(value)
 
 

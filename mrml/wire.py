@@ -41,7 +41,7 @@ def pieces(tree: Any) -> list[Any]:
         nonlocal offset
         if isinstance(node, np.ndarray):
             if node.dtype.kind not in _DTYPES:
-                raise TypeError(f"arrays of dtype {node.dtype} do not travel")
+                raise TypeError(f"arrays of dtype {node.dtype} cannot be sent")
             kind = node.dtype.newbyteorder("<")
             flat = np.ascontiguousarray(node, kind).reshape(-1)
             chunks.append(flat.view(np.uint8).data if flat.nbytes else b"")
@@ -56,7 +56,7 @@ def pieces(tree: Any) -> list[Any]:
             return node.item()
         if node is None or isinstance(node, bool | int | float | str):
             return node
-        raise TypeError(f"a {type(node).__name__} does not travel")
+        raise TypeError(f"a {type(node).__name__} cannot be sent")
 
     header = json.dumps(encode(tree), separators=(",", ":")).encode()
     crc = zlib.crc32(header, zlib.crc32(struct.pack("<I", len(header))))
@@ -87,7 +87,7 @@ _PLAIN = frozenset((bool, int, float, str, type(None)))
 
 def _settled_array(array: Array) -> Array:
     if array.dtype.kind not in _DTYPES:
-        raise TypeError(f"arrays of dtype {array.dtype} do not travel")
+        raise TypeError(f"arrays of dtype {array.dtype} cannot be sent")
     as_it_is = array.flags.num & (_SOLID | _WRITEABLE) == _SOLID and array.dtype.isnative
     if not as_it_is or type(array) is not np.ndarray:
         array = np.array(array, array.dtype.newbyteorder("<"), order="C", subok=False)
@@ -189,5 +189,5 @@ def loads(message: bytes | memoryview) -> Any:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str) or key == "__array__":
-        raise TypeError(f"{key!r} is not a key that travels: keys are strings")
+        raise TypeError(f"{key!r} is not a key that can be sent: keys are strings")
     return key

@@ -205,7 +205,7 @@ def test_the_inputs_are_listed_once_and_the_engine_is_chosen_by_that(
     files = batch.files()
     monkeypatch.setattr(Batch, "files", lambda self: listed.append(1) or files)  # type: ignore[func-returns-value]
     chosen_by = list[Any]()
-    monkeypatch.setattr("mrml.runs.batch.run.running", lambda *given: chosen_by.append(given[2]) or running(*given))
+    monkeypatch.setattr("mrml.runs.batch.run.running", lambda *given: chosen_by.append(given[2]) or running(*given))  # type: ignore[func-returns-value]
     done(batch, only=["train"])
     assert (len(listed), chosen_by) == (1, [files])
 
@@ -446,11 +446,11 @@ def test_killed_at_any_call_of_the_file_system_the_same_command_ends_as_if_nothi
 @pytest.mark.parametrize(
     ("keys", "finding"),
     [
-        ({"output": "x"}, "'output' is no key of a run of steps"),
+        ({"output": "x"}, "'output' is not a key of a run of steps"),
         ({"steps": {"tarin": None}}, "unknown step 'tarin'"),
         ({"steps": {"train": {"data": 3}}}, "unknown key 'data'"),
-        ({"steps": {"gate": "auc >"}}, "'auc >' is no expression"),
-        ({"steps": {"train": None, "gate": "acu > 0.5"}}, "'acu' is no metric"),
+        ({"steps": {"gate": "auc >"}}, "'auc >' is not an expression"),
+        ({"steps": {"train": None, "gate": "acu > 0.5"}}, "'acu' is not a metric"),
         ({"steps": {}}, "names no step"),
         ({"work": None}, "has no work:"),
         ({"store": None}, "promotes, and has no store:"),
@@ -505,7 +505,7 @@ def test_what_a_night_has_left_and_is_damaged_is_told_by_its_path(night: Path, c
     if "steps" not in name:
         changed(night, max_rounds=99)  # another run over the same rows
     told = run(night, code=3, capsys=capsys)["error"]
-    assert told["place"] == str(path) and "is no JSON" in told["finding"] and told["remedy"]
+    assert told["place"] == str(path) and "is not JSON" in told["finding"] and told["remedy"]
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])

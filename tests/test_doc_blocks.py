@@ -93,7 +93,7 @@ def customers() -> None:
 
 #: what lies beside the clone before a page begins
 BEFORE: dict[str, Callable[[], None]] = {
-    "README": night, "commands": trained, "trees": bikes, "networks": networks, "tuning": customers,
+    "README": night, "answers": trained, "commands": trained, "trees": bikes, "networks": networks, "tuning": customers,
 }  # fmt: skip
 #: what a page prints that shows that it did what it tells
 SHOWS = {"README": "auc", "nightly": "version 1 is in service", "python": "auc"}

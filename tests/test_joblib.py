@@ -187,7 +187,7 @@ def test_a_call_that_processes_end_on_is_given_up_after_four(tasks: Backend) -> 
     def killed(k: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    finding = "4 processes ended on it: its process ended with exit code -9; -9 is mostly a lack of memory"
+    finding = "4 processes ended on it: its process ended with exit code -9; -9 usually means out of memory"
     with pytest.raises(EngineError, match=rf"killed\(7\): {finding}"):
         Parallel()([delayed(killed)(7)])
     assert Parallel()([delayed(abs)(-7)]) == [7]  # and the tasks are there for the next one

@@ -119,7 +119,7 @@ def test_an_array_of_objects_is_not_saved(tmp_path: Path) -> None:
 def test_a_directory_without_one_of_the_files_says_which(tmp_path: Path, name: str) -> None:
     folder = saved(tmp_path / "m")
     (folder / name).unlink()
-    with pytest.raises(InputError, match=rf"m: holds no {name}; give what `mrml train --output` wrote"):
+    with pytest.raises(InputError, match=rf"m: has no {name}; give what `mrml train --output` wrote"):
         load(folder)
 
 
@@ -152,10 +152,10 @@ def test_a_changed_bit_in_the_arrays_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("header", "finding"), [
     ("[]", "model format None"),
     ("null", "model format None"),
-    ('{"format": 99, "class": "tests.test_model:Held"}', "model format 99, this mrml reads 1 and 2; use the mrml that"),
+    ('{"format": 99, "class": "tests.test_model:Held"}', "model format 99, this mrml reads 1 and 2; use the version"),
     ("{}", "model format None"),
-    ('{"format": 1}', "is no whole model: KeyError: 'class'"),
-    ('{"format": 1, "class": "tests.test_model:Held"}', "is no whole model: KeyError: 'told'"),
+    ('{"format": 1}', "is not a complete model: KeyError: 'class'"),
+    ('{"format": 1, "class": "tests.test_model:Held"}', "is not a complete model: KeyError: 'told'"),
 ])  # fmt: skip
 def test_a_header_that_is_no_model_s_is_an_input_error(tmp_path: Path, header: str, finding: str) -> None:
     folder = saved(tmp_path / "m")

@@ -48,7 +48,7 @@ def test_the_archives_python_runs_elsewhere_with_mrml(archive: pack.Packed, tmp_
 
 
 def test_an_archive_that_exists_is_replaced_only_when_asked(archive: pack.Packed, small: Path) -> None:
-    with pytest.raises(OutputExists, match="say --overwrite"):
+    with pytest.raises(OutputExists, match="use --overwrite"):
         pack.pack(archive.path, prefix=str(small))
     assert sorted(p.name for p in Path(archive.path).parent.iterdir()) == ["env.tar.gz"]
 
@@ -72,12 +72,12 @@ def test_the_same_environment_is_uploaded_once_and_another_one_again(
 
 @pytest.mark.parametrize("name", ["env.zip", "env", "env.tar"])
 def test_an_archive_is_a_tar_gz(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"is no \.tar\.gz"):
+    with pytest.raises(ConfigError, match=r"is not a \.tar\.gz"):
         pack.pack(name)
 
 
 def test_a_python_without_an_environment_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is no virtual or conda environment; make one with `python -m venv`"):
+    with pytest.raises(ConfigError, match=r"is not a virtual or conda environment; make one with `python -m venv`"):
         pack.kind_of(str(tmp_path))
 
 
@@ -187,15 +187,15 @@ def test_an_archive_is_uploaded_once_for_its_content(tmp_path: Path, ending: str
 
 
 @pytest.mark.parametrize(("name", "finding"), [
-    ("gone.tar.gz", "is no file"),
-    ("e.txt", r"is no \.tar\.gz"),
+    ("gone.tar.gz", "is not a file"),
+    ("e.txt", r"is not a \.tar\.gz"),
     ("text.tar.gz", "cannot be read: not a gzip file; make it again with `mrml pack`"),
     ("text.zip", "cannot be read: File is not a zip file"),
     ("torn.tar.gz", "cannot be read: Compressed file ended"),
     ("torn.zip", "cannot be read"),
     ("empty.tar.gz", "cannot be read"),
-    ("other.tar.gz", "holds no bin/python; make it with `mrml pack`"),
-    ("other.zip", "holds no bin/python"),
+    ("other.tar.gz", "has no bin/python; make it with `mrml pack`"),
+    ("other.zip", "has no bin/python"),
 ])  # fmt: skip
 def test_what_is_no_archive_is_refused_and_not_uploaded(tmp_path: Path, name: str, finding: str) -> None:
     for ending in ("tar.gz", "zip"):

@@ -144,27 +144,29 @@ def test_a_model_that_names_a_module_nobody_allowed_is_refused_before_it_is_impo
     module = name.partition(":")[0]
     with pytest.raises(ConfigError) as caught:
         load(hostile(tmp_path, name))
-    assert f"say --allow-import {module} " in str(caught.value) and caught.value.exit_code == 2
+    assert f"use --allow-import {module} " in str(caught.value) and caught.value.exit_code == 2
     assert not canary.exists() and "canary_of_mine" not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["mrml.glm/99", "mrml.nothing/1", "os", "", ":", "os:", ":system", "mrml/1", "../x"])
 def test_a_name_that_nobody_registered_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which this mrml does not know; use the mrml that wrote it") as caught:
+    with pytest.raises(
+        InputError, match="which this mrml does not know; use the version of mrml that wrote it"
+    ) as caught:
         load(hostile(tmp_path, name))
     assert caught.value.exit_code == 3
 
 
 def test_an_allowed_module_still_has_to_hold_a_model(canary: Path, tmp_path: Path) -> None:
     names.allow("os")
-    with pytest.raises(InputError, match="os:system is no Model"):
+    with pytest.raises(InputError, match="os:system is not a subclass of Model"):
         revive({"class": "os:system"}, {})
 
 
 def test_a_name_of_another_kind_is_no_model() -> None:
-    with pytest.raises(InputError, match="is no Model"):
+    with pytest.raises(InputError, match="is not a subclass of Model"):
         revive({"class": "mrml.boosting/1"}, {})
-    with pytest.raises(InputError, match="is no Algorithm"):
+    with pytest.raises(InputError, match="is not a subclass of Algorithm"):
         from_spec({"class": "mrml.trees/1", "params": {}})
 
 

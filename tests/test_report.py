@@ -205,7 +205,7 @@ def test_the_numbers_below_errors_of_hundreds_of_thousands_are_short() -> None:
 
 def test_what_is_no_run_is_told(tmp_path: Path, capsys: Any) -> None:
     assert main(["report", str(tmp_path), f"--output={tmp_path}/r.html", "--json", "-q"]) == 3
-    assert "holds no run" in json.loads(capsys.readouterr().out)["error"]["finding"]
+    assert "has no run" in json.loads(capsys.readouterr().out)["error"]["finding"]
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ def test_clean_removes_what_was_written_aside_and_only_when_told(output: Path, c
     assert main(["runs", "clean", str(root), "--delete"]) == 0 and not scores.exists()
     assert young.exists() and (root / "_mine.tmp").exists() and output.exists()
     assert main(["runs", "clean", str(root), "--keep", "0m", "--delete"]) == 0 and not young.exists()
-    with pytest.raises(ConfigError, match="'soon' is no time"):
+    with pytest.raises(ConfigError, match="'soon' is not a time"):
         runs.seconds_of("soon")
 
 

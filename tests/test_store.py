@@ -165,7 +165,7 @@ def test_the_command_and_a_store_in_the_place_of_a_model(
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=str)
 def test_a_store_that_holds_nothing_is_told(words: list[str], tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "empty").mkdir()
-    for name, finding in (("empty", "holds no version of a model"), ("typo", "there is no such store")):
+    for name, finding in (("empty", "has no version of a model"), ("typo", "there is no such store")):
         assert main(["models", "list", f"--store={tmp_path / name}", *words]) == 3
         assert f"{finding}; `mrml models promote MODEL" in capsys.readouterr().err
 
@@ -190,7 +190,7 @@ def test_a_record_of_a_store_with_other_keys_is_told_by_its_path(
     record.write_text('{"number": 1, "strange": 2}')
     assert main(["models", "list", f"--store={tmp_path / 's'}"]) == 3
     told = capsys.readouterr().err
-    assert str(record) in told and "is no record of a store: it has no" in told and "Traceback" not in told
+    assert str(record) in told and "is not a record of a store: it has no" in told and "Traceback" not in told
 
 
 # ---- gates

@@ -127,8 +127,8 @@ def test_what_is_no_table_is_refused_with_what_to_do() -> None:
     pd = pytest.importorskip("pandas")
     several = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")]))
     bad: list[tuple[Any, str]] = [
-        (np.zeros((2, 2, 2)), "shape .2, 2, 2. is no table; .*reshape"),
-        (np.zeros((2, 0)), "is no table"),
+        (np.zeros((2, 2, 2)), "shape .2, 2, 2. is not a table; .*reshape"),
+        (np.zeros((2, 0)), "is not a table"),
         (np.zeros((2, 2), complex), "complex"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are named 'a'; rename one"),
         (pd.DataFrame([[1, 2]], columns=[1, "1"]), "two columns are named '1'"),

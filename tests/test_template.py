@@ -14,9 +14,9 @@ def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() ->
     assert values["models"] == "/r/m/2024" and values["yesterday_ds"] == "2024-02-29"
     tree = {"a": ["{{ds_nodash}}", 7], "b": {"c": "x{{ n }}y{{ n }}"}, "d": "{{ on }}", "e": "${MONTH}/${DAY}"}
     assert filled(tree, values, "f") == {"a": ["20240301", 7], "b": {"c": "x5y5"}, "d": True, "e": "03/01"}
-    with pytest.raises(ConfigError, match=r"f, b\.c\[1\]: \{\{ ds \}\} has no value; say --set ds=VALUE"):
+    with pytest.raises(ConfigError, match=r"f, b\.c\[1\]: \{\{ ds \}\} has no value; use --set ds=VALUE"):
         filled({"b": {"c": ["", "{{ ds }}"]}}, {}, "f", {"ds": None})
-    with pytest.raises(ConfigError, match="'2024-2-1' is no day; write YYYY-MM-DD"):
+    with pytest.raises(ConfigError, match="'2024-2-1' is not a day; write YYYY-MM-DD"):
         variables({"ds": "2024-2-1"}, declared, "f")
     with pytest.raises(ConfigError, match="has no such variable; did you mean 'root'"):
         variables({"rot": "1"}, declared, "f")
@@ -24,7 +24,7 @@ def test_names_are_filled_in_and_one_without_a_value_is_told_with_its_place() ->
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-1-1", "20261120"])
 def test_a_day_without_a_yesterday_or_a_tomorrow_is_none(day: str) -> None:
-    with pytest.raises(ConfigError, match="is no day"):
+    with pytest.raises(ConfigError, match="is not a day"):
         variables({"ds": day}, {"ds": None}, "f")
 
 

@@ -91,7 +91,7 @@ class MrmlOperator(BaseOperator):  # type: ignore[misc]
             raise AirflowException(str(error)) from error
         except OSError as error:
             raise AirflowException(f"{folder}: {error}; name a folder= that tasks may write to") from error
-        how = "runs" if new else "goes on: an earlier try started it"
+        how = "runs" if new else "continues: an earlier try started it"
         self.log.info("%s %s (%s)", shlex.join(command.argv), how, folder)
         if self.deferrable:
             limit = self.execution_timeout

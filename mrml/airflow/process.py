@@ -74,7 +74,7 @@ def start(folder: Path, command: Command, environment: Mapping[str, str], owner:
             if _asked(folder) == command and not (folder / "stop").exists():
                 return False
             if not stop(folder, command.grace_s) or not _locked(lock, fcntl.LOCK_EX, LOOK_S):
-                raise EngineError(str(folder), "the run before this one does not end", "end its processes")
+                raise EngineError(str(folder), "the previous run does not end", "end its processes")
         _clear(folder)
         (folder / "command.json").write_text(json.dumps(command._asdict()), encoding="utf-8")
         _keep(folder, lock, environment)
@@ -147,10 +147,10 @@ def outcome(folder: Path) -> Outcome:
     told = _read(folder / "exit")
     if not folder.exists():
         remedy = "name a folder= on a disk that workers and triggerer share, or wait in the worker: deferrable=False"
-        raise EngineError(str(folder), "is not seen from this machine", remedy)
+        raise EngineError(str(folder), "is not visible from this machine", remedy)
     if "code" not in told:
         finding = "its processes are gone and left no result: killed, or the machine was started again"
-        raise EngineError(argv[0], finding, f"{folder / 'log'} has its last lines; a retry goes on from where it was")
+        raise EngineError(argv[0], finding, f"{folder / 'log'} has its last lines; a retry continues where it stopped")
     if told["code"] is None:
         kind = ConfigError if told["errno"] in _NO_COMMAND else EngineError
         raise kind(

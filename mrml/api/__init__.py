@@ -305,7 +305,7 @@ class FittedModel:
         """
         target = Path(directory)
         if target.exists():
-            raise OutputExists(str(target), "is there already", "name a directory that does not exist")
+            raise OutputExists(str(target), "already exists", "name a directory that does not exist")
         shutil.copytree(self.directory, target, ignore=shutil.ignore_patterns("_run"))
 
 

@@ -175,7 +175,7 @@ def _number(args: argparse.Namespace, name: str) -> int | None:
 def _property(text: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not key or not sign:
-        raise ConfigError("-D", f"{text!r} is no property", "write -D dfs.replication=1")
+        raise ConfigError("-D", f"{text!r} is not a property", "write -D dfs.replication=1")
     return key, value
 
 

@@ -111,8 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        on = "--resume goes on from the last checkpoint"
-        remedy = {"train": on, "tune": on, "run": "the same command goes on"}
+        on = "--resume continues from the last checkpoint"
+        remedy = {"train": on, "tune": on, "run": "the same command continues"}
         error = Interrupted("", "interrupted", remedy.get(_split(argv)[1], ""))
     except MrmlError as found:
         error = found

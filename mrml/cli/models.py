@@ -54,7 +54,7 @@ def parse_models(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError("mrml models", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
     place = f"mrml models {args.action}"
     if not args.store:
-        raise ConfigError(place, "names no store", "say --store DIR")
+        raise ConfigError(place, "names no store", "use --store DIR")
     if args.action == "promote" and not args.name:
         raise ConfigError(place, "names no model", "give the --output of `mrml train`")
     if args.action in ("list", "rollback") and args.name:
@@ -62,7 +62,7 @@ def parse_models(argv: Sequence[str]) -> argparse.Namespace:
     if (args.gate or args.data) and args.action != "promote":
         raise ConfigError(place, "has no gate", "it is of `mrml models promote`")
     if args.data and not args.gate:
-        raise ConfigError(place, "has rows and no gate", "say --gate EXPR")
+        raise ConfigError(place, "has rows and no gate", "use --gate EXPR")
     args.gate = Gate(args.gate) if args.gate else None
     args.version = from_text(args.name, int, f"{place}, VERSION") if args.action == "show" and args.name else None
     args.back_to = None if args.to is None else from_text(args.to, int, "--to")
@@ -105,7 +105,7 @@ def _metrics(model: str, data: Sequence[str], known_only: bool = False) -> dict[
 def _list(args: argparse.Namespace, store: Any) -> None:
     versions, switches = store.versions(), store.switches()
     if not versions:
-        finding = "holds no version of a model" if store.folder.exists() else "there is no such store"
+        finding = "has no version of a model" if store.folder.exists() else "there is no such store"
         raise InputError(args.store, finding, f"`mrml models promote MODEL --store {args.store}` puts the first one in")
     if args.json:
         return emit_json({"versions": versions, "switches": [s._asdict() for s in switches]})

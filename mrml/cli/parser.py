@@ -111,7 +111,7 @@ class Parser(argparse.ArgumentParser):
         if name.startswith("-"):
             remedy = unknown(name, self.names(), self.absent)
             raise ConfigError(self.prog, f"unknown option {name}", remedy)
-        raise ConfigError(self.prog, f"{token!r} is one word too many", f"see {self.prog} --help")
+        raise ConfigError(self.prog, f"{token!r} is an unexpected argument", f"see {self.prog} --help")
 
     def names(self) -> list[str]:
         """The long options, by all of their names."""

@@ -108,10 +108,10 @@ def _attach(args: argparse.Namespace) -> None:
     run = runs.follow(found.output or args.name, jobs, lambda line: logs.log.info("%s", line))
     emit_json(run.facts()) if args.json else emit(f"{run.output}: {run.state} after round {run.round}")
     if run.state == REFUSED:
-        raise Refused(run.output, "the gate refused its model", "`mrml runs show` tells its steps")
+        raise Refused(run.output, "the gate refused its model", "`mrml runs show` shows its steps")
     if run.state != FINISHED:
-        finding = f"nobody drives this run, and it did not finish; it came to round {run.round}"
-        raise EngineError(run.output, finding, "give its command again: it goes on")
+        finding = f"no driver works on this run, and it did not finish; it came to round {run.round}"
+        raise EngineError(run.output, finding, "give its command again to continue")
 
 
 def _kill(args: argparse.Namespace) -> None:

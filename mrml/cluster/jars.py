@@ -56,7 +56,7 @@ def find_java(java_home: str = "") -> Path:
     told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "(?:1\.)?(\d+)', told.stderr + told.stdout)
     if version is None:
-        raise EngineError(java, "does not tell its version", "check that `java -version` works")
+        raise EngineError(java, "does not print its version", "check that `java -version` works")
     if int(version[1]) < JAVA_LOWEST:
         remedy = f"install Java {JAVA_LOWEST}, or point JAVA_HOME at one"
         raise EngineError(java, f"is Java {version[1]}, and Hadoop needs {JAVA_LOWEST} or newer", remedy)
@@ -125,7 +125,7 @@ def _copy_dependencies(mvn: str, jars: Jars, target: Path, scratch: Path) -> Non
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=FETCH_LIMIT_S)
     except subprocess.TimeoutExpired as error:
         finding = f"had not fetched {jars.name} after {FETCH_LIMIT_S} s"
-        raise EngineError("Maven", finding, "try again: it goes on") from error
+        raise EngineError("Maven", finding, "try again: it continues") from error
     if done.returncode or not any(target.glob(f"{jars.prefix}*.jar")):
         raise _failure(said.read_text(errors="replace"), done.returncode, jars.pom)
 

@@ -51,7 +51,7 @@ class Gate:
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ConfigError(_PLACE, f"{text!r} is no expression", _WRITTEN) from error
+            raise ConfigError(_PLACE, f"{text!r} is not an expression", _WRITTEN) from error
         both = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)
         self.clauses: list[ast.expr] = tree.values if both else [tree]  # type: ignore[attr-defined]
         for clause in self.clauses:

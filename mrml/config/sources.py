@@ -152,7 +152,7 @@ def read_file(path: str) -> dict[str, Any]:
         place = f"{path}, line {mark.line + 1}" if mark else path
         raise ConfigError(place, f"is not YAML: {getattr(error, 'problem', error)}") from None
     except (RecursionError, ValueError):
-        raise ConfigError(path, "holds itself, or sections too deep in each other", _SECTIONS) from None
+        raise ConfigError(path, "contains itself, or sections nested too deeply", _SECTIONS) from None
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(path, "is not a mapping", _SECTIONS)

@@ -40,7 +40,7 @@ def variables(given: Mapping[str, str], declared: Any, file: str) -> dict[str, s
     known = {str(name): value for name, value in (declared or {}).items()}
     for name in {**known, **given}:
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"{file}, variables", f"{name!r} is no name", "use letters, digits and _")
+            raise ConfigError(f"{file}, variables", f"{name!r} is not a name", "use letters, digits and _")
     for name in given:
         if name not in {**known, "ds": ""}:
             raise ConfigError(f"--set {name}", f"{file} has no such variable", nearest(name, {*known, "ds"}))
@@ -50,7 +50,7 @@ def variables(given: Mapping[str, str], declared: Any, file: str) -> dict[str, s
             if not isinstance(value, str | int | float):  # YAML reads an unquoted day as a date
                 value = value.isoformat() if isinstance(value, datetime.date) else None
             if value is None:
-                raise ConfigError(f"{file}, variables.{name}", "is no text or number", "give one value")
+                raise ConfigError(f"{file}, variables.{name}", "is not a text or number", "give one value")
             word = str(value).lower() if isinstance(value, bool) else str(value)
             found[name] = filled(word, {**_of_day(found, file), **found}, f"{file}, variables.{name}", known)
     return {**_of_day(found, file), **found}
@@ -76,7 +76,7 @@ def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str,
             return values[name]
         if name in (known or {}) or name in _of_day({"ds": "2000-01-01"}, "") or name == "ds":
             set_it = name if name in (known or {}) else "ds"
-            raise ConfigError(place, f"{match[0]} has no value", f"say --set {set_it}=VALUE")
+            raise ConfigError(place, f"{match[0]} has no value", f"use --set {set_it}=VALUE")
         raise ConfigError(place, f"{match[0]} names no variable", nearest(name, {*values, *(known or {}), "ds"}))
 
     text = _PLACE.sub(value_of, node)
@@ -143,7 +143,7 @@ def _of_day(values: Mapping[str, str], file: str) -> dict[str, str]:
         if day.isoformat() != values["ds"]:
             raise ValueError
     except (ValueError, OverflowError):
-        raise ConfigError(f"{file}, variables.ds", f"{values['ds']!r} is no day", "write YYYY-MM-DD") from None
+        raise ConfigError(f"{file}, variables.ds", f"{values['ds']!r} is not a day", "write YYYY-MM-DD") from None
     names = dict(zip(("YEAR", "MONTH", "DAY"), values["ds"].split("-"), strict=True))
     return {
         "ds_nodash": values["ds"].replace("-", ""), "yesterday_ds": before,

@@ -86,7 +86,7 @@ class FedSplit(NamedTuple):
         if kept:
             yield self._rebuilt(kept, None)
         elif self.start == 0 and self.size:
-            raise self._wrong("holds no line")
+            raise self._wrong("has no line")
 
     def _rebuilt(self, text: bytes, follower: int | None) -> _Lines:
         """The lines of some whole records; ``follower`` is the offset of the one after them, None at the end."""

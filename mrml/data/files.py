@@ -109,7 +109,7 @@ def discover(paths: Sequence[str], part: str = "train") -> tuple[File, ...]:
             if info.name not in sides and info.size:
                 files.append(_file(info, name, relative, root, part, sides))
     if not files:
-        raise InputError(", ".join(paths) or "data", "holds no rows: every file is empty", "give files with rows")
+        raise InputError(", ".join(paths) or "data", "has no rows: every file is empty", "give files with rows")
     return tuple(sorted(files, key=lambda f: f.name.encode("utf-8", "surrogateescape")))
 
 
@@ -219,7 +219,9 @@ def _readable(file: File) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(file.name, "is gone since the run began", "start again with the files as they are") from error
+        raise InputError(
+            file.name, "was deleted after the run began", "start again with the files as they are"
+        ) from error
     except (OSError, EOFError) as error:
         what = f"as {file.compression}" if file.compression else ""
         said = " ".join(str(error.strerror or error).split())[:200] if isinstance(error, OSError) else str(error)
@@ -300,7 +302,7 @@ def _entries(fs: FileSystem, path: str) -> tuple[str, list[Info]]:
 def _nothing(fs: FileSystem, path: str, found: list[tuple[str, Info]]) -> tuple[str, str]:
     if found:
         return (
-            "holds no data file",
+            "has no data file",
             "names that begin with _ or ., or end in .crc, .tmp, ~ and the like, are skipped: rename them",
         )
     if _MAGIC.search(path):

@@ -45,7 +45,7 @@ def cut(sizes: Sequence[int], n_shards: int) -> list[slice]:
     n = len(sizes)
     if n < n_shards:
         finding = f"{n_shards} are asked for, and the training data has {n} block{'s' * (n != 1)}"
-        raise ConfigError("algorithm, shards", finding, f"say --shards {n} or fewer, or a smaller --window-bytes")
+        raise ConfigError("algorithm, shards", finding, f"use --shards {n} or fewer, or a smaller --window-bytes")
     total, before, shard = max(2 * sum(sizes), 1), 0, 0
     starts = [0]
     for unit, size in enumerate(sizes):

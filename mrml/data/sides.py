@@ -45,7 +45,9 @@ class Sides:
         if QUERY in columns:
             sizes = _numbers(file.query, file)
             if not ((sizes >= 0) & (sizes == np.rint(sizes))).all():
-                raise InputError(file.name + ".query", "holds something else than sizes", "give a whole number a line")
+                raise InputError(
+                    file.name + ".query", "contains something other than sizes", "give a whole number a line"
+                )
             self.values[QUERY.name] = np.repeat(np.arange(len(sizes)) + (number << 32), sizes.astype(np.int64))
 
     def at(self, ordinals: Array) -> dict[str, Array]:
@@ -94,4 +96,4 @@ def _numbers(path: str, file: File) -> Array:
     try:
         return np.array(data.split(), np.float64)
     except ValueError as error:
-        raise InputError(name, f"holds something else than numbers: {error}", "give one number a line") from error
+        raise InputError(name, f"contains something other than numbers: {error}", "give one number a line") from error

@@ -133,5 +133,5 @@ def useful_workers(n_workers: int | None) -> int:
     most = max(64, 8 * cores)
     if n_workers is not None and n_workers > most:
         finding = f"{n_workers} processes on {cores} core{'s' * (cores != 1)} would only take memory"
-        raise ConfigError("engine, workers", finding, f"say --workers {cores}, or at most {most}")
+        raise ConfigError("engine, workers", finding, f"use --workers {cores}, or at most {most}")
     return n_workers or cores

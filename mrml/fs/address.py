@@ -62,7 +62,7 @@ def configuration(folder: str) -> dict[str, str]:
             keys.update({p.findtext("name", "").strip(): (p.findtext("value") or "").strip() for p in properties})
         except ElementTree.ParseError as error:
             raise ConfigError(
-                str(path), f"is no XML: {error}", "correct it, or point HADOOP_CONF_DIR elsewhere"
+                str(path), f"is not XML: {error}", "correct it, or point HADOOP_CONF_DIR elsewhere"
             ) from error
     return keys
 

@@ -154,7 +154,7 @@ def _below(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     """
     here = os.stat(folder)
     if (here.st_dev, here.st_ino) in above:
-        log.warning("%s leads back to a folder that it lies in: it is not followed", folder)
+        log.warning("%s leads back to a folder above it: not followed", folder)
         return
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)

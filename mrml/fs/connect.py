@@ -54,7 +54,7 @@ def connect(path: str) -> tuple[HdfsFileSystem, str]:
     """
     found = URL.fullmatch(path)
     if found is None:
-        raise ConfigError(path, "is no path on HDFS", "write hdfs://host:port/path")
+        raise ConfigError(path, "is not a path on HDFS", "write hdfs://host:port/path")
     scheme, authority = found[1].lower(), found[2]
     fs = _client(scheme, authority, os.getpid(), tuple(_surroundings()))
     return fs, fs.prefix + (posixpath.normpath(found[3]) if found[3] else "/")

@@ -98,12 +98,14 @@ class Folder:
         except RecursionError:
             found, finding = None, "is nested too deeply"
         except (ValueError, OSError) as error:
-            said = error.strerror or str(error) if isinstance(error, OSError) else f"is no JSON: {error}"
+            said = error.strerror or str(error) if isinstance(error, OSError) else f"is not JSON: {error}"
             found, finding = None, said
         else:
-            finding = "holds no JSON object"
+            finding = "has no JSON object"
         if not isinstance(found, dict):
-            raise InputError(self.join(name), f"cannot be read: {finding}", "copy it again, or begin with --overwrite")
+            raise InputError(
+                self.join(name), f"cannot be read: {finding}", "copy it again, or start again with --overwrite"
+            )
         return found
 
     def write(self, name: str, content: bytes | Sequence[bytes | memoryview], sync: bool = False) -> None:
@@ -124,9 +126,9 @@ class Folder:
                     raise
                 if time.monotonic() > until:
                     finding = f"could not be written for {RETRY_S:.0f} s: {error}"
-                    remedy = "see what `mrml doctor -r hadoop` says of HDFS; then the same command goes on"
+                    remedy = "see what `mrml doctor -r hadoop` says of HDFS; then the same command continues"
                     raise EngineError(self.join(name), finding, remedy) from error
-                log.warning("%s was not written (%s); it is tried again", self.join(name), error)
+                log.warning("writing %s failed (%s); retrying", self.join(name), error)
                 time.sleep(PAUSE_S)
 
     def create(self, name: str, content: bytes, sync: bool = False) -> None:

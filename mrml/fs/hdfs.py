@@ -270,5 +270,5 @@ def remote_error(connection: Connection, name: str, message: str) -> Exception:
     if name == "SafeModeException":
         remedy = "wait until the NameNode has left safe mode: `hdfs dfsadmin -safemode wait`"
     if "SASL" in name or "GSSAPI" in name or "oken" in name:
-        remedy = "get a ticket with kinit, or say --keytab FILE --principal NAME"
+        remedy = "get a ticket with kinit, or use --keytab FILE --principal NAME"
     return EngineError(str(connection), f"{name}: {said}", remedy)

@@ -51,10 +51,10 @@ def device_of(name: str) -> str:
         return f"cuda:{pin.worker % n_devices}" if n_devices else "cpu"
     if not n_devices:
         build = "has no CUDA in it" if torch.version.cuda is None else "finds no GPU"
-        remedy = "say --device cpu or auto; `nvidia-smi` tells whether the driver sees a GPU"
+        remedy = "use --device cpu or auto; `nvidia-smi` shows whether the driver sees a GPU"
         raise ConfigError(f"--device {name}", f"torch {torch.__version__} {build} on this machine", remedy)
     number = int(name[5:]) if ":" in name else pin.worker % n_devices
     if number >= n_devices:
         here = "1 GPU is" if n_devices == 1 else f"{n_devices} GPUs are"
-        raise ConfigError(f"--device {name}", f"{here} here, and numbers count from 0", "say --device cuda")
+        raise ConfigError(f"--device {name}", f"{here} here, and numbers count from 0", "use --device cuda")
     return f"cuda:{number}"

@@ -73,7 +73,7 @@ class RunDirectory:
         self.folder = self.output / "_run"
         self.resumed, self._abandon, self._told = resume, abandon, -math.inf
         if resume and not self.folder.exists():
-            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+            raise ResumeMismatch(self.name, "has no run to resume", "leave out --resume")
         if not (overwrite or self.folder.exists()):
             self._refuse_files()
         self.made = _make(self.folder, output)
@@ -94,7 +94,7 @@ class RunDirectory:
                 self._abandon(before)
             self._clear()
         elif self.output.exists(SUCCESS):
-            raise OutputExists(self.name, "is there already", "say --overwrite to replace it")
+            raise OutputExists(self.name, "already exists", "use --overwrite to replace it")
         elif self.folder.exists("identity.json"):
             self._go_on(identity)
         else:
@@ -125,17 +125,17 @@ class RunDirectory:
 
     def _refuse_files(self) -> None:
         if set(self.output.names()) - {"_run"}:
-            remedy = "name a directory that does not exist, or say --overwrite to write a model beside them"
+            remedy = "name a directory that does not exist, or use --overwrite to write a model beside them"
             raise OutputExists(self.name, "holds other files", remedy)
 
     def _go_on(self, identity: Mapping[str, Any]) -> None:
         """What was stopped there is this run, or another one."""
         if difference := self._different(identity):
-            remedy = "say --overwrite to begin anew, or name another --output"
-            raise OutputExists(self.name, f"holds a run of something else that did not finish; {difference}", remedy)
+            remedy = "use --overwrite to start again, or name another --output"
+            raise OutputExists(self.name, f"contains an unfinished run of something else; {difference}", remedy)
         self.resumed = True
         done = max(self.checkpoint.rounds(), default=0)
-        log.info("%s: this run was begun and did not finish; it goes on after round %d", self.name, done)
+        log.info("%s: continuing an unfinished run after round %d", self.name, done)
 
     @contextmanager
     def undone_early(self) -> Iterator[None]:
@@ -156,7 +156,7 @@ class RunDirectory:
 
     def _same(self, identity: Mapping[str, Any]) -> None:
         if not self.folder.exists("identity.json"):
-            raise ResumeMismatch(self.name, "holds no run to resume", "leave out --resume")
+            raise ResumeMismatch(self.name, "has no run to resume", "leave out --resume")
         if difference := self._different(identity):
             finding = f"is not the run that began there; {difference}"
             raise ResumeMismatch(self.name, finding, "give what it began with, or another --output")
@@ -167,7 +167,7 @@ class RunDirectory:
             begun = brought_up(self.folder.read_json("identity.json"))
         except (InputError, ValueError, TypeError, AttributeError, KeyError) as error:
             place, said = self.folder.join("identity.json"), error.finding if isinstance(error, InputError) else error
-            raise ResumeMismatch(place, f"is damaged: {said}", "begin again with --overwrite") from error
+            raise ResumeMismatch(place, f"is damaged: {said}", "start again with --overwrite") from error
         for key, value in json.loads(json.dumps(identity)).items():
             if begun.get(key) != value:
                 return f"{key}: {_difference(begun.get(key), value)}"
@@ -229,15 +229,15 @@ def refuse_taken(output: str, overwrite: bool) -> None:
     if not is_link and not target.exists():
         return
     if is_link or not target.isdir():
-        raise OutputExists(output, "is no directory", "name a directory that does not exist")
+        raise OutputExists(output, "is not a directory", "name a directory that does not exist")
     if not overwrite:
-        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+        raise OutputExists(output, "already exists", "use --overwrite to replace it")
     names = target.names()
     foreign = next((n for n in names if not n.startswith(("part-", "_", "."))), None)
     if foreign is not None:
-        raise OutputExists(output, f"holds {foreign!r}, which is no part file", _ELSEWHERE)
+        raise OutputExists(output, f"holds {foreign!r}, which is not a part file", _ELSEWHERE)
     if names and SUCCESS not in names:
-        raise OutputExists(output, f"holds no {SUCCESS}, so it is no output of mrml", _ELSEWHERE)
+        raise OutputExists(output, f"has no {SUCCESS}, so it is not an output of mrml", _ELSEWHERE)
 
 
 def refuse_inputs(output: str, paths: Iterable[str]) -> None:

@@ -67,8 +67,8 @@ def export(
     """
     target = Folder(output)
     if target.exists() and not (overwrite and not target.isdir()):
-        remedy = "name another file" if target.isdir() else "say --overwrite to replace it"
-        raise OutputExists(output, "is there already", remedy)
+        remedy = "name another file" if target.isdir() else "use --overwrite to replace it"
+        raise OutputExists(output, "already exists", remedy)
     if to not in (known := {**FORMATS, **net.FORMATS}):
         raise ConfigError("export, to", f"{to!r} is unknown", nearest(to, known))
     model = load_model(model_dir)
@@ -164,7 +164,7 @@ def _probed(model: PipelineModel, data: DataConfig) -> list[tuple[Block, Block]]
             if n_rows >= PROBE_ROWS:
                 break
     if not n_rows:
-        raise InputError(", ".join(data.data), "holds no row to check the export with", "give files with rows")
+        raise InputError(", ".join(data.data), "has no row to check the export with", "give files with rows")
     return found
 
 
@@ -176,7 +176,7 @@ def tree_text(model_dir: str, number: int) -> list[str]:
 def plot(model_dir: str, output: str, number: int | None = None) -> None:
     """The importance of the columns, or a tree, as an SVG file; one that is there is replaced."""
     if not output.endswith(".svg"):
-        raise ConfigError("plot", f"{output} is no name of an SVG file", "end it in .svg")
+        raise ConfigError("plot", f"{output} is not a name of an SVG file", "end it in .svg")
     model = load_model(model_dir)
     ensemble = ensemble_of(model, model_dir)
     target = model.schema.role("target")

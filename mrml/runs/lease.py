@@ -159,7 +159,7 @@ class RemoteLease:
         owner, until = self._owner(number), time.monotonic() + STALE_S
         here = runs_here(owner)
         if here is None and owner and not owner.get("free"):
-            log.info("%s: waits whether the driver on %s still works", self._folder.parent, owner.get("host"))
+            log.info("%s: waiting to see whether the driver on %s is alive", self._folder.parent, owner.get("host"))
         while owner and not owner.get("free") and here is not False and time.monotonic() < until:
             if here or self._owner(number).get("renewals", owner["renewals"]) != owner["renewals"]:
                 raise taken(str(self._folder.parent), owner)

@@ -96,7 +96,7 @@ def look(output: str, jobs: ResourceManager | None) -> Run:
         return _look_at_steps(folder, jobs)
     own = folder / "_run"
     if not own.exists("run_id.json"):
-        raise ConfigError(output, "holds no run", "give the --output of a training")
+        raise ConfigError(output, "has no run", "give the --output of a training")
     run_id = str(own.read_json("run_id.json").get("run", ""))
     driver = holder(own)
     state = RUNNING if driver else FINISHED if folder.exists(SUCCESS) else STOPPED
@@ -146,7 +146,7 @@ def named(name: str, jobs: ResourceManager | None) -> Run:
         return look(name, jobs)
     apps = jobs.by_tag(f"{RUN_TAG}{name.removeprefix(RUN_TAG)}") if jobs and "/" not in name else []
     if not apps:
-        raise ConfigError(name, "is neither the directory of a run nor the id of one", "`mrml runs list` tells ids")
+        raise ConfigError(name, "is neither the directory of a run nor the id of one", "`mrml runs list` shows the ids")
     assert jobs is not None
     return _by_jobs(apps[0].run, apps, jobs)
 
@@ -249,7 +249,7 @@ def seconds_of(text: str) -> float:
     """``7d`` in seconds; ConfigError for what is no time."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text.strip())
     if found is None:
-        raise ConfigError("runs, keep", f"{text!r} is no time", "write 30m, 12h, 7d or 2w")
+        raise ConfigError("runs, keep", f"{text!r} is not a time", "write 30m, 12h, 7d or 2w")
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -158,7 +158,7 @@ class Watch:
             finding = f"{self.n_bad} malformed row{'s' * (self.n_bad != 1)}, the limit is {self.config.max_bad_rows}"
             problems = self.counts["problems"]
             first = f"; the first: {problems[0]}" if problems else ""
-            raise BadRows("data", finding + first, "raise --max-bad-rows, or mend the data")
+            raise BadRows("data", finding + first, "raise --max-bad-rows, or fix the data")
         new = set(fingerprints) - set(self.fingerprints)
         self.fingerprints = merged_hosts(self.fingerprints, fingerprints)
         self._tell_unpinned(new)

@@ -109,7 +109,7 @@ def roles_of(algorithm: Algorithm, schema: Schema) -> tuple[str, ...]:
     if algorithm.target == "numeric" and target is not None and target.kind != "numeric":
         finding = f"is {target.kind}, and {type(algorithm).__name__.lower()} needs numbers"
         own = {f.name for f in dataclasses.fields(algorithm)}  # type: ignore[arg-type]
-        say = next((f"say --{name}" for name in ("objective", "loss") if name in own), "use")
+        say = next((f"use --{name}" for name in ("objective", "loss") if name in own), "use")
         remedy = f"{say} logistic for two classes, softmax for more, or name another --target"
         raise ConfigError(f"column {target.name!r}", finding, remedy)
     # weight and group also where no column has the role: a side file may stand in for it
@@ -122,11 +122,11 @@ def open_training(config: RunConfig, algorithm: Algorithm) -> tuple[Dataset, Pip
     """The Dataset of a run, and its algorithm as a Pipeline."""
     data = config.data
     if not data.data:
-        raise ConfigError("data", "no input is named", "say --data PATH")
+        raise ConfigError("data", "no input is named", "use --data PATH")
     dataset = open_dataset(data)
     schema = dataset.schema
     if schema.format.name == "parquet" and not any(sum(f.row_groups) for f in dataset.files if f.part == "train"):
-        raise InputError(", ".join(data.data), "holds no row", "give files with rows")
+        raise InputError(", ".join(data.data), "has no row", "give files with rows")
     dataset.shards(algorithm.shards)  # refused here, before any round, where there are more than blocks
     dataset = dataclasses.replace(dataset, roles=roles_of(algorithm, schema))
     return dataset, pipeline_of(algorithm, schema, data)

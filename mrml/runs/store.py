@@ -186,7 +186,7 @@ def _whole(folder: Folder, name: str, keys: Sequence[str]) -> dict[str, Any]:
     """A record of the store with these keys; of a switch nothing else.  InputError for one that is damaged."""
     found = folder.read_json(name)
     if missing := [key for key in keys if key not in found]:
-        finding = f"is no record of a store: it has no {missing[0]!r}"
+        finding = f"is not a record of a store: it has no {missing[0]!r}"
         raise InputError(folder.join(name), finding, "copy it again from where the store was copied from")
     return {key: found[key] for key in keys} if keys == Switch._fields else found
 

@@ -134,7 +134,7 @@ def _of_array(data: Any) -> pa.Table:
         array = array[:, None]
     if array.ndim != 2 or not array.shape[1]:
         remedy = "give rows and columns: reshape(-1, 1) is one column, reshape(1, -1) one row"
-        raise InputError("table", f"an array of shape {array.shape} is no table", remedy)
+        raise InputError("table", f"an array of shape {array.shape} is not a table", remedy)
     if array.dtype.kind == "c":
         raise InputError("table", "holds complex numbers", "give real and imaginary parts as columns")
     array = array.astype(np.float32) if array.dtype == np.float16 else array

@@ -50,7 +50,7 @@ class Events:
         try:
             self._write(b"\x10" + _varint(int(facts["round"])) + _field(5, b"".join(values)))
         except OSError as error:  # no reason to lose a run
-            log.warning("%s cannot be written any more: %s; nothing else is", self._path, error.strerror)
+            log.warning("%s can no longer be written: %s; its events stop here", self._path, error.strerror)
             self._path = None
         self.told.round(facts)
 
@@ -60,7 +60,7 @@ class Events:
     def _named(self) -> Path:
         if "://" in self._folder:
             remedy = "name a local one; TensorBoard reads it while the run goes on"
-            raise ConfigError("--log-dir", f"{self._folder} is no directory of this machine", remedy)
+            raise ConfigError("--log-dir", f"{self._folder} is not a directory of this machine", remedy)
         Path(self._folder).mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.{time.time_ns()}"
         return Path(self._folder, name)

@@ -49,7 +49,7 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
     progress = Remembered(progress or Silent())
     told = Events(config.log_dir, progress) if config.log_dir else progress
     if not config.output:
-        raise ConfigError("output", "no directory is named", "say --output DIR")
+        raise ConfigError("output", "no directory is named", "use --output DIR")
     check_output(config)
     _check_oof(config)
     algorithm = algorithm_of(config)
@@ -132,14 +132,14 @@ def check_output(config: RunConfig) -> None:
     if folder.exists() and not folder.isdir():
         raise OutputExists(config.output, "is a file", "name a directory that does not exist")
     if folder.exists(SUCCESS) and not (config.overwrite or config.resume):
-        raise OutputExists(config.output, "is there already", "say --overwrite to replace it")
+        raise OutputExists(config.output, "already exists", "use --overwrite to replace it")
 
 
 def _check_oof(config: RunConfig) -> None:
     """The same of the predictions out of fold, which a run that is taken up may have left."""
     if config.oof:
         if not config.folds:
-            raise ConfigError("run, oof", "without folds every row is trained on", "say --folds 5")
+            raise ConfigError("run, oof", "without folds every row is trained on", "use --folds 5")
         begun = Folder(config.output).exists("_run") and not Folder(config.output).exists(SUCCESS)
         refuse_taken(config.oof, config.overwrite or config.resume or begun)
 
@@ -216,7 +216,7 @@ def scoring_config(
 ) -> Dataset:
     """Other data, read as the model's columns, or as those of a schema that has them."""
     if not data.data:
-        raise ConfigError("data", "no input is named", "say --data PATH")
+        raise ConfigError("data", "no input is named", "use --data PATH")
     schema = schema or model.schema
     given = {r: getattr(data, r) for r in ("id", "weight", "offset", "target") if getattr(data, r)}
     if given:

@@ -121,7 +121,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
             if self._of_frame:
                 X = with_names(X, self.feature_names_in_)
             elif self._is_sparse and not hasattr(X, "tocsr"):
-                from scipy.sparse import csr_matrix
+                from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
                 X = csr_matrix(X)
             elif hasattr(X, "tocsr") and not self._is_sparse:

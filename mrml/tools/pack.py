@@ -61,9 +61,9 @@ class Packed(NamedTuple):
 def pack(output: str, overwrite: bool = False, prefix: str = sys.prefix) -> Packed:
     """Write the archive of the environment below ``prefix``: aside first, then renamed."""
     if not output.endswith(KINDS):
-        raise ConfigError("pack, output", f"{output!r} is no .tar.gz", "name it FILE.tar.gz")
+        raise ConfigError("pack, output", f"{output!r} is not a .tar.gz", "name it FILE.tar.gz")
     if os.path.exists(output) and not overwrite:
-        raise OutputExists(output, "is there already", "say --overwrite to replace it")
+        raise OutputExists(output, "already exists", "use --overwrite to replace it")
     kind = kind_of(prefix)
     aside = f"{output}.{uuid.uuid4().hex[:12]}.tar.gz"
     try:
@@ -93,7 +93,7 @@ def kind_of(prefix: str) -> str:
     if Path(prefix, "pyvenv.cfg").is_file():
         return "venv"
     remedy = "make one with `python -m venv`, install mrml there and run its `mrml pack`"
-    raise ConfigError("pack", f"the Python of {prefix} is no virtual or conda environment", remedy)
+    raise ConfigError("pack", f"the Python of {prefix} is not a virtual or conda environment", remedy)
 
 
 def warm(folder: Path, prefix: str) -> None:
@@ -108,7 +108,7 @@ def warm(folder: Path, prefix: str) -> None:
     done = subprocess.run([python, "-c", _WARM], capture_output=True, text=True, env=environment, cwd=folder)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise EngineError(f"pack {prefix}", f"mrml does not run there: {said}", "mend the environment")
+        raise EngineError(f"pack {prefix}", f"mrml does not run there: {said}", "fix the environment")
     _date(copy, seconds)
 
 
@@ -131,7 +131,7 @@ def _conda(prefix: str, target: str, own: list[tuple[Path, str]]) -> None:
         env.files.extend(tool.core.File(str(path), name, is_conda=False) for path, name in own)
         env.pack(target)
     except tool.CondaPackException as error:
-        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
+        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "fix the environment") from error
 
 
 def _venv(prefix: str, target: str, own: list[tuple[Path, str]]) -> None:
@@ -144,7 +144,7 @@ def _venv(prefix: str, target: str, own: list[tuple[Path, str]]) -> None:
         env.files.extend(tool.core.File(str(path), name) for path, name in own)
         env.pack(target)
     except tool.VenvPackException as error:
-        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "mend the environment") from error
+        raise EngineError(f"pack {prefix}", str(error).splitlines()[0], "fix the environment") from error
 
 
 @contextlib.contextmanager

@@ -159,7 +159,7 @@ def test_a_retry_goes_on_where_the_killed_run_was(home: Path, root: Path) -> Non
     assert first.wait(dags.LIMIT_S) == 0
     log = (root / "airflow.log").read_text("utf-8")
     assert "its processes are gone and left no result" in log
-    assert "this run was begun and did not finish; it goes on after round" in log
+    assert "continuing an unfinished run after round" in log
     assert "Marking run <DagRun retried" in log and "successful" in log
 
 
@@ -172,7 +172,7 @@ def test_the_next_try_follows_a_run_that_outlived_its_task(home: Path, root: Pat
     assert process.look(folder) == process.RUNNING
     assert dags.run(home, "followed").state == "success"
     told = capfd.readouterr()[0]
-    assert "goes on: an earlier try started it" in told and told.count("step train") == 1
+    assert "continues: an earlier try started it" in told and told.count("step train") == 1
     assert "begun and did not finish" not in told, "one process did all of it"
 
 
@@ -184,7 +184,7 @@ def test_ending_the_task_ends_the_run_and_leaves_no_process(home: Path, root: Pa
     task.send_signal(signal.SIGTERM)
     task.wait(dags.LIMIT_S)
     assert dags.processes_of(root) == dags.processes_of(folder) == []
-    assert "interrupted; the same command goes on" in (root / "airflow.log").read_text("utf-8")
+    assert "interrupted; the same command continues" in (root / "airflow.log").read_text("utf-8")
 
 
 def test_a_night_that_waits_in_the_triggerer_succeeds(home: Path, root: Path, capfd: Any) -> None:

@@ -59,6 +59,6 @@ def test_ending_the_task_ends_its_applications_on_yarn(
     assert running(), "it trains on YARN"
     task.send_signal(signal.SIGTERM)
     task.wait(dags.LIMIT_S)
-    assert "interrupted; the same command goes on" in (tmp_path / "airflow.log").read_text("utf-8")
+    assert "interrupted; the same command continues" in (tmp_path / "airflow.log").read_text("utf-8")
     dags.until(lambda: not running())
     assert dags.processes_of(folder) == []

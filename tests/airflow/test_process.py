@@ -115,7 +115,7 @@ def test_stop_ends_a_command_and_what_it_started_and_waits_for_it(folder: Path, 
     assert process.stop(folder, 20.0)
     assert not alive(child)
     assert process.outcome(folder).code == 130 and process.lines(folder, 0)[0] == ["in order"]
-    assert process.stop(folder, 20.0), "once more is no error"
+    assert process.stop(folder, 20.0), "once more is not an error"
 
 
 def test_a_try_that_is_over_does_not_end_the_run_that_the_next_one_has_taken_over(folder: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_run_whose_processes_died_without_a_result_says_so(folder: Path, tmp_p
     process.start(folder, shell(f"echo $PPID > {tmp_path}/keeper; exec sleep 600"), os.environ)
     os.kill(pid_in(tmp_path / "keeper"), signal.SIGKILL)  # the command ends with its keeper
     until(lambda: process.look(folder) == process.LOST)
-    with pytest.raises(EngineError, match=r"processes are gone and left no result.*a retry goes on"):
+    with pytest.raises(EngineError, match=r"processes are gone and left no result.*a retry continues"):
         process.outcome(folder)
     assert process.start(folder, shell("true"), os.environ) and ended(folder).code == 0
 
@@ -152,7 +152,7 @@ def test_a_command_that_cannot_be_started_is_a_mistake_in_the_configuration(fold
 
 def test_a_folder_that_is_not_on_this_machine_is_told(tmp_path: Path) -> None:
     assert process.look(tmp_path / "elsewhere") == process.UNSEEN
-    with pytest.raises(EngineError, match="is not seen from this machine; name a folder= on a disk"):
+    with pytest.raises(EngineError, match="is not visible from this machine; name a folder= on a disk"):
         process.outcome(tmp_path / "elsewhere")
 
 

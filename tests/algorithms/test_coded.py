@@ -302,14 +302,14 @@ def test_a_text_column_is_refused_with_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "loss", "error", "message"),
     [
-        (["yes"] * 40, "auto", InputError, "target: holds only one class, 'yes'; there is nothing to tell apart"),
-        ([1] * 40, "logistic", InputError, "target: holds only one class, '1'; there is nothing to tell apart"),
+        (["yes"] * 40, "auto", InputError, "target: holds only one class, 'yes'; at least two are needed"),
+        ([1] * 40, "logistic", InputError, "target: holds only one class, '1'; at least two are needed"),
         ([0, 1, 2] * 20, "logistic", ConfigError, "algorithm, loss: logistic needs a target of 2 classes, here are 3; "
-         "say --loss softmax"),
+         "use --loss softmax"),
         ([0, 1, -2] * 20, "poisson", InputError, "target: holds -2, and a poisson target is never negative; "
-         "use squared errors, or mend the data"),
+         "use squared errors, or fix the data"),
         ([0, 1, 2] * 20, "gamma", InputError, "target: holds 0, and a gamma target is above 0; "
-         "use squared errors, or mend the data"),
+         "use squared errors, or fix the data"),
     ],
 )  # fmt: skip
 def test_a_target_that_the_loss_cannot_have_is_refused(

@@ -48,7 +48,7 @@ def test_a_loss_of_ones_own_grows_the_trees_of_ours(tmp_path: Path, name: str, c
         ("nan", "returned a gradient of nan for row"),
         ("negative", "returned a hessian of -1"),
         ("nothing", "returned NoneType"),
-        ("no_function", "is no function"),
+        ("no_function", "is not a function"),
         ("not_there", "cannot be imported: AttributeError"),
     ],
 )

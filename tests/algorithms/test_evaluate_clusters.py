@@ -67,7 +67,7 @@ def test_no_rows_and_no_model_are_told() -> None:
     data = blocks(blobs(60, 3, 2), 40)
     model = trained(data, 2, False)
     empty = dataclasses.replace(data[0], rows=np.arange(0), X=data[0].X[:0])
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match="has no rows"):
         measured(model, [[empty]])
     with pytest.raises(ConfigError, match="no model is given"):
         EvaluateClusters().init(Schema(COLUMNS))

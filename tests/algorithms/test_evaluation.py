@@ -319,7 +319,7 @@ def test_a_label_the_model_does_not_know_is_named() -> None:
 def test_what_cannot_be_evaluated_is_refused() -> None:
     with pytest.raises(InputError, match="row 1: the model predicts NaN"):
         run(Fake("numeric"), blocks([0.0, np.nan], [1.0, 1.0]))
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match="has no rows"):
         run(Fake("numeric"), [Block(0, 0, np.arange(0), np.empty((0, 1)), y=np.empty(0))])
     with pytest.raises(InputError, match="sum to 0"):
         run(Fake("numeric"), blocks([0.0], [1.0], [0.0]))

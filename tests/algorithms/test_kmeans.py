@@ -350,7 +350,7 @@ def test_fewer_different_rows_than_k_is_an_input_error_that_says_how_many(seedin
 
 def test_no_rows_no_weight_and_not_a_number_are_input_errors() -> None:
     x = blobs(50, 2, 2)
-    with pytest.raises(InputError, match="holds no rows"):
+    with pytest.raises(InputError, match="has no rows"):
         fit(KMeans(k=2), blocks(x[:0]))
     with pytest.raises(InputError, match="sum to 0"):
         fit(KMeans(k=2), blocks(x, 64, np.zeros(50)))

@@ -418,7 +418,7 @@ def test_a_number_of_steps_is_as_good_as_its_text_and_layers_are_whole_numbers()
     assert MLP(sync_every=every) == MLP(sync_every="10")
     wrong: Any
     for wrong in (8, (8.5,), ("8",), (True,), "8"):
-        with pytest.raises(ConfigError, match=r"algorithm, hidden: .* no whole numbers, one a layer; say --hidden"):
+        with pytest.raises(ConfigError, match=r"algorithm, hidden: .* no whole numbers, one a layer; use --hidden"):
             MLP(hidden=wrong)
 
 
@@ -442,7 +442,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_run() -> None:
     bad = some[-1]
     x = np.array(bad.X)
     x[3, 1] = np.inf
-    with pytest.raises(Diverged, match="round 2, validation rows after epoch 0: the loss is no number"):
+    with pytest.raises(Diverged, match="round 2, validation rows after epoch 0: the loss is not a number"):
         last(MLP(**PLAIN), [*some[:-1], replace(bad, X=x)])
 
 

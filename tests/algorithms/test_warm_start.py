@@ -87,7 +87,7 @@ def test_a_model_that_is_another_is_refused_with_what_to_do(tmp_path: Path) -> N
     classes = mrml_table({"a": X[:, 0], "y": TARGETS["Logistic"]})
     with pytest.raises(ConfigError, match="has the loss half_squared_error, and this run logistic"):
         mrml.Logistic(init_model=str(y)).fit(classes, target="y", engine="inline")
-    with pytest.raises(ConfigError, match="is no model of k-means"):
+    with pytest.raises(ConfigError, match="is not a model of k-means"):
         mrml.KMeans(k=2, init_model=str(y)).fit(mrml_table({"a": X[:, 0]}), engine="inline")
     mrml.KMeans(k=2).fit(mrml_table({"a": X[:, 0]}), output=tmp_path / "k", engine="inline")
     with pytest.raises(ConfigError, match="has 2 centres, and this run 3"):

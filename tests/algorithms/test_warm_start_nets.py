@@ -179,7 +179,7 @@ def test_a_linear_model_by_sgd_begins_from_one_by_newton(tmp_path: Path) -> None
         (["mlp", "--hidden=8", "--hash=kind"], "reads the column 'kind' hashed otherwise"),
         (["mlp", "--hidden=8", "--loss=squared"], "has the loss logistic, and this run squared"),
         (["factorization-machine"], r"has hidden 8, and this run \(\)"),
-        (["logistic", "--solver=sgd"], "is no linear model"),
+        (["logistic", "--solver=sgd"], "is not a linear model"),
     ],
     ids=str,
 )

@@ -75,7 +75,7 @@ def test_logs_show_errors_of_all_the_end_of_one_and_what_a_container_said(mrml: 
 @pytest.mark.parametrize("argv, said", [
     (["sttus"], "did you mean 'status'?"),
     (["logs", "namenod"], "did you mean 'namenode'?"),
-    (["up", "more"], "one word too many"),
+    (["up", "more"], "unexpected argument"),
     (["up", "--nodes", "two"], "--nodes"),
     (["up", "--nodes", "0"], "at least 1"),
     (["up", "-D", "dfs.replication"], "write -D dfs.replication=1"),

@@ -102,7 +102,7 @@ def test_the_log_format_of_an_error_is_the_one_asked_for(mrml: Cli, below: Below
         (["trian"], "mrml: unknown command 'trian'; did you mean 'train'?"),
         ([], "mrml: no command; give one of schema, train"),
         (["version", "--jsn"], "mrml version: unknown option --jsn; did you mean '--json'?"),
-        (["version", "extra"], "mrml version: 'extra' is one word too many; see mrml version --help"),
+        (["version", "extra"], "mrml version: 'extra' is an unexpected argument; see mrml version --help"),
         (["predict"], "mrml predict: the following arguments are required: MODEL, --output"),
         (
             ["predict", "m", "--output", "o", "--format", "xml"],

@@ -51,7 +51,9 @@ def test_validate_tells_every_problem_with_its_place_and_ends_with_2(mrml: Cli) 
     assert done.code == 2 and "${ds} has no value; write ds=... into job.properties, or give --set ds=" in done.err
     path.write_text(path.read_text().replace('to="failed"', 'to="faled"'))
     done = mrml("oozie", "validate", str(path))
-    assert done.code == 2 and done.out.startswith("app/workflow.xml, line ") and "'faled', which is no node" in done.out
+    assert (
+        done.code == 2 and done.out.startswith("app/workflow.xml, line ") and "'faled', which is not a node" in done.out
+    )
     told = json.loads(mrml("oozie", "validate", str(path), "--json").out)
     assert [p["place"] for p in told["problems"]] == [done.out.partition(": ")[0]]
 
@@ -65,8 +67,8 @@ def test_validate_tells_every_problem_with_its_place_and_ends_with_2(mrml: Cli) 
         (["render", RUN], 2, "no configuration folder of Hadoop is named"),
         (["render", RUN, *PLACE, "--refused", "stop"], 2, "'stop' is unknown"),
         (["render", RUN, *PLACE, "--memory-mb", "1"], 2, "it must be at least 512"),
-        (["status", "x"], 2, "no server of Oozie is named; say --url http://host:11000/oozie, or export OOZIE_URL"),
-        (["status", "x", "--url", "host:1"], 2, "'host:1' is no URL"),
+        (["status", "x"], 2, "no server of Oozie is named; use --url http://host:11000/oozie, or export OOZIE_URL"),
+        (["status", "x", "--url", "host:1"], 2, "'host:1' is not a URL"),
         (["status", "x", "--url", "http://127.0.0.1:1/oozie"], 5, "cannot be reached: "),
         (["submit", "nowhere", "--url", "http://127.0.0.1:1/oozie"], 2, "nowhere/job.properties: is not there"),
         (["validate", "nowhere.xml"], 2, "nowhere.xml: there is no such file"),

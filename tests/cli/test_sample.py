@@ -113,11 +113,11 @@ def test_what_exists_is_kept_and_only_made_data_is_replaced(mrml: Cli, tmp_path:
     assert sorted(p.name for p in out.iterdir()) == ["_SUCCESS", "part-00000.parquet", "part-00001.parquet"]
     before = digest(out)
     again = mrml("sample", str(out), "--rows", "50")
-    assert again.code == 4 and "is there already" in again.err and digest(out) == before
+    assert again.code == 4 and "already exists" in again.err and digest(out) == before
     assert mrml("sample", str(out), "--rows", "50", "--overwrite").code == 0 and rows(out).num_rows == 50
     (out / "_SUCCESS").unlink()
     foreign = mrml("sample", str(out), "--rows", "9", "--overwrite")
-    assert foreign.code == 4 and "holds no _SUCCESS" in foreign.err and rows(out).num_rows == 50
+    assert foreign.code == 4 and "has no _SUCCESS" in foreign.err and rows(out).num_rows == 50
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
 
 

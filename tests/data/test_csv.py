@@ -132,7 +132,7 @@ def test_a_quoted_newline_needs_multiline():
     data = b'1,a\n2,"b\nc"\n3,"d ""e"", f"\n'
     r = parse(data, ["x", "t"], [NUMBER, TEXT], PLAIN)
     assert texts(r.columns["t"]) == ["a", 'd "e", f'] and r.rows.tolist() == [0, 3] and r.n_records == 4
-    assert r.problems[0] == (4, "", "has a newline inside quotes", "say --multiline")
+    assert r.problems[0] == (4, "", "has a newline inside quotes", "use --multiline")
     assert r.problems[1][2] == "has 1 field, the header names 2"
     r = parse(data, ["x", "t"], [NUMBER, TEXT], Format(multiline=True))
     assert texts(r.columns["t"]) == ["a", "b\nc", 'd "e", f'] and r.n_records == 3 and r.n_bad == 0

@@ -95,7 +95,7 @@ def test_the_configuration_is_looked_for_where_hadoop_does(tmp_path: Path, monke
     monkeypatch.setenv("HADOOP_CONF_DIR", conf(other, core={}))
     assert fs_address.conf_folder() == str(other)
     (other / "hdfs-site.xml").write_text("<configuration>")
-    with pytest.raises(ConfigError, match=r"hdfs-site.xml: is no XML"):
+    with pytest.raises(ConfigError, match=r"hdfs-site.xml: is not XML"):
         fs_address.configuration(str(other))
 
 

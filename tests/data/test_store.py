@@ -63,7 +63,7 @@ def blocks(draw):
         draw(st.sampled_from(["train", "valid"])),
         n_records=n + 1,
         n_bad=1,
-        problems=("p, byte 3: «x» is no number",),
+        problems=("p, byte 3: «x» is not a number",),
     )
 
 

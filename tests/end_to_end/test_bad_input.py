@@ -40,9 +40,9 @@ END = len(R)
 NUMBER = "a.csv, byte {}, column 'a': 'x1' is not a number; add na: [\"x1\"] under data"
 NO_FILE = "names that begin with _ or ., or end in .crc, .tmp, ~ and the like, are skipped: rename them"
 OPEN = "has a quote that is still open at its end"
-AS_UTF_8 = "say --encoding cp1252, latin-1 or what it is, or save the file as UTF-8"
+AS_UTF_8 = "use --encoding cp1252, latin-1 or what it is, or save the file as UTF-8"
 UTF_8 = f"a.csv, byte {END}, column 'b': is not UTF-8; {AS_UTF_8}"
-CLOSE = "close it, or say --quote none where quotes are characters like others"
+CLOSE = "close it, or use --quote none where quotes are characters like others"
 LATIN = R.encode() + "1.5,é,no\n".encode("latin-1")
 MEND = "mend or leave out such rows, or set bad_rows: skip under data"
 NO_WEIGHT = f"is null, negative or not finite; {MEND}"
@@ -89,14 +89,14 @@ FILES = (
     Trap("a pattern that matches nothing", {"d/a.csv": R}, "d/*.tsv: matches no file; quote the pattern and check it "
          "with ls", ("--data", "d/*.tsv"), 3, ELSEWHERE),
     Trap("what Hadoop and Spark leave", {"d/_SUCCESS": "", "d/_committed_7": "{}", "d/.a.csv.crc": "x", "d/b.crc": "x"},
-         f"d: holds no data file; {NO_FILE}"),
+         f"d: has no data file; {NO_FILE}"),
     Trap("empty part files only", {"d/a.csv": "", "d/b.csv": ""},
-         "d: holds no rows: every file is empty; give files with rows"),
+         "d: has no rows: every file is empty; give files with rows"),
     Trap("a header and nothing else", {"d/a.csv": "a,b,y\n"}, "a.csv: no row below the header; give files with rows"),
     Trap("headers and nothing else", {"d/a.csv": "a,b,y\n", "d/b.csv": "a,b,y\n"},
          "2 files from a.csv on: no row below the header; give files with rows"),
     Trap("Parquet without rows", {"d/a.parquet": parquet(a=NUMBERS[:0], y=LABELS[:0])},
-         "d: holds no row; give files with rows"),
+         "d: has no row; give files with rows"),
     Trap("a scheme that nothing reads", {},
          "s3://b/k: nothing here reads s3:// paths; copy the files to a local disk or to HDFS",
          ("--data", "s3://b/k"), 2, ELSEWHERE),
@@ -120,7 +120,7 @@ FILES = (
     Trap("half a gzip file", {"d/a.csv.gz": gzip.compress(rows(900).encode())[:-100]},
          "a.csv.gz: cannot be read as gz: Compressed file ended before the end-of-stream marker was reached; "
          "copy it again"),
-    Trap("what is no gzip file", {"d/a.csv.gz": R},
+    Trap("what is not a gzip file", {"d/a.csv.gz": R},
          "a.csv.gz: cannot be read as gz: Not a gzipped file (b'a,'); copy it again"),
     Trap("gzip under another name", {"d/a.csv": gzip.compress(R.encode())}, "a.csv: is gzip by its first bytes, and "
          "its name does not end in .gz; rename it, or convert it to UTF-8 text or Parquet"),
@@ -137,7 +137,7 @@ FILES = (
 
 BLANK = (
     "a.csv: its first line is blank, and it is there that the columns are named; delete the lines above the column "
-    "names, or say --header false"
+    "names, or use --header false"
 )
 COLUMNS = (
     Trap("a column that one part lacks", {"d/a.csv": R, "d/b.csv": rows(5, "b,y,c\n")},
@@ -151,7 +151,7 @@ COLUMNS = (
          "b.csv: its first line, '1.288, u, no', names no column that is wanted; every file begins with the column "
          "names, or with --header false none"),
     Trap("a column twice", {"d/a.csv": rows(header="a,a,y\n")},
-         "a.csv, column 'a': is there twice; rename one, or give --header false"),
+         "a.csv, column 'a': occurs twice; rename one, or give --header false"),
     Trap("an unknown target", {"d/a.csv": rows(header="a,b,churned\n")},
          "column 'churn': is not in the data; did you mean 'churned'?", ("--target", "churn")),
     Trap("an unknown weight", {"d/a.csv": rows(header="weihgt,b,y\n")},
@@ -168,7 +168,7 @@ COLUMNS = (
     Trap("to hash a column of numbers", {"d/a.csv": R}, "data, hash: column 'a' is numeric; hash categorical columns",
          ("--hash", "a"), 2),
     Trap("one class", {"d/a.csv": R.replace("yes", "no")},
-         "column 'y': holds only one class, 'no'; there is nothing to tell apart"),
+         "column 'y': holds only one class, 'no'; at least two are needed"),
     Trap("three classes", {"d/a.csv": R + "1,u,maybe\n"},
          "column 'y': logistic needs a target of 2 classes, here are 3; use softmax", (), 2),
     Trap("a target of texts for linear", {"d/a.csv": R}, "column 'y': is categorical, and linear needs numbers; use "
@@ -203,12 +203,12 @@ RECORDS = (
     Trap("a record with too few fields", {"d/a.csv": R + "1,u\n"},
          f"a.csv, byte {END}: has 2 fields, the header names 3; quote what holds ',', or say another --delimiter"),
     Trap("a newline in quotes", {"d/a.csv": R + '1,"u\nv",no\n'},
-         f"a.csv, byte {END}: has a newline inside quotes; say --multiline"),
+         f"a.csv, byte {END}: has a newline inside quotes; use --multiline"),
     Trap("an open quote in multiline", {"d/a.csv": R + '1,"u\nv,no\n'}, f"a.csv, byte {END}: {OPEN}; {CLOSE}",
          ("--multiline",)),
     Trap("bytes that are not UTF-8", {"d/a.csv": LATIN}, UTF_8),
     Trap("more bad rows than the limit", {"d/a.csv": LATIN + b"1,\xff,no\n" * 2},
-         f"data: 3 malformed rows, the limit is 2; the first: {UTF_8}; raise --max-bad-rows, or mend the data",
+         f"data: 3 malformed rows, the limit is 2; the first: {UTF_8}; raise --max-bad-rows, or fix the data",
          ("--bad-rows", "skip", "--max-bad-rows", "2")),
     Trap("a null target", {"d/a.csv": R + "1,u,\n"}, f"a.csv, byte {END}, column 'y': is null; {MEND}"),
     Trap("a negative weight", {"d/a.csv": WEIGHTS + "1,-2,no\n"},
@@ -217,9 +217,9 @@ RECORDS = (
          f"a.csv, byte {len(WEIGHTS)}, column 'w': {NO_WEIGHT}", ("--weight", "w")),
     Trap("a weight that is NaN in Parquet", {"d/a.parquet": parquet(a=NUMBERS, w=[1.0, float("nan")] * 20, y=LABELS)},
          f"a.parquet, row 1, column 'w': {NO_WEIGHT}", ("--weight", "w")),
-    Trap("a line that is no JSON", {"d/a.jsonl": '{"a": 1, "y": "no"}\n{"a": 2, "y": "yes"\n'},
+    Trap("a line that is not JSON", {"d/a.jsonl": '{"a": 1, "y": "no"}\n{"a": 2, "y": "yes"\n'},
          "a.jsonl, byte 20: is not JSON (Expecting ',' delimiter); write one JSON object a line"),
-    Trap("a value that is no number in LibSVM", {"d/a.libsvm": SVM + "1 2:x\n"},
+    Trap("a value that is not a number in LibSVM", {"d/a.libsvm": SVM + "1 2:x\n"},
          f"a.libsvm, byte {len(SVM)}: '2:x' is not index:value; LibSVM data holds numbers only", (), 3, svm()),
     Trap("an index below the first", {"d/a.libsvm": SVM + "1 0:3\n"},
          f"a.libsvm, byte {len(SVM)}: index '0' is below 1; set index_base: 0 under data", ("--index-base", "1"), 3,
@@ -232,8 +232,8 @@ SIDES = (
          "has more than 19; write the side file anew, or move it away", (), 3, svm()),
     Trap("too many weights", {"d/a.libsvm": SVM, WEIGHT: "1\n" * 21}, "a.libsvm.weight: is for 21 rows, the data file "
          "has 20; write the side file anew, or move it away", (), 3, svm()),
-    Trap("weights that are none", {"d/a.libsvm": SVM, WEIGHT: "1\n" * 19 + "x\n"}, "a.libsvm.weight: holds something "
-         "else than numbers: could not convert string to float: b'x'; give one number a line", (), 3, svm()),
+    Trap("weights that are none", {"d/a.libsvm": SVM, WEIGHT: "1\n" * 19 + "x\n"}, "a.libsvm.weight: contains "
+         "something other than numbers: could not convert string to float: b'x'; give one number a line", (), 3, svm()),
     Trap("a negative weight beside", {"d/a.libsvm": SVM, WEIGHT: "1\n" * 19 + "-1\n"},
          f"a.libsvm, byte {len(SVM) - 10}, column '.weight': {NO_WEIGHT}", (), 3, svm()),
     Trap("weights beside one of two files", {"d/a.libsvm": SVM, WEIGHT: "1\n" * 20, "d/b.libsvm": SVM},
@@ -292,7 +292,7 @@ def test_a_run_that_fails_leaves_the_model_it_was_to_replace(place: Place) -> No
     assert place(*TRAIN).code == 0
     before = place.model()
     done = place("train", "logistic", "--data", "e", *TRAIN[4:], "--overwrite", "-q")
-    assert done == (3, "", "error: column 'y': holds only one class, 'no'; there is nothing to tell apart\n")
+    assert done == (3, "", "error: column 'y': holds only one class, 'no'; at least two are needed\n")
     assert place.model() == before and place("evaluate", "m", "--data", "d", "--engine", "inline").code == 0
 
 
@@ -311,17 +311,16 @@ PREDICT = ("predict", "m", "--data", "d", "--engine", "inline", "--output")
 def test_predictions_replace_predictions_and_nothing_else(place: Place) -> None:
     place.put({"d/part-0.csv": rows(), "d/_SUCCESS": "", "home/thesis.tex": "years", "f": "a file", "bare/part-0": ""})
     assert place(*TRAIN).code == place(*PREDICT, "p").code == 0
-    there = "is there already; say --overwrite to replace it"
+    there = "already exists; use --overwrite to replace it"
     for taken in ("p", "d", "home"):
         place.refused(4, f"{taken}: {there}", *PREDICT, taken)
-    place.refused(4, "f: is no directory; name a directory that does not exist", *PREDICT, "f", "--overwrite")
+    place.refused(4, "f: is not a directory; name a directory that does not exist", *PREDICT, "f", "--overwrite")
     for taken, first in (("home", "thesis.tex"), ("m", "model.json")):
-        message = (
-            f"{taken}: holds '{first}', which is no part file; name another output, or remove that directory yourself"
-        )
+        message = f"{taken}: holds '{first}', which is not a part file; "
+        message += "name another output, or remove that directory yourself"
         place.refused(4, message, *PREDICT, taken, "--overwrite")
     message = (
-        "bare: holds no _SUCCESS, so it is no output of mrml; name another output, or remove that directory yourself"
+        "bare: has no _SUCCESS, so it is not an output of mrml; name another output, or remove that directory yourself"
     )
     place.refused(4, message, *PREDICT, "bare", "--overwrite")
     here = str(place.here / "d" / "part-0.csv")
@@ -366,21 +365,21 @@ def test_resuming_with_something_else_names_what_differs(place: Place) -> None:
 
 def test_resuming_where_there_is_nothing_is_2(place: Place) -> None:
     place.put({"d/a.csv": rows(), "m/notes.txt": "mine"})
-    place.refused(2, "q: holds no run to resume; leave out --resume", *TRAIN[:7], "q", *TRAIN[8:], "--resume")
-    place.refused(2, "m: holds no run to resume; leave out --resume", *TRAIN, "--resume")
+    place.refused(2, "q: has no run to resume; leave out --resume", *TRAIN[:7], "q", *TRAIN[8:], "--resume")
+    place.refused(2, "m: has no run to resume; leave out --resume", *TRAIN, "--resume")
 
 
 def test_an_output_that_is_there_is_4_and_says_what_it_is(place: Place) -> None:
     place.put({"d/a.csv": rows(), "m/notes.txt": "mine", "f": "a file"})
-    remedy = "name a directory that does not exist, or say --overwrite to write a model beside them"
+    remedy = "name a directory that does not exist, or use --overwrite to write a model beside them"
     place.refused(4, f"m: holds other files; {remedy}", *TRAIN)
-    there = "is there already; say --overwrite to replace it"
+    there = "already exists; use --overwrite to replace it"
     assert place(*TRAIN[:7], "done", *TRAIN[8:]).code == 0
     place.refused(4, f"done: {there}", *TRAIN[:7], "done", *TRAIN[8:])
     place.refused(4, "f: is a file; name a directory that does not exist", *TRAIN[:7], "f", *TRAIN[8:], "--overwrite")
     (place.here / "done/_SUCCESS").unlink()
-    began = "holds a run of something else that did not finish; algorithm: l2: 0.0001 then, 3.0 now"
-    remedy = "say --overwrite to begin anew, or name another --output"
+    began = "contains an unfinished run of something else; algorithm: l2: 0.0001 then, 3.0 now"
+    remedy = "use --overwrite to start again, or name another --output"
     place.refused(4, f"done: {began}; {remedy}", *TRAIN[:7], "done", *TRAIN[8:], "--l2", "3")
     both = "mrml train: --resume and --overwrite exclude each other; give one of them"
     place.refused(2, both, *TRAIN, "--resume", "--overwrite")
@@ -402,7 +401,7 @@ SCORED = (
          '["x"] under data'),
     Trap("more bad rows than the limit", {"e/a.csv": "b,a\nu,1\nv,x\n"}, "data: 1 malformed row, the limit is 0; the "
          "first: a.csv, byte 8, column 'a': 'x' is not a number; add na: [\"x\"] under data; raise --max-bad-rows, or "
-         "mend the data", ("--bad-rows", "skip", "--max-bad-rows", "0")),
+         "fix the data", ("--bad-rows", "skip", "--max-bad-rows", "0")),
     Trap("nothing", {}, "e: there is no such file or directory; check the path"),
     Trap("LibSVM", {"e/a.libsvm": SVM}, "a.libsvm: is libsvm, and the model was trained on csv; LibSVM models read "
          "LibSVM files, the others files with column names"),
@@ -499,12 +498,12 @@ columns:
 @pytest.mark.parametrize(
     ("text", "code", "message"),
     [
-        ("", 2, "s.yaml: holds no list of columns; start from the output of `mrml schema`"),
-        ("columns: [a]", 2, "s.yaml: 'a' is no column with a name that is a text; quote names like 'no' and '1'"),
+        ("", 2, "s.yaml: has no list of columns; start from the output of `mrml schema`"),
+        ("columns: [a]", 2, "s.yaml: 'a' is not a column with a name that is a text; quote names like 'no' and '1'"),
         (SCHEMA.replace("kind: numeric", "kind: number"), 2,
          "schema, column 'a': kind 'number' is unknown; did you mean 'numeric'?"),
         (SCHEMA.replace("role: target", "role: label"), 2, "schema, column 'y': role 'label' is unknown; known: "
-         "feature, group, id, ignore, offset, target, weight"),
+         "feature, group, id, ignore, offset, target, time, weight"),
         (SCHEMA.replace("kind: numeric", "knd: numeric"), 2,
          "schema, columns: unknown key 'knd'; did you mean 'kind'?"),
         (SCHEMA + "forma: {}", 2, "schema: unknown key 'forma'; did you mean 'format'?"),
@@ -559,20 +558,21 @@ def test_every_engine_tells_bad_input_as_the_inline_one_does(place: Place, train
 # ---- models that are none
 
 NOT_MODELS = [
-    ("nowhere", {}, "nowhere: is no directory; give what `mrml train --output` wrote"),
-    ("f", {"f": "a file"}, "f: is no directory; give what `mrml train --output` wrote"),
-    ("d", {}, "d: holds no model.json; give what `mrml train --output` wrote"),
-    ("m", {"m/model.npz": b""}, "m: cannot be read as a model: model.npz is no array file; copy it again"),
-    ("m", {"m/model.npz": b"hello"}, "m: cannot be read as a model: model.npz is no array file; copy it again"),
+    ("nowhere", {}, "nowhere: is not a directory; give what `mrml train --output` wrote"),
+    ("f", {"f": "a file"}, "f: is not a directory; give what `mrml train --output` wrote"),
+    ("d", {}, "d: has no model.json; give what `mrml train --output` wrote"),
+    ("m", {"m/model.npz": b""}, "m: cannot be read as a model: model.npz is not an array file; copy it again"),
+    ("m", {"m/model.npz": b"hello"}, "m: cannot be read as a model: model.npz is not an array file; copy it again"),
     ("m", {"m/model.json": "{"}, "m: cannot be read as a model: Expecting property name enclosed in double quotes: "
                                  "line 1 column 2 (char 1); copy it again"),
-    ("m", {"m/model.json": "[]"}, "m: is of model format None, this mrml reads 1 and 2; use the mrml that wrote it"),
+    ("m", {"m/model.json": "[]"},
+     "m: is of model format None, this mrml reads 1 and 2; use the version of mrml that wrote it"),
     ("m", {"m/model.json": '{"format": 9}'},
-     "m: is of model format 9, this mrml reads 1 and 2; use the mrml that wrote it"),
-    ("m", {"m/model.json": '{"format": 1}'}, "m: is no whole model: KeyError: 'class'; copy it again"),
+     "m: is of model format 9, this mrml reads 1 and 2; use the version of mrml that wrote it"),
+    ("m", {"m/model.json": '{"format": 1}'}, "m: is not a complete model: KeyError: 'class'; copy it again"),
     ("m", {"m/model.json": '{"format": 1, "class": "no.such:Thing"}'},
-     "model: needs code of your own, no.such:Thing, and nobody allowed that to be run; if you trust it, "
-     "say --allow-import no.such (Python: allow_import='no.such')"),
+     "model: needs code of your own, no.such:Thing, which is not allowed to run; if you trust it, "
+     "use --allow-import no.such (Python: allow_import='no.such')"),
 ]  # fmt: skip
 
 
@@ -594,7 +594,7 @@ def test_a_model_that_was_cut_or_whose_bytes_changed_is_told(place: Place) -> No
     assert place(*TRAIN).code == 0
     whole = (place.here / "m/model.npz").read_bytes()
     place.put({"m/model.npz": whole[: len(whole) // 2]})
-    place.refused(3, "m: cannot be read as a model: model.npz is no array file; copy it again", "inspect", "m")
+    place.refused(3, "m: cannot be read as a model: model.npz is not an array file; copy it again", "inspect", "m")
     at = len(whole) // 2
     place.put({"m/model.npz": whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]})
     done = place("inspect", "m")
@@ -602,7 +602,7 @@ def test_a_model_that_was_cut_or_whose_bytes_changed_is_told(place: Place) -> No
         "error: m: cannot be read as a model: Bad CRC-32 for file 'transforms."
     )
     (place.here / "m/model.npz").unlink()
-    place.refused(3, "m: holds no model.npz; give what `mrml train --output` wrote", "inspect", "m")
+    place.refused(3, "m: has no model.npz; give what `mrml train --output` wrote", "inspect", "m")
 
 
 # ---- algorithms of the user's own
@@ -732,8 +732,8 @@ def test_what_a_model_raises_is_5_and_no_predictions_are_left(place: Place, engi
         ("own:Rises", "x = 1", "own:Rises: cannot be imported: module 'own' has no attribute 'Rises'; "
                                "give it as package.module:Class"),
         ("own:Raises", "def f(:", "own:Raises: cannot be imported: SyntaxError: invalid syntax (own.py, line 1); "
-                                  "mend the module"),
-        ("own:Raises", "1 / 0", "own:Raises: cannot be imported: ZeroDivisionError: division by zero; mend the module"),
+                                  "fix the module"),
+        ("own:Raises", "1 / 0", "own:Raises: cannot be imported: ZeroDivisionError: division by zero; fix the module"),
         ("own:Path", "from pathlib import Path", "own:Path: is not a subclass of mrml.algorithm.Algorithm"),
         ("logstic", "", "algorithm: 'logstic' is unknown; did you mean 'logistic'? (your own is package.module:Class)"),
     ],
@@ -745,4 +745,4 @@ def test_an_algorithm_that_cannot_be_had_is_2(place: Place, name: str, text: str
 
 def test_a_mistake_of_ours_is_told_with_v_by_its_traceback_and_without_by_its_line(place: Place) -> None:
     done = place("evaluate", "nowhere", "--data", "d", "-v")
-    assert done.code == 3 and done.err.startswith("error: nowhere: is no directory") and "Traceback" in done.err
+    assert done.code == 3 and done.err.startswith("error: nowhere: is not a directory") and "Traceback" in done.err

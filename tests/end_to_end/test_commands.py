@@ -264,7 +264,7 @@ def test_bad_rows_that_are_skipped_are_counted_in_the_summary_and_in_the_record(
     assert (ran["n_rows"], ran["bad_rows"], ran["metrics"]["n_rows"]) == (60, 3, 60)
     assert ran["problems"] == [
         f"a.csv, byte {at}, column 'b': is not UTF-8; "
-        "say --encoding cp1252, latin-1 or what it is, or save the file as UTF-8",
+        "use --encoding cp1252, latin-1 or what it is, or save the file as UTF-8",
         f"a.csv, byte {at + 7}, column 'a': 'x' is not a number; add na: [\"x\"] under data",
         f"a.csv, byte {at + 14}: has 2 fields, the header names 3; quote what holds ',', or say another --delimiter",
     ]
@@ -740,7 +740,7 @@ def test_an_interrupted_run_is_130_leaves_no_process_and_resumes_to_the_same_byt
     place.put({"d/a.csv": numbers(), "d/b.csv": numbers(9), "waits.py": WAITS})
     code, err = stopped(place, number, engine, group)
     assert code == 130
-    assert err.endswith("error: interrupted; --resume goes on from the last checkpoint\n") and "Traceback" not in err
+    assert err.endswith("error: interrupted; --resume continues from the last checkpoint\n") and "Traceback" not in err
     assert none_left(place) and list(place.tmp.iterdir()) == []
     assert [p.name for p in (place.here / "m").iterdir()] == ["_run"]
     resumed_to_the_same_bytes(place)
@@ -749,9 +749,9 @@ def test_an_interrupted_run_is_130_leaves_no_process_and_resumes_to_the_same_byt
 def resumed_to_the_same_bytes(place: Place) -> None:
     """By the same command once more: the directory is how a run is found again."""
     other = place(*WAITING, "inline", "--window-bytes", "100000")
-    assert other.code == 4 and "m: holds a run of something else that did not finish; " in other.err
+    assert other.code == 4 and "m: contains an unfinished run of something else; " in other.err
     done = place(*(word for word in WAITING if word != "-q"), "inline")
-    assert done.code == 0 and "m: this run was begun and did not finish; it goes on after round " in done.err
+    assert done.code == 0 and "m: continuing an unfinished run after round " in done.err
     resumed = place.model()
     assert place(*WAITING, "inline", "--overwrite").code == 0
     assert place.model() == resumed

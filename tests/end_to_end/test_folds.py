@@ -225,20 +225,20 @@ def test_a_run_with_other_folds_is_another_run(tmp_path: Path) -> None:
     run.train(config(rows, tmp_path / "m", folds=3, max_rounds=2))
     (tmp_path / "m/_SUCCESS").unlink()
     for more in ({}, {"folds": 4}, {"folds": 3, "fold_seed": 1}):
-        with pytest.raises(OutputExists, match="holds a run of something else that did not finish; folds"):
+        with pytest.raises(OutputExists, match="contains an unfinished run of something else; folds"):
             run.train(config(rows, tmp_path / "m", **more))
 
 
 @pytest.mark.parametrize(("more", "finding"), [
     ({"folds": 1}, "one fold leaves no rows to train on"),
-    ({"folds": 1001}, "1,001 folds, of which each is a model of its own: at most 1,000; say --folds 5 or 10"),
+    ({"folds": 1001}, "1,001 folds, of which each is a model of its own: at most 1,000; use --folds 5 or 10"),
     ({"folds": 3, "fold_by": "group"}, "no column is the group; name it with --group"),
     ({"folds": 3, "fold_by": "class", "algorithm": "linear", "data": NUMBERS}, "the target is a number"),
     ({"folds": 3, "algorithm": "kmeans", "data": {}}, "kmeans has no target to be judged by"),
     ({"folds": 3, "algorithm": "boosting", "params": {"objective": "lambdarank"}, "fold_by": "row",
       "data": {"target": "number", "group": "team", "exclude": ("label", "kind")}}, "ranks within groups"),
     ({"folds": 3, "fold_by": "date"}, "no column is a date; name the one to go by with --time"),
-    ({"folds": 3, "fold_span": 2}, "folds by class have no stretches of time; say --fold-by date"),
+    ({"folds": 3, "fold_span": 2}, "folds by class have no stretches of time; use --fold-by date"),
     ({"folds": 9, "fold_by": "date", "data": {**LABELS, "exclude": ("number", "kind", "team"), "time": "c"}},
      "the rows are of 9 different times, of which 10 stretches cannot be made"),
     ({"folds": 3, "fold_by": "date", "data": {**LABELS, "time": "city"}}, "is categorical and cannot be the time"),

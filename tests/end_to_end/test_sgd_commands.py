@@ -213,11 +213,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes_whatever_becomes_of_the_optimize
 # ---- bad input
 
 EPOCHS = "algorithm, sync_every: {!r} is neither epoch nor a number of steps; say epoch, 100 or 1"
-NO_UNIT = "algorithm, hidden: a layer has no unit; say --hidden 128,64, or train logistic --solver sgd"
+NO_UNIT = "algorithm, hidden: a layer has no unit; use --hidden 128,64, or train logistic --solver sgd"
 LOCAL = "algorithm, {}: {!r} is of local steps, and a global batch a round has none; "
-LOCAL += "leave it out, or say --sync-every epoch"
+LOCAL += "leave it out, or use --sync-every epoch"
 NO_FACTORS = "algorithm, loss: factors have one output; train two classes, or mlp for more"
-LOWER = "lower --learning-rate, or say --clip-norm 1; are all features finite?"
+LOWER = "lower --learning-rate, or use --clip-norm 1; are all features finite?"
 FM = ("train", "factorization-machine", *TRAIN[2:])
 ONE_CLASS = re.sub(",(yes|no),", ",yes,", R)
 NEGATIVE = R.replace(",yes,2\n", ",yes,-2\n", 1)
@@ -247,7 +247,7 @@ def test_more_shards_than_blocks_are_refused_before_any_round(place: Place, engi
     place.put({"d/a.csv": R})
     n_blocks = -(-len(R) // 600)
     message = f"algorithm, shards: 99 are asked for, and the training data has {n_blocks} blocks; "
-    message += f"say --shards {n_blocks} or fewer, or a smaller --window-bytes"
+    message += f"use --shards {n_blocks} or fewer, or a smaller --window-bytes"
     argv = [engine if word == "inline" else word for word in TRAIN]
     place.refused(2, message, *argv, *SMALL, "--shards", "99", *dry)
     done = place(*argv, *SMALL, "--shards", "99")
@@ -275,7 +275,7 @@ def test_a_loss_that_is_no_number_tells_where_at_which_rate_and_what_to_try(
     before = place.tree()
     done = place(*argv, *SMALL, *more, "--optimizer", "sgd", "--learning-rate", "1e30", "-q", "--engine", *engine)
     assert done.code == 6 and done.out == ""
-    said = rf"error: {where}: the loss is no number at a learning rate of 1e\+30; {re.escape(LOWER)}\n"
+    said = rf"error: {where}: the loss is not a number at a learning rate of 1e\+30; {re.escape(LOWER)}\n"
     assert re.fullmatch(said, done.err), done.err
     assert place.tree() == before
 
@@ -287,21 +287,21 @@ def test_a_network_of_squares_diverges_at_a_learning_rate_that_is_just_too_large
     done = place(*argv, *SMALL[:-2], "--exclude", "y", "--optimizer", "sgd", "--learning-rate", "1e6", "-q")
     assert done.code == 6 and "Traceback" not in done.err and not (place.here / "m").exists()
     assert re.match(
-        r"error: round 2, shard 0, step \d+: the loss is no number at a learning rate of 1e\+06; ", done.err
+        r"error: round 2, shard 0, step \d+: the loss is not a number at a learning rate of 1e\+06; ", done.err
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message", "code", "argv"),
     [
-        (ONE_CLASS, "target: holds only one class, 'yes'; there is nothing to tell apart", 3, TRAIN),
-        (ONE_CLASS, "target: holds only one class, 'yes'; there is nothing to tell apart", 3, FM),
-        (NEGATIVE, "target: holds -2, and a poisson target is never negative; use squared errors, or mend the data", 3,
+        (ONE_CLASS, "target: holds only one class, 'yes'; at least two are needed", 3, TRAIN),
+        (ONE_CLASS, "target: holds only one class, 'yes'; at least two are needed", 3, FM),
+        (NEGATIVE, "target: holds -2, and a poisson target is never negative; use squared errors, or fix the data", 3,
          (*TRAIN, "--target", "k", "--loss", "poisson")),
         (R, NO_FACTORS, 2, (*FM, "--loss", "softmax")),
         (R, "algorithm, early_stopping: there are no validation rows; name some with --valid", 2,
          (*TRAIN, *SMALL, "--early-stopping", "2")),
-        (R, "column 'y': is categorical, and mlp needs numbers; say --loss logistic for two classes, softmax for more, "
+        (R, "column 'y': is categorical, and mlp needs numbers; use --loss logistic for two classes, softmax for more, "
          "or name another --target", 2, (*TRAIN, "--loss", "huber")),
     ],
 )  # fmt: skip

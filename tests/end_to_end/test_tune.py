@@ -184,7 +184,7 @@ def test_another_search_in_its_place_is_refused_and_overwrite_clears_it(
     assert files(output / "model") == before
     (output / "_SUCCESS").unlink()
     assert main(["tune", file, "--output", str(output), "--trials", "3"]) == 4
-    assert "holds a run of something else" in capsys.readouterr().err
+    assert "contains an unfinished run of something else" in capsys.readouterr().err
     facts, _ = tuned(tmp_path, file, "--trials", "3", "--overwrite")
     assert len(facts["trials"]) == 3
 
@@ -211,11 +211,11 @@ def test_the_summary_shows_the_candidates_and_the_model(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(("algorithm", "search", "code", "finding"), [
-    ({"name": "logistic", "l2": {"log": [0, 1]}}, {}, 2, "algorithm.l2: [0, 1] is no range"),
-    ({"name": "logistic", "l2": {"uniform": [1, 0]}}, {}, 2, "algorithm.l2: [1, 0] is no range; give both ends"),
+    ({"name": "logistic", "l2": {"log": [0, 1]}}, {}, 2, "algorithm.l2: [0, 1] is not a range"),
+    ({"name": "logistic", "l2": {"uniform": [1, 0]}}, {}, 2, "algorithm.l2: [1, 0] is not a range; give both ends"),
     ({"name": "logistic", "l2": {"uniform": [-1, 1]}}, {}, 2, "algorithm.l2: -1.0 is out of bounds"),
-    ({"name": "logistic", "l2": {"of": "x"}}, {}, 2, "algorithm.l2: 'x' is no list; write of: [A, B]"),
-    ({"name": "logistic", "l2": {"int": [1, 2]}}, {}, 2, "algorithm.l2: is no whole number"),
+    ({"name": "logistic", "l2": {"of": "x"}}, {}, 2, "algorithm.l2: 'x' is not a list; write of: [A, B]"),
+    ({"name": "logistic", "l2": {"int": [1, 2]}}, {}, 2, "algorithm.l2: is not a whole number"),
     ({"name": "logistic", "solver": {"log": [1, 2]}}, {}, 2, "list its values"),
     ({"name": "logistic", "solver": {"of": ["newtno"]}}, {}, 2, "did you mean 'newton'?"),
     ({"name": "logistic", "l22": {"of": [1]}}, {}, 2, "unknown key 'l22'; did you mean 'l2'?"),

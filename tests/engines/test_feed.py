@@ -82,7 +82,7 @@ def test_what_hadoop_cannot_feed_is_refused_with_the_reason(tmp_path: Path) -> N
         ),
     }
     for reason, found in wrong.items():
-        with pytest.raises(ConfigError, match=f"Hadoop cannot feed these rows: .*{reason}.*; say --feed direct"):
+        with pytest.raises(ConfigError, match=f"Hadoop cannot feed these rows: .*{reason}.*; use --feed direct"):
             Feed.of(found, 2, 1 << 20)
 
 

@@ -91,7 +91,7 @@ def test_a_lease_is_held_once_and_goes_with_its_process(tmp_path: Path) -> None:
          TaskRefusal, "the interpreter on the nodes needs mrml"),
         ('Caused by: java.io.IOException: Cannot run program "/p": error=2', "", Refusal, "no program /p"),
         ('Cannot run program "environment/bin/python": error=2', "", Refusal,
-         "the archive of --environment holds no bin/python; make it with `mrml pack --upload`; yarn logs"),
+         "the archive of --environment has no bin/python; make it with `mrml pack --upload`; yarn logs"),
         ("subprocess failed with code 137", "***\nlast words", EngineError, "code 137 (SIGKILL: mostly"),
         ("something else", "", EngineError, "map task 3, attempt 1 on host:8042"),
     ],

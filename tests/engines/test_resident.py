@@ -92,10 +92,10 @@ def _hello_of(secret: bytes, **more: Any) -> Callable[[socket.socket], None]:
 
 CALLERS = {
     "silent": (_speak(b""), "said nothing for"),
-    "HTTP": (_speak(b"GET / HTTP/1.1\r\n\r\n"), "is no hello"),
-    "no object": (_speak(b"[1]\n"), "is no hello"),
-    "no proof": (_speak(b'{"challenge": "x"}\n'), "is no hello"),
-    "deep": (_speak(b"[" * 4000 + b"\n"), "is no hello"),
+    "HTTP": (_speak(b"GET / HTTP/1.1\r\n\r\n"), "is not a hello"),
+    "no object": (_speak(b"[1]\n"), "is not a hello"),
+    "no proof": (_speak(b'{"challenge": "x"}\n'), "is not a hello"),
+    "deep": (_speak(b"[" * 4000 + b"\n"), "is not a hello"),
     "endless": (_speak(b"x" * 100_000), "hello is too long"),
     "hung up": (lambda sock: sock.shutdown(socket.SHUT_WR), "hung up"),
     "another secret": (_hello_of(b"guessed"), "does not know the secret"),
@@ -120,7 +120,7 @@ def test_who_does_not_prove_to_be_a_task_of_the_run_harms_nobody(
         with contextlib.suppress(ConnectionResetError):
             while sock.recv(4096):  # it is hung up on
                 pass
-    assert "a caller from 127.0.0.1 is no task of this run: " in caplog.text
+    assert "a caller from 127.0.0.1 is not a task of this run: " in caplog.text
     assert why in caplog.text and all(p.facts["pid"] for p in engine.peers if isinstance(p, Connection))
 
 
@@ -192,7 +192,7 @@ def test_ports_are_taken_from_the_range_and_what_is_wrong_with_it_is_told() -> N
         assert number < free.port <= number + 50
         free.close()
     for wrong in ("x", "5-1", "0", "1-99999", "-3"):
-        with pytest.raises(ConfigError, match=r"is no range of ports; write A-B"):
+        with pytest.raises(ConfigError, match=r"is not a range of ports; write A-B"):
             listener._range(wrong)
     with pytest.raises(ConfigError, match=r"cannot listen at 192\.0\.2\.1"):
         Listener("192.0.2.1", None, b"")
@@ -300,7 +300,7 @@ def test_without_any_task_the_run_goes_on_by_jobs_or_says_what_to_do(
             else:
                 with caplog.at_level(logging.WARNING):
                     assert drive(engine, algorithm, dataset) == by_hand(algorithm, dataset)
-                assert "the run goes on by jobs" in caplog.text
+                assert "the run continues with a job per round" in caplog.text
 
 
 def test_a_driver_to_whom_no_task_comes_says_what_to_open(
@@ -327,7 +327,7 @@ def test_tasks_that_do_not_come_in_time_are_counted(dataset: Dataset) -> None:
             os.kill(processes(engine).running[1].pid, signal.SIGCONT)
     with pytest.raises(ConfigError, match="3 are more than the 2 that are asked for; raise --workers"):
         make(min_workers=3)
-    with pytest.raises(ConfigError, match="inline has no tasks that could stay; say -r local"):
+    with pytest.raises(ConfigError, match="the inline runner has no resident tasks; say -r local"):
         make(runner="inline")
 
 

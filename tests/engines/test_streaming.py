@@ -81,7 +81,7 @@ def test_a_job_that_fails_runs_again_and_says_so(
     with caplog.at_level(logging.WARNING):
         assert drive(inline, algorithm, dataset) == by_hand(algorithm, dataset)
     told = [r.getMessage() for r in caplog.records if r.name == streaming.__name__]
-    assert told == [f"the job failed ({which}): it runs again" for which in ("the first", "the second")]
+    assert told == [f"the job failed ({which}): retrying" for which in ("the first", "the second")]
 
 
 def test_a_job_that_fails_three_times_is_an_engine_error(
@@ -103,7 +103,7 @@ def test_a_killed_task_costs_its_job_a_second_run_and_no_bit(
     with StreamingEngine("local", 2, SPLIT_BYTES) as engine, caplog.at_level(logging.WARNING, streaming.__name__):
         found = drive(engine, algorithm, dataset)
     assert found == by_hand(algorithm, dataset)
-    assert "SIGKILL" in caplog.text and "it runs again" in caplog.text
+    assert "SIGKILL" in caplog.text and "retrying" in caplog.text
 
 
 def test_a_configuration_of_mrjob_is_not_read(

@@ -54,7 +54,7 @@ def test_its_container_is_no_smaller_than_a_tasks_and_holds_the_heap_with_the_bu
 
 def test_always_is_refused_only_where_it_cannot_be() -> None:
     assert decide("always", 1 << 40, 1000, 1, {})
-    with pytest.raises(ConfigError, match="2 reducers, and uber mode has one; say --uber auto"):
+    with pytest.raises(ConfigError, match="2 reducers, and uber mode has one; use --uber auto"):
         decide("always", 1, 1, 2, {})
 
 

@@ -44,7 +44,7 @@ class Trap(NamedTuple):
 
 TRAPS = (
     Trap("a missing path", {}, r"hdfs://.*/rows: there is no such file or directory; check the path"),
-    Trap("an empty directory", {"part.csv": b""}, r"part.csv: .*empty|holds no"),
+    Trap("an empty directory", {"part.csv": b""}, r"part.csv: .*empty|has no"),
     Trap("no Parquet at all", {"a.parquet": TABLE, "b.parquet": b"PAR1 and no footer"},
          r"b.parquet: cannot be read as Parquet"),
     Trap("a corrupt Parquet footer", {"a.parquet": TABLE, "b.parquet": TORN}, r"b.parquet: cannot be read as Parquet"),

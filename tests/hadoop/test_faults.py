@@ -219,7 +219,7 @@ def test_killed_drivers_are_taken_over_and_never_two_drive(client: Cluster, tmp_
     until(lambda: all(a.ended for a in apps(client, run_id)), "the job does not end by itself")
     third = Driver(client, tmp_path, folder)
     code, said = third.end()
-    assert code == 0 and "it goes on after round 1" in said, said
+    assert code == 0 and "continuing an unfinished run after round 1" in said, said
     metrics, *rounds = [a.id for a in apps(client, run_id) if a.succeeded]
     assert rounds == [held.id, transforms.id] and metrics > held.id, "one a round, one of metrics, and no more"
     assert third.output.names() == ["_SUCCESS", "_run", "model.json", "model.npz", "run.json"]
@@ -261,7 +261,7 @@ def test_a_run_that_is_overwritten_loses_its_job_and_a_terminated_driver_takes_i
     (folder / "go").touch()
     third = Driver(client, tmp_path, folder, "--seed", "2", "--engine", "inline")
     code, said = third.end()
-    assert code == 0 and "this run was begun and did not finish" in said, said
+    assert code == 0 and "continuing an unfinished run" in said, said
     assert len(apps(client, third.run_id())) == 1 and len(apps(client, before)) == 1
     for name, content in inline_model(rows, tmp_path, folder, seed=2).items():
         assert third.output.read(name) == content

@@ -159,7 +159,7 @@ def test_the_next_driver_of_a_run_takes_the_tasks_over(client: Cluster, tmp_path
     (first,) = [a for a in apps(client) if not a.ended]
     done = subprocess.run(resident, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
-    assert "it goes on after round" in done.stderr and "they are taken over" in done.stderr
+    assert "continuing an unfinished run after round" in done.stderr and "taking over the tasks" in done.stderr
     assert apps(client)[0].id == first.id
     alone = subprocess.run([*words, "--output", str(tmp_path / "alone"), "--engine", "inline", "-q"])
     assert alone.returncode == 0
@@ -188,7 +188,7 @@ def test_when_its_application_ends_a_run_goes_on_by_jobs_unless_somebody_ended_i
         os.kill(peer.facts["pid"], signal.SIGKILL)
         with caplog.at_level(logging.WARNING):
             state = algorithm.update(state, engine.round(algorithm, state, dataset))
-    assert "the run goes on by jobs" in caplog.text
+    assert "the run continues with a job per round" in caplog.text
     assert wire.dumps(state.to_wire()) == by_hand(algorithm, dataset)
 
 

@@ -101,7 +101,7 @@ def test_scoring_again_replaces_all_or_nothing(place: Folder, mrml: Mrml, tmp_pa
     predict = ("predict", model, "--data", data, *INLINE, "--output", scores.path)
     mrml(*predict, "--format", "csv", "--split-bytes", "20000")
     assert len(parts(scores)) > 2
-    with pytest.raises(AssertionError, match="is there already; say --overwrite"):
+    with pytest.raises(AssertionError, match="already exists; use --overwrite"):
         mrml(*predict)
     assert len(parts(scores)) > 2
     mrml(*predict, "--overwrite")

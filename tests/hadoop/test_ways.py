@@ -128,7 +128,7 @@ def test_metrics_and_predictions_are_those_of_the_inline_engine(
 
 
 def test_what_hadoop_cannot_feed_is_refused_before_a_job(client: Cluster, place: Folder, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Parquet is read by columns; say --feed direct"):
+    with pytest.raises(ConfigError, match="Parquet is read by columns; use --feed direct"):
         trained(place, "parquet", "logistic", WAYS["csv-stream"][1], 1, tmp_path)
 
 

@@ -94,13 +94,13 @@ def test_a_variable_without_a_value_is_told_where_oozie_would_fail_the_run(tmp_p
 
 
 def test_what_is_no_application_is_told_by_its_place(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no \.xml; name the folder that `mrml oozie render` made"):
+    with pytest.raises(ConfigError, match=r"has no \.xml; name the folder that `mrml oozie render` made"):
         check(str(tmp_path))
     with pytest.raises(ConfigError, match="there is no such file"):
         check(str(tmp_path / "none.xml"))
     write(tmp_path, a_xml="<x/>", b_xml='<workflow-app name="x"/>', c_xml="<a>")
     assert [line.partition(": ")[::2] for line in told(tmp_path)] == [
-        ("c.xml, line 1", "is not XML: no element found; mend it there"),
+        ("c.xml, line 1", "is not XML: no element found; fix it there"),
         ("a.xml, line 1", "is a <x>; write a <workflow-app> or a <coordinator-app>"),
         ("b.xml, line 1", "has the namespace ''; write xmlns=\"uri:oozie:workflow:1.0\""),
     ]

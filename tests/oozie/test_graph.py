@@ -202,7 +202,7 @@ def test_two_names_two_starts_and_ways_that_lead_nowhere_are_told() -> None:
     told = [f.finding for f in findings(nodes_of(parse(text.encode(), "x")))]
     assert told == [
         "there are 2 starts",
-        "action 'b' goes to nowhere when it fails, which is no node",
+        "action 'b' goes to nowhere when it fails, which is not a node",
     ]
     text = workflow('<kill name="a"><message/></kill><kill name="a"><message/></kill>', "a")
     assert [f.finding for f in findings(nodes_of(parse(text.encode(), "x")))][:1] == ["there are 2 nodes 'a'"]

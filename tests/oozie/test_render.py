@@ -116,13 +116,13 @@ def test_more_files_lie_beside_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"name": "1"}, "'1' is no name for Oozie; give --name"),
+        ({"name": "1"}, "'1' is not a name for Oozie; give --name"),
         ({"set": ("x",)}, "'x' has no value; write NAME=VALUE"),
         ({"set": (*ROOTED, "rot=1")}, "has no such variable; did you mean 'root'?"),
         ({"set": ()}, "'.demo/nightly/runs' lies in the container, and is gone with it; write hdfs:///"),
-        ({"input": "hdfs:///x"}, "is for a coordinator, which has a first day; say --start"),
-        ({"start": "2026-13-01"}, "--start: '2026-13-01' is no day; write 2026-01-01"),
-        ({"start": "2026-01-01", "end": "soon"}, "--end: 'soon' is no day"),
+        ({"input": "hdfs:///x"}, "is for a coordinator, which has a first day; use --start"),
+        ({"start": "2026-13-01"}, "--start: '2026-13-01' is not a day; write 2026-01-01"),
+        ({"start": "2026-01-01", "end": "soon"}, "--end: 'soon' is not a day"),
         ({"start": "2026-01-01", "input": "/data"}, "--input: '/data' is not on HDFS; write hdfs://host:port/"),
         ({"file": ("/nowhere",)}, "/nowhere: cannot be read: No such file or directory"),
     ],

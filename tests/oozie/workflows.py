@@ -33,7 +33,7 @@ def workflow(body: str, start: str) -> str:
 
 
 WRONG: dict[str, tuple[str, str, str]] = {
-    "unknown": (workflow(action("a", "b"), "a"), "E0708", "action 'a' goes to 'b', which is no node"),
+    "unknown": (workflow(action("a", "b"), "a"), "E0708", "action 'a' goes to 'b', which is not a node"),
     "loop": (workflow(action("a", "b") + action("b", "a"), "a"), "E0707", "there is a way round: a -> b -> a"),
     "itself": (workflow(action("a", "a"), "a"), "E0706", "there is a way round: a -> a"),
     "no join": (

@@ -70,9 +70,7 @@ class OneRun(Algorithm):
     oversampling: float = param(2.0, "kmeans||: candidates drawn in a seeding round, as a multiple of k", low=0.1)
     seeding_rounds: int = param(5, "kmeans||: number of seeding rounds", low=1)
     standardise: bool = param(False, "standardise the numeric columns")  # type: ignore[misc]
-    kernels: str = param(
-        "auto", "implementation: fast is numba; auto: fast if numba is installed", choices=("auto", "numpy", "fast")
-    )
+    kernels: str = param("auto", "fast: numba; auto: fast if it is installed", choices=("auto", "numpy", "fast"))
     init_model: str | None = param(None, "start from the centres of this k-means model")
     centres: tuple[tuple[float, ...], ...] = param((), "begin with these, k of them", internal=True)
 
@@ -214,7 +212,7 @@ class OneRun(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if not values:
-            raise InputError("k-means", "the training data holds no rows", "check the input and its filters")
+            raise InputError("k-means", "the training data has no rows", "check the input and its filters")
         after = {"sample": self._sampled, "seed": self._seeded, "weigh": self._weighed, "lloyd": self._moved}
         return after[state["phase"]](state, values)
 

@@ -75,7 +75,7 @@ class EvaluateClusters(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if not values:
-            raise InputError("evaluate", "the data holds no rows", "check the input and its filters")
+            raise InputError("evaluate", "the data has no rows", "check the input and its filters")
         rows, sums = values["counts"]["rows"], values["sums"]
         metrics = {
             "n_rows": int(rows.sum()),

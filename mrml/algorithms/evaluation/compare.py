@@ -67,7 +67,9 @@ class Compare(Algorithm):
         kinds = [(m["output"], m["classes"], rank) for m, rank in zip(members, ranks, strict=True)]
         if kinds[0] != kinds[1] or ranks[0]:
             what = [" ".join(filter(None, (k[0], ", ".join(k[1]), k[2]))) for k in kinds]
-            raise ConfigError("compare", f"the models predict {what[0]} and {what[1]}", "compare two of one target")
+            raise ConfigError(
+                "compare", f"the models predict {what[0]} and {what[1]}", "compare models of the same target"
+            )
         seen = {"columns": [np.array(c, np.int64) for c in self.columns], "offsets": list(self.offsets)}
         return State({"members": members, **seen, "edges": None, "unit_rows": 1, "weight": 1.0, "y": 0.0})
 
@@ -128,7 +130,7 @@ class Compare(Algorithm):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if state["edges"] is None:
             if not values:
-                raise InputError("compare", "the data holds no rows", "check the input and its filters")
+                raise InputError("compare", "the data has no rows", "check the input and its filters")
             n_rows, sketch = int(values["counts"]["n_rows"]), values["quantiles"]
             weights, targets = sketch.columns[2][0], sketch.columns[3][0]
             if not weights[-1] > 0:

@@ -65,4 +65,4 @@ class CountRecords(Algorithm):
         return state.next(stop="counted", starts=values["records"].starts())
 
     def model(self, state: State, schema: Schema) -> Model:
-        raise NotImplementedError("a count is no model")
+        raise NotImplementedError("a count is not a model")

@@ -74,7 +74,7 @@ class Describe(Algorithm):
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if "counts" not in values or not values["counts"]["n_rows"]:
-            raise InputError("data", "holds no row", "look at the files with `mrml schema`")
+            raise InputError("data", "has no row", "look at the files with `mrml schema`")
         bins = [a.tolist() for a in _split(values["counts"]["bins"], state["edges"])]
         if state["first"] is not None:
             return state.next(stop="described", counted=bins)

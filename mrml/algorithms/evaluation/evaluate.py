@@ -253,7 +253,7 @@ class Evaluate(Algorithm):
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         if state["phase"] == "points":
             if not values:
-                raise InputError("evaluate", "the data holds no rows", "check the input and its filters")
+                raise InputError("evaluate", "the data has no rows", "check the input and its filters")
             if "sums" not in values:
                 known = "it knows " + ", ".join(map(repr, state["classes"][:10]))
                 raise InputError("evaluate", "no row is of a class that the model knows", known)

@@ -127,4 +127,4 @@ def _check_classes(design: Design, place: str) -> None:
     if not design.classes:
         raise ConfigError(place, "is numeric, not a set of classes", "use linear or poisson, or declare it categorical")
     if len(design.classes) < 2:
-        raise InputError(place, f"holds only one class, {design.classes[0]!r}", "there is nothing to tell apart")
+        raise InputError(place, f"holds only one class, {design.classes[0]!r}", "at least two are needed")

@@ -154,7 +154,7 @@ class GLM(Iteration):
             stuck = True
         if not stuck:
             return after
-        log.info("the model to begin from is too far off these rows: goes on as without it")
+        log.info("the model to start from is too far off these rows: starting without it")
         return State(dict(cold), state.round + 1)
 
     def broadcast(self, state: State) -> State:

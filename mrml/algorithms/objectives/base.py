@@ -118,7 +118,7 @@ class Objective(ABC):
             finding = (
                 f"holds {facts['min']:g}, and a {self.name} target is {'never negative' if allowed else 'above 0'}"
             )
-            raise InputError("target", finding, "use --objective squared, or mend the data")
+            raise InputError("target", finding, "use --objective squared, or fix the data")
         far = max((facts.get(end, 0.0) for end in ("min", "max")), key=abs)
         if abs(far) > MOST_TARGET:
             finding = f"holds {far:g}, the square of which is beyond float64"

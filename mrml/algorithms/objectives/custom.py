@@ -43,7 +43,7 @@ class CustomObjective(Objective):
             finding = f"cannot be imported: {type(error).__name__}: {error}"
             raise ConfigError(self._place, finding, "give it as my_module:my_function") from error
         if not callable(found):
-            raise ConfigError(self._place, "is no function", "give it as my_module:my_function")
+            raise ConfigError(self._place, "is not a function", "give it as my_module:my_function")
         result: Callable[..., Any] = found
         return result
 
@@ -79,7 +79,7 @@ class CustomObjective(Objective):
         try:
             out = np.asarray(values, np.float64)
         except (TypeError, ValueError) as error:
-            raise ConfigError(self._place, f"returned a {name} that is no array of numbers: {error}") from error
+            raise ConfigError(self._place, f"returned a {name} that is not an array of numbers: {error}") from error
         if out.shape != shape:
             finding = f"returned a {name} of shape {out.shape} for rows of shape {shape}"
             raise ConfigError(self._place, finding, "return one number for each row")

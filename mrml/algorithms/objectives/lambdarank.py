@@ -120,7 +120,7 @@ class GroupRuns(Statistic):
         """InputError where a group begins more than once."""
         self._trim()
         if any(n > 1 for n in self.counts.values()):
-            raise InputError("the group column", "a group comes again after another", _REMEDY)
+            raise InputError("the group column", "the rows of a group are not together", _REMEDY)
 
     def to_wire(self) -> Any:
         self._trim()

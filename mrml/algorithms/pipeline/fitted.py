@@ -75,7 +75,7 @@ class Fitted:
             return True
         if self.schema.sparse and self.n_features > DENSE_COLUMNS:
             finding = f"{self.n_features:,} LibSVM columns cannot be missing where they are absent"
-            raise ConfigError("data, absent", finding, "say --absent zero, or use fewer columns")
+            raise ConfigError("data, absent", finding, "use --absent zero, or use fewer columns")
         return self.hash is not None or (self.n_features > DENSE_COLUMNS and bool(self.onehot))
 
     @cached_property
@@ -118,7 +118,7 @@ class Fitted:
         if lazy or center is None:
             return out
         if isinstance(x, CSR):
-            raise ConfigError("algorithm, standardise", "sparse columns cannot be centred", "say --standardise false")
+            raise ConfigError("algorithm, standardise", "sparse columns cannot be centred", "use --standardise false")
         kept = raw.memo(f"standardised.{self.key}", 1, lambda old: {"x": _standardised(out)})
         return dataclasses.replace(out, X=kept["x"], center=None, scale=None)
 

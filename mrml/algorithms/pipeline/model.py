@@ -104,7 +104,7 @@ def begun_from(path: str, inner: type[M], called: str, remedy: str) -> tuple[Pip
     """The model that a run goes on from, and its inner one; ConfigError where that is of another kind."""
     model = load(path)
     if not (isinstance(model, PipelineModel) and isinstance(model.inner, inner)):
-        raise ConfigError(INIT_MODEL, f"{path} is no {called}", remedy)
+        raise ConfigError(INIT_MODEL, f"{path} is not a {called}", remedy)
     return model, model.inner
 
 

@@ -192,7 +192,7 @@ class Pipeline(Algorithm):
         if self.schema.role("weight") is not None:
             finding, remedy = "no row has a weight above 0", "check the data and its weight column"
             return InputError("training data", finding, remedy)
-        return InputError("data", "holds no row to train on", "look at the files with `mrml schema`")
+        return InputError("data", "has no row to train on", "look at the files with `mrml schema`")
 
     def _check_finite(self, moments: Moments) -> None:
         """InputError naming the first column whose numbers have no mean or no variance."""

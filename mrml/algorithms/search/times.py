@@ -84,7 +84,7 @@ class CountTimes(Algorithm):
         return state.next(stop="counted", values=found.values, counts=found.counts)
 
     def model(self, state: State, schema: Schema) -> Model:
-        raise NotImplementedError("a count is no model")
+        raise NotImplementedError("a count is not a model")
 
 
 def cuts(values: Array, counts: Sequence[int] | Array, stretches: int) -> tuple[float, ...]:

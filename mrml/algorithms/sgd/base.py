@@ -124,7 +124,7 @@ class SGD(Averaging):
             for name, plain in (("shards", 1), ("outer", "average"), ("wire", "float32"), ("inner_state", "average")):
                 if getattr(self, name) != plain:
                     finding = f"{getattr(self, name)!r} is of local steps, and a global batch a round has none"
-                    raise ConfigError(f"algorithm, {name}", finding, "leave it out, or say --sync-every epoch")
+                    raise ConfigError(f"algorithm, {name}", finding, "leave it out, or use --sync-every epoch")
 
     @property
     def target(self) -> str:  # type: ignore[override]
@@ -249,17 +249,17 @@ class SGD(Averaging):
         """ConfigError or InputError where the target cannot be one of this loss."""
         wants_classes = objective.target != "numeric"
         if wants_classes and len(design.classes) < 2:
-            found = f"holds only one class, {design.classes[0]!r}" if design.classes else "holds no classes"
-            raise InputError("target", found, "there is nothing to tell apart")
+            found = f"holds only one class, {design.classes[0]!r}" if design.classes else "has no classes"
+            raise InputError("target", found, "at least two are needed")
         if objective.target == "binary" and len(design.classes) > 2:
             finding = f"{name} needs a target of 2 classes, here are {len(design.classes)}"
-            raise ConfigError("algorithm, loss", finding, "say --loss softmax")
+            raise ConfigError("algorithm, loss", finding, "use --loss softmax")
         if wants_classes:
             return
         try:
             objective.check(design.target, design.classes)
         except InputError as error:  # its remedy is an option of boosting
-            raise InputError(error.place, error.finding, "use squared errors, or mend the data") from None
+            raise InputError(error.place, error.finding, "use squared errors, or fix the data") from None
 
     def _bias(self, name: str, design: Design) -> Array:
         """(n_outputs,) where the output begins: at the mean target, in link space."""

@@ -63,7 +63,7 @@ class MLP(_Network):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        remedy = "say --hidden 128,64, or train logistic --solver sgd"
+        remedy = "use --hidden 128,64, or train logistic --solver sgd"
         if not isinstance(self.hidden, tuple | list) or not all(type(units) is int for units in self.hidden):
             raise ConfigError("algorithm, hidden", f"{self.hidden!r} are no whole numbers, one a layer", remedy)
         if not self.hidden or min(self.hidden) < 1:

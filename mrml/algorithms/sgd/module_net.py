@@ -104,7 +104,7 @@ class ModuleNet:
             return self.function(*given)
         except Exception as error:  # whatever a function of the user's own does
             finding = f"raised {type(error).__name__}: {error}, called with {', '.join(map(str, given))}"
-            raise ConfigError(self.place, finding, "mend the function") from error
+            raise ConfigError(self.place, finding, "fix the function") from error
 
     @cached_property
     def function(self) -> Callable[..., Any]:
@@ -153,7 +153,7 @@ def function_of(path: str, source: str) -> Callable[..., Any]:
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "?") in _parents(name)
         if not (absent and source):
             finding = f"cannot be imported here: {type(error).__name__}: {error}"
-            raise ConfigError(place, finding, _REMEDY if absent else "mend the module") from error
+            raise ConfigError(place, finding, _REMEDY if absent else "fix the module") from error
         module = _from_source(name, source, place)
     function = getattr(module, attribute, None)
     if not callable(function):

@@ -202,6 +202,6 @@ def largest(params: Array) -> float:
 def refuse_nan(loss: float, meeting: int, place: str, rate: float) -> None:
     """Diverged for a loss, or a parameter, that is no number; round 1 of a run fits the transforms."""
     if not math.isfinite(loss):
-        finding = f"the loss is no number at a learning rate of {rate:g}"
-        remedy = "lower --learning-rate, or say --clip-norm 1; are all features finite?"
+        finding = f"the loss is not a number at a learning rate of {rate:g}"
+        remedy = "lower --learning-rate, or use --clip-norm 1; are all features finite?"
         raise Diverged(f"round {meeting + 2}, {place}", finding, remedy)

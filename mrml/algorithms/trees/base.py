@@ -267,7 +267,7 @@ class TreeAlgorithm(Algorithm):
             if stop is not None:
                 return State(params, state.round + 1, stop)
         if not any(key.startswith(hist.PREFIX) for key in values):
-            raise InputError("data", "the training data holds no rows", "check the input and its filters")
+            raise InputError("data", "the training data has no rows", "check the input and its filters")
         grow(self.settings, params, values)
         params["step"] += 1
         if len(params["plan"]["tree"]):

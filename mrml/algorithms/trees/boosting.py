@@ -54,48 +54,52 @@ class Boosting(TreeAlgorithm):
     )
 
     objective: str = param("squared", f"the loss: {', '.join(OBJECTIVES)}, or my_module:my_function", code=True)
-    rounds: int = param(100, "iterations: trees, or trees a class", low=1)
+    rounds: int = param(100, "number of boosting iterations: trees, or trees per class", low=1)
     growth: str = param(
-        "depthwise", "level by level as XGBoost, or best leaf first as LightGBM", choices=("depthwise", "leafwise")
+        "depthwise", "by level as in XGBoost, or best leaf first as in LightGBM", choices=("depthwise", "leafwise")
     )
-    max_depth: int | None = param(None, "levels of a tree, 0 any number; default 6, leafwise 0", low=0, high=15)
-    max_leaves: int = param(31, "leafwise: leaves of a tree", low=2, high=8192)
-    learning_rate: float = param(0.1, "what a tree's values are multiplied with", low=1e-9)
-    max_bin: int = param(255, "bins of a column", low=2, high=255)
-    l2: float | None = param(None, "L2 penalty on the values of leaves; default 1, leafwise 0", low=0)
-    l1: float = param(0.0, "L1 penalty on the values of leaves", low=0)
-    min_split_gain: float = param(0.0, "least gain of a split", low=0)
-    min_child_weight: float | None = param(None, "least hessian of a leaf; default 1, leafwise 0.001", low=0)
-    min_data_in_leaf: int | None = param(None, "least rows of a leaf; default 0, leafwise 20", low=0)
-    max_delta_step: float | None = param(None, "largest value of a leaf, 0 no limit; default 0, poisson 0.7", low=0)
-    subsample: float = param(1.0, "share of the rows that a tree sees", low=0.0, high=1.0)
-    colsample_bytree: float = param(1.0, "share of the columns that a tree may use", low=0.0, high=1.0)
-    colsample_bylevel: float = param(1.0, "of those, share that a level may use", low=0.0, high=1.0)
-    colsample_bynode: float = param(1.0, "of those, share that a node may use", low=0.0, high=1.0)
+    max_depth: int | None = param(None, "maximum depth of a tree, 0: no limit; default: 6, leafwise 0", low=0, high=15)
+    max_leaves: int = param(31, "leafwise: maximum number of leaves of a tree", low=2, high=8192)
+    learning_rate: float = param(0.1, "learning rate: factor for the values of a tree", low=1e-9)
+    max_bin: int = param(255, "maximum number of bins of a column", low=2, high=255)
+    l2: float | None = param(None, "L2 penalty on leaf values; default: 1, leafwise 0", low=0)
+    l1: float = param(0.0, "L1 penalty on leaf values", low=0)
+    min_split_gain: float = param(0.0, "minimum gain of a split", low=0)
+    min_child_weight: float | None = param(None, "minimum sum of hessians in a leaf; default: 1, leafwise 0.001", low=0)
+    min_data_in_leaf: int | None = param(None, "minimum number of rows in a leaf; default: 0, leafwise 20", low=0)
+    max_delta_step: float | None = param(None, "maximum leaf value, 0: no limit; default: 0, poisson 0.7", low=0)
+    subsample: float = param(1.0, "fraction of the rows used by a tree", low=0.0, high=1.0)
+    colsample_bytree: float = param(1.0, "fraction of the columns used by a tree", low=0.0, high=1.0)
+    colsample_bylevel: float = param(1.0, "fraction of those used by a level", low=0.0, high=1.0)
+    colsample_bynode: float = param(1.0, "fraction of those used by a node", low=0.0, high=1.0)
     cat_smooth: float = param(
-        10.0, "hessian added to that of a category before categories are sorted; leafwise: also the least rows of a "
-        "node's category that takes part, others go right", low=0,
+        10.0, "smoothing: added to the hessian of a category before sorting; leafwise: also the minimum number of rows "
+        "of a category in a node, others go right", low=0,
     )  # fmt: skip
-    cat_l2: float = param(10.0, "L2 penalty more for a split of sorted categories", low=0)
-    max_cat_threshold: int = param(32, "most categories on the smaller side of a split", low=1, high=255)
-    max_cat_to_onehot: int = param(4, "with at most this many categories one is split off", low=1, high=255)
-    min_data_per_group: int = param(100, "leafwise: least rows of sorted categories between two cuts", low=1)
-    scale_pos_weight: float = param(1.0, "logistic: what weights of the second class are multiplied with", low=1e-9)
-    huber_delta: float = param(1.0, "huber: errors above it count linearly", low=1e-9)
-    quantile_alpha: float = param(0.5, "quantile: the share of rows below the prediction", low=1e-6, high=1 - 1e-6)
-    tweedie_variance_power: float = param(1.5, "tweedie: between 1, poisson, and 2, gamma", low=1, high=2)
-    monotone: dict[str, int] | None = param(None, "columns with which predictions rise (1) or fall (-1): A:1,B:-1")
-    lambdarank_truncation: int = param(30, "lambdarank: a pair counts when one of it is among the first", low=1)
-    lambdarank_norm: bool = param(True, "lambdarank: groups count alike whatever their sizes")
-    ndcg_at: int = param(10, "lambdarank: places that NDCG looks at, 0 for all", low=0)
-    metric: str = param("loss", "what is told and stops early: the loss, or another figure", choices=METRICS)
-    init_model: str | None = param(None, "directory of a boosted model to go on from: rounds are added to its own")
-    base_score: float | None = param(None, "raw prediction before the first tree; default from the target")
-    early_stopping: int = param(
-        0, "stop when the metric of the rows of all --valid did not fall for this many iterations", low=0
+    cat_l2: float = param(10.0, "additional L2 penalty of splits of sorted categories", low=0)
+    max_cat_threshold: int = param(32, "maximum number of categories on the smaller side of a split", low=1, high=255)
+    max_cat_to_onehot: int = param(
+        4, "with at most this many categories, splits separate one from the rest", low=1, high=255
     )
-    seed: int = param(0, "of the random draws")
-    kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
+    min_data_per_group: int = param(
+        100, "leafwise: minimum number of rows between two cuts of sorted categories", low=1
+    )
+    scale_pos_weight: float = param(1.0, "logistic: factor for the weights of the second class", low=1e-9)
+    huber_delta: float = param(1.0, "huber: errors above this count linearly", low=1e-9)
+    quantile_alpha: float = param(0.5, "quantile to predict", low=1e-6, high=1 - 1e-6)
+    tweedie_variance_power: float = param(1.5, "tweedie: power, from 1 (poisson) to 2 (gamma)", low=1, high=2)
+    monotone: dict[str, int] | None = param(None, "monotone columns: predictions rise (1) or fall (-1) with them")
+    lambdarank_truncation: int = param(30, "lambdarank: pairs with a row among the first this many count", low=1)
+    lambdarank_norm: bool = param(True, "lambdarank: normalise by group, so that large groups count no more")
+    ndcg_at: int = param(10, "lambdarank: number of places in NDCG, 0: all", low=0)
+    metric: str = param("loss", "metric reported and used for early stopping", choices=METRICS)
+    init_model: str | None = param(None, "continue from this boosted model; new trees are added to its trees")
+    base_score: float | None = param(None, "raw prediction before the first tree; default: from the target")
+    early_stopping: int = param(
+        0, "stop after this many iterations without a better metric on the --valid rows; 0: never", low=0
+    )
+    seed: int = param(0, "random seed")
+    kernels: str = param("auto", "fast: numba; auto: fast if it is installed", choices=("auto", "numpy", "fast"))
 
     @property
     def grouped(self) -> bool:  # type: ignore[override]

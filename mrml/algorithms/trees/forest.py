@@ -40,29 +40,29 @@ class Forest(TreeAlgorithm):
 
     fewer_rounds: ClassVar[str] = "more --trees-per-round, or shallower trees (a job a level of a batch)"
 
-    objective: str = param(
-        "squared", "squared: the mean of numbers; gini: the shares of classes", choices=("squared", "gini")
-    )
-    trees: int = param(100, "trees of the forest, for each of more than two classes", low=1)
-    trees_per_round: int = param(20, "trees that grow in the same rounds", low=1)
-    bootstrap: bool = param(True, "a tree sees rows as often as Poisson draws say, and not each once")
-    max_depth: int | None = param(12, "levels of a tree; 0: 15, the most there are", low=0, high=15)
-    min_data_in_leaf: int | None = param(1, "least rows of a leaf", low=0)
+    objective: str = param("squared", "squared for numbers, gini for classes", choices=("squared", "gini"))
+    trees: int = param(100, "number of trees; with more than two classes, per class", low=1)
+    trees_per_round: int = param(20, "trees grown in the same rounds", low=1)
+    bootstrap: bool = param(True, "draw the rows of each tree with replacement (Poisson bootstrap)")
+    max_depth: int | None = param(12, "maximum depth of a tree; 0: 15", low=0, high=15)
+    min_data_in_leaf: int | None = param(1, "minimum number of rows in a leaf", low=0)
     colsample_bynode: float | None = param(
-        None, "share of the columns that a node may use; default all, for classes the square root", low=0.0, high=1.0
+        None, "fraction of the columns used by a node; default: all, for classes the square root", low=0.0, high=1.0
     )
 
-    max_bin: int = param(255, "bins of a column", low=2, high=255)
-    min_split_gain: float = param(0.0, "least gain of a split", low=0)
-    colsample_bytree: float = param(1.0, "share of the columns that a tree may use", low=0.0, high=1.0)
-    colsample_bylevel: float = param(1.0, "of those, share that a level may use", low=0.0, high=1.0)
-    cat_smooth: float = param(10.0, "hessian added to that of a category before categories are sorted", low=0)
-    cat_l2: float = param(10.0, "L2 penalty more for a split of sorted categories", low=0)
-    max_cat_threshold: int = param(32, "most categories on the smaller side of a split", low=1, high=255)
-    max_cat_to_onehot: int = param(4, "with at most this many categories one is split off", low=1, high=255)
-    monotone: dict[str, int] | None = param(None, "columns with which predictions rise (1) or fall (-1): A:1,B:-1")
-    seed: int = param(0, "of the random draws")
-    kernels: str = param("auto", "numba if it is there, or one of them", choices=("auto", "numpy", "fast"))
+    max_bin: int = param(255, "maximum number of bins of a column", low=2, high=255)
+    min_split_gain: float = param(0.0, "minimum gain of a split", low=0)
+    colsample_bytree: float = param(1.0, "fraction of the columns used by a tree", low=0.0, high=1.0)
+    colsample_bylevel: float = param(1.0, "fraction of those used by a level", low=0.0, high=1.0)
+    cat_smooth: float = param(10.0, "smoothing: added to the hessian of a category before sorting", low=0)
+    cat_l2: float = param(10.0, "additional L2 penalty of splits of sorted categories", low=0)
+    max_cat_threshold: int = param(32, "maximum number of categories on the smaller side of a split", low=1, high=255)
+    max_cat_to_onehot: int = param(
+        4, "with at most this many categories, splits separate one from the rest", low=1, high=255
+    )
+    monotone: dict[str, int] | None = param(None, "monotone columns: predictions rise (1) or fall (-1) with them")
+    seed: int = param(0, "random seed")
+    kernels: str = param("auto", "fast: numba; auto: fast if it is installed", choices=("auto", "numpy", "fast"))
 
     @cached_property
     def settings(self) -> TreeSettings:

@@ -62,7 +62,7 @@ class TreeSettings:
         for name, sign in self.monotone.items():
             place = f"algorithm, monotone, column {name!r}"
             if name not in names:
-                raise ConfigError(place, "is no feature", nearest(name, names))
+                raise ConfigError(place, "is not a feature", nearest(name, names))
             if sign not in (-1, 0, 1):
                 raise ConfigError(place, f"{sign} is neither 1, 0 nor -1")
             if names.index(name) >= n_numeric:

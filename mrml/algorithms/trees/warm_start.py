@@ -19,7 +19,7 @@ def starting_point(path: str, objective: str) -> tuple[Any, TreesModel]:
     model, inner = begun_from(path, TreesModel, "model of boosted trees", "name the output of `mrml train boosting`")
     if inner.objective != objective:
         finding = f"{path} has the objective {inner.objective}, and this run {objective}"
-        raise ConfigError(INIT_MODEL, finding, f"say --objective {inner.objective}")
+        raise ConfigError(INIT_MODEL, finding, f"use --objective {inner.objective}")
     return model.fitted, inner
 
 

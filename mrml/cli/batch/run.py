@@ -69,7 +69,7 @@ def run_run(args: argparse.Namespace) -> None:
 def _pair(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise ConfigError("--set", f"{text!r} is no NAME=VALUE", "such as --set ds=2026-11-20")
+        raise ConfigError("--set", f"{text!r} is not NAME=VALUE", "such as --set ds=2026-11-20")
     return name, value
 
 

@@ -38,7 +38,7 @@ def parse_validate(argv: Sequence[str]) -> argparse.Namespace:
     if not args.data:
         raise ConfigError("mrml validate", "names no data", "give files, directories or globs")
     if not args.against:
-        raise ConfigError("mrml validate", "has nothing to compare with", "say --against MODEL, SCHEMA.yaml or DATA")
+        raise ConfigError("mrml validate", "has nothing to compare with", "use --against MODEL, SCHEMA.yaml or DATA")
     return args
 
 

@@ -84,7 +84,7 @@ def _render(args: argparse.Namespace) -> None:
     folder = Path(args.output or f"{named(run_file, app)}.oozie")
     there = sorted(name for name in {*files, COORDINATOR} if (folder / name).exists())
     if there and not args.overwrite:
-        raise OutputExists(str(folder / there[0]), "is there already", "say --overwrite to replace it")
+        raise OutputExists(str(folder / there[0]), "already exists", "use --overwrite to replace it")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / COORDINATOR).unlink(missing_ok=True)  # of a render before, maybe
     for name, content in files.items():
@@ -154,7 +154,7 @@ def _rerun(args: argparse.Namespace) -> None:
     oozie = _oozie(args)
     facts = facts_of(oozie, args.name)
     if (facts["kind"] == "coordinator") != bool(args.number):
-        remedy = "say --number N, as `mrml oozie status` counts them" if not args.number else "leave --number out"
+        remedy = "use --number N, as `mrml oozie status` counts them" if not args.number else "leave --number out"
         raise ConfigError(f"mrml oozie rerun {args.name}", f"is a {facts['kind']}", remedy)
     oozie.rerun(args.name, args.number)
     facts = facts_of(oozie, args.name)
@@ -180,7 +180,7 @@ def _oozie(args: argparse.Namespace) -> Oozie:
 
     url = args.url or os.environ.get("OOZIE_URL", "")
     if not url:
-        remedy = "say --url http://host:11000/oozie, or export OOZIE_URL; `mrml cluster up --oozie` starts a server"
+        remedy = "use --url http://host:11000/oozie, or export OOZIE_URL; `mrml cluster up --oozie` starts a server"
         raise ConfigError(f"mrml oozie {args.action}", "no server of Oozie is named", remedy)
     return Oozie(url)
 
@@ -192,7 +192,7 @@ def _place(run_file: Path, app: Application) -> Place:
     keys = {} if app.name_node and app.resource_manager else configuration()
     manager = app.resource_manager or keys.get("yarn.resourcemanager.address", "")
     if not manager:
-        raise ConfigError("--resource-manager", "HADOOP_CONF_DIR names none", "say --resource-manager HOST:PORT")
+        raise ConfigError("--resource-manager", "HADOOP_CONF_DIR names none", "use --resource-manager HOST:PORT")
     name_node = (app.name_node or keys.get("fs.defaultFS", "")).rstrip("/")
     path = app.path or default_path(home({"fs.defaultFS": name_node}), named(run_file, app))
     return Place(path if "://" in path else f"{name_node}/{path.lstrip('/')}", name_node, manager)

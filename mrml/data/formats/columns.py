@@ -90,7 +90,9 @@ def _flat(values: Any, column: Column) -> Any:
         values = values.cast(pa.float32())
     if pa.types.is_nested(t) or not (_is_text(getattr(t, "value_type", t)) or _is_number(t)):
         place = f"column {column.name!r}"
-        raise InputError(place, f"has the type {t}, which is no kind of number or text", "leave it out with --exclude")
+        raise InputError(
+            place, f"has the type {t}, which is not a kind of number or text", "leave it out with --exclude"
+        )
     return values
 
 

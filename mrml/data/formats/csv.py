@@ -93,7 +93,7 @@ def split_fields(line: bytes, format: Format) -> list[str]:
     if not len(spans.starts):
         return []
     if spans.is_open[0]:
-        raise InputError("header", "has a quote that is still open at its end", "close it, or say --header false")
+        raise InputError("header", "has a quote that is still open at its end", "close it, or use --header false")
     record = line[spans.starts[0] : spans.ends[0]]
     if not format.quote or format.quote.encode() not in record:  # 1 us a field, and Arrow takes 8
         with contextlib.suppress(UnicodeDecodeError):

@@ -44,7 +44,7 @@ def encoding_named(name: str) -> str:
         text = ""
     if text != _PROBE.decode("ascii"):
         remedy = f"convert the files: iconv -f {name.upper()} -t UTF-8 FILE > NEW"
-        raise ConfigError(place, f"{name} cannot be cut at the bytes of line ends", remedy)
+        raise ConfigError(place, f"{name} cannot be split at line ends", remedy)
     return "utf-8" if found in ("utf-8-sig", "ascii") else found
 
 

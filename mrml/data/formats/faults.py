@@ -11,14 +11,14 @@ from mrml.schema import Format
 _AHEAD_BYTES = 64 << 10
 #: names that a remedy spells out
 _MOST_NAMES = 12
-_STRAY = "close it, or say --quote none where quotes are characters like others"
+_STRAY = "close it, or use --quote none where quotes are characters like others"
 
 
 def not_text(format: Format) -> tuple[str, str]:
     """Finding and remedy for bytes that are none of the format's encoding."""
     if format.encoding != "utf-8":
         return f"is not {format.encoding}", "say another --encoding"
-    return "is not UTF-8", "say --encoding cp1252, latin-1 or what it is, or save the file as UTF-8"
+    return "is not UTF-8", "use --encoding cp1252, latin-1 or what it is, or save the file as UTF-8"
 
 
 def of_record(
@@ -32,13 +32,13 @@ def of_record(
     escaped = not said.escape and b"\\" + said.quote.encode() in record and bool(said.quote)
     if spans.is_open[i]:
         if not said.multiline and _closes_later(data, int(spans.starts[i]), len(names), format):
-            return "has a newline inside quotes", "say --multiline"
-        remedy = "say --escape '\\' where a backslash makes a quote plain" if escaped else _STRAY
+            return "has a newline inside quotes", "use --multiline"
+        remedy = "use --escape '\\' where a backslash makes a quote plain" if escaped else _STRAY
         return "has a quote that is still open at its end", remedy
     named = f"--columns names {len(names)}" if said.columns else f"the header names {len(names)}"
     counted = f"has {n_fields} field{'s' * (n_fields != 1)}, {named}"
     if escaped:
-        return f"{counted}: backslashes stand before its quotes", "say --escape '\\'"
+        return f"{counted}: backslashes stand before its quotes", "use --escape '\\'"
     if n_fields == len(names) + 1 and record.endswith(format.delimiter.encode()):
         return f"{counted}: it ends with {said.delimiter!r}", f"name every field: --columns {_and_one_more(names)}"
     return counted, f"quote what holds {said.delimiter!r}, or say another --delimiter"

@@ -74,7 +74,7 @@ def check(schema: Any, wanted: Sequence[Column], name: str) -> None:
         if column.name not in names:
             raise InputError(place, "is missing", nearest(column.name, names))
         if names.count(column.name) > 1:
-            raise InputError(place, "is there twice", "write the file with different names")
+            raise InputError(place, "occurs twice", "write the file with different names")
         found = schema.field(column.name).type
         if pa.types.is_nested(found):
             raise InputError(place, f"is nested ({found})", "leave it out with --exclude, or flatten it before")
@@ -232,6 +232,6 @@ def _open(file: File) -> Iterator[Any]:
 
 def _broken(file: File, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
-        return InputError(file.name, "is gone since the run began", "start again with the files as they are")
+        return InputError(file.name, "was deleted after the run began", "start again with the files as they are")
     said = " ".join(str(error).split())[:200]
     return InputError(file.name, f"cannot be read as Parquet: {said}", "write it again, or leave it out")

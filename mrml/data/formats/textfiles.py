@@ -237,13 +237,13 @@ def _check(fields: Sequence[str], wanted: Sequence[Column], file: File) -> None:
         place = f"{file.name}, column {column.name!r}"
         if not counts[column.name]:
             raise InputError(place, "is missing", nearest(column.name, fields))
-        raise InputError(place, "is there twice", "write the file with different names")
+        raise InputError(place, "occurs twice", "write the file with different names")
 
 
 def blank_header(file: File) -> InputError:
     """The error of a file with nothing in its first line."""
     finding = "its first line is blank, and it is there that the columns are named"
-    return InputError(file.name, finding, "delete the lines above the column names, or say --header false")
+    return InputError(file.name, finding, "delete the lines above the column names, or use --header false")
 
 
 def _unnamed(n_fields: int, schema: Schema) -> tuple[str, ...]:

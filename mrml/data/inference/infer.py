@@ -148,12 +148,12 @@ def load_yaml(text: str, place: str = "schema") -> Schema:
     except yaml.YAMLError as error:
         raise ConfigError(place, f"is not YAML: {' '.join(str(error).split())}", "check quotes and indents") from error
     if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
-        raise ConfigError(place, "holds no list of columns", "start from the output of `mrml schema`")
+        raise ConfigError(place, "has no list of columns", "start from the output of `mrml schema`")
     value.pop("observed", None)
     for column in value["columns"]:
         if not isinstance(column, dict) or not isinstance(column.get("name"), str):
             raise ConfigError(
-                place, f"{column!r} is no column with a name that is a text", "quote names like 'no' and '1'"
+                place, f"{column!r} is not a column with a name that is a text", "quote names like 'no' and '1'"
             )
     markers = (value.get("format") or {}).get("na", [])
     if not isinstance(markers, list) or not all(isinstance(m, str) for m in markers):

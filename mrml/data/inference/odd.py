@@ -67,7 +67,7 @@ def above_header(file: File, format: Format, known: Collection[str] = ()) -> Inp
             title = lines[0].decode("utf-8", "replace")[:40]
             skip = at + format.skip_lines
             finding = f"begins with {title!r}, and its columns are named in line {skip + 1}"
-            return InputError(file.name, finding, f"say --skip-lines {skip}")
+            return InputError(file.name, finding, f"use --skip-lines {skip}")
     return None
 
 
@@ -89,7 +89,7 @@ def explained(error: InputError, name: str, names: Sequence[str], files: Sequenc
     first = first_with_text(files)
     for column in names:
         if column.strip() == name and format.name in ("csv", "tsv"):
-            return InputError(f"column {name!r}", f"is {column!r} in the header, with blanks", "say --trim")
+            return InputError(f"column {name!r}", f"is {column!r} in the header, with blanks", "use --trim")
     if format.name not in ("csv", "tsv") or format.columns:
         return error
     if title := above_header(first, format, {name}):
@@ -97,10 +97,10 @@ def explained(error: InputError, name: str, names: Sequence[str], files: Sequenc
     several = _several(beginning(first, format))
     if several and (len(names) == 1 or format.delimiter in several):
         finding = f"has {several!r} in every line, and was cut at {format.delimiter!r}"
-        return InputError(first.name, finding, f"say --delimiter '{several}'")
+        return InputError(first.name, finding, f"use --delimiter '{several}'")
     if not format.header:
         finding = f"is not in the data, which has no header: its columns are c0 to c{len(names) - 1}"
-        return InputError(error.place, finding, "name them with --columns A,B,..., or say --header true")
+        return InputError(error.place, finding, "name them with --columns A,B,..., or use --header true")
     return error
 
 

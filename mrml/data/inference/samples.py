@@ -97,7 +97,7 @@ def _delimited(files: Sequence[File], format: Format, config: DataConfig) -> Sam
     names = list(format.columns) or (names if format.header else [f"c{i}" for i in range(len(names))])
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[0]
-        raise InputError(f"{first.name}, column {twice!r}", "is there twice", "rename one, or give --header false")
+        raise InputError(f"{first.name}, column {twice!r}", "occurs twice", "rename one, or give --header false")
     profiles = {name: Profile(name, format.na, Spelling.of(format)) for name in names}
     later: dict[str, str] = {}
     n_bytes = bad = 0

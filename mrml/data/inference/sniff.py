@@ -169,7 +169,7 @@ def _raw_beginning(file: File, skip_lines: int) -> bytes:
             break
         if n_bytes >= MOST_HEAD_BYTES:
             finding = f"its first line does not end within {MOST_HEAD_BYTES >> 20} MiB"
-            raise InputError(file.name, finding, "is it text? say --format")
+            raise InputError(file.name, finding, "is it text? use --format")
         n_bytes *= 4
     return data
 
@@ -235,7 +235,7 @@ def _from_bytes(data: bytes, file: File) -> str:
     if lines and all(_LIBSVM.fullmatch(s) for s in lines) and any(_PAIR.search(s) for s in lines):
         if all(_A_TIME.fullmatch(s) for s in lines):
             finding = "holds times of day, or LibSVM's index:value: both are written alike"
-            remedy = "say --format libsvm, or --format csv --delimiter space --header false"
+            remedy = "use --format libsvm, or --format csv --delimiter space --header false"
             raise InputError(file.name, finding, remedy)
         return "libsvm"
     return "csv"
@@ -245,7 +245,7 @@ def _refuse(data: bytes, name: str, file: File) -> None:
     """InputError for bytes that are certainly not what they are taken for."""
     if data.startswith(b"PAR1") != (name == "parquet"):
         if name == "parquet":
-            raise InputError(file.name, "is no Parquet file: it does not begin with PAR1", "write it again")
+            raise InputError(file.name, "is not a Parquet file: it does not begin with PAR1", "write it again")
         raise InputError(file.name, f"is Parquet by its first bytes and {name} by its name", "rename it to .parquet")
     for magic, finding in _MAGIC.items():
         if data.startswith(magic):

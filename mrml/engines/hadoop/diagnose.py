@@ -71,7 +71,7 @@ def refused(app: Application) -> Refusal | None:
         remedy = "make it again with `mrml pack --upload`; if it is whole, look for room on the disks of the nodes"
         return Refusal(found[1], finding, remedy)
     if app.final == "KILLED" or app.state == "KILLED":
-        return Refusal(app.id, f"was killed: {_short(said)}", "--resume goes on with this round")
+        return Refusal(app.id, f"was killed: {_short(said)}", "--resume continues with this round")
     return None
 
 
@@ -128,7 +128,7 @@ def explained(attempt: Attempt, stderr: str, logs: str) -> MrmlError:
         return TaskFailed(attempt.place, last, logs, trace)
     program = re.search(r'Cannot run program "([^"]+)"', said)
     if program and program[1] == PYTHON:
-        finding = f"the archive of --environment holds no {PYTHON.partition('/')[2]}"
+        finding = f"the archive of --environment has no {PYTHON.partition('/')[2]}"
         return Refusal(attempt.place, finding, f"make it with `mrml pack --upload`; {logs}")
     if program:
         finding = f"the node has no program {program[1]}"

@@ -197,7 +197,7 @@ class HadoopEngine(StreamingEngine):
         """Follow the application of a driver that is gone; its output where it ends well."""
         for app in self.resource_manager.by_tag(tag):
             if not app.ended:
-                log.info("%s of this run is running: it is followed, not started again", app.id)
+                log.info("%s of this run is running: following it instead of starting another", app.id)
                 self.watched(tag, next(t for t in app.tags if t.startswith(f"{tag}.")), None)
                 return self.staging.finished(tag)
         return None
@@ -303,7 +303,7 @@ class HadoopEngine(StreamingEngine):
                 time.sleep(0.5)
         except EngineError as error:
             self._keep = True  # --resume finds it again
-            log.warning("what runs under the tag %s could not be ended: %s", tag, error)
+            log.warning("the jobs with the tag %s could not be ended: %s", tag, error)
 
     def close(self) -> None:
         for client in self._clients:

@@ -33,12 +33,12 @@ def shipped(archive: str, home: str) -> str:
     if "://" in archive and not archive.startswith("file://"):
         folder, _, name = archive.rpartition("/")
         if not Folder(folder).exists(name):
-            raise ConfigError(_PLACE, f"{archive} is not there", "`mrml pack --upload` tells its URI")
+            raise ConfigError(_PLACE, f"{archive} is not there", "`mrml pack --upload` prints its URI")
         _expect_beginning(archive)
         return archive
     path = archive.removeprefix("file://")
     if not os.path.isfile(path):
-        raise ConfigError(_PLACE, f"{path} is no file", "make it with `mrml pack`")
+        raise ConfigError(_PLACE, f"{path} is not a file", "make it with `mrml pack`")
     return upload(path, home)
 
 
@@ -61,7 +61,7 @@ def _parted(path: str) -> tuple[str, str]:
     for ending in _MAGIC:
         if base.endswith(ending) and base != ending:
             return base.removesuffix(ending), ending
-    raise ConfigError(_PLACE, f"{path} is no .tar.gz, .tgz or .zip", "make it with `mrml pack`")
+    raise ConfigError(_PLACE, f"{path} is not a .tar.gz, .tgz or .zip", "make it with `mrml pack`")
 
 
 def _expect_beginning(uri: str) -> None:
@@ -72,7 +72,7 @@ def _expect_beginning(uri: str) -> None:
     fs, path = filesystem(uri)
     with fs.open(path, "rb") as file:
         if file.read(len(magic)) != magic:
-            raise ConfigError(_PLACE, f"{uri} is no archive", "make it with `mrml pack --upload`")
+            raise ConfigError(_PLACE, f"{uri} is not an archive", "make it with `mrml pack --upload`")
 
 
 def content(path: str) -> str:
@@ -85,7 +85,7 @@ def content(path: str) -> str:
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise ConfigError(_PLACE, f"{path} cannot be read: {error}", "make it again with `mrml pack`") from error
     if not {os.path.normpath(name) for name in names} & {"bin/python"}:
-        raise ConfigError(_PLACE, f"{path} holds no bin/python", "make it with `mrml pack`")
+        raise ConfigError(_PLACE, f"{path} has no bin/python", "make it with `mrml pack`")
     return found
 
 

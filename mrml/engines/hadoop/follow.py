@@ -125,7 +125,7 @@ class Following:
         if client.ended_at is not None and now - client.ended_at > APPEAR_S:
             if client.signalled:
                 raise JobFailed("the client was killed before it submitted")
-            raise EngineError("hadoop jar", client.last_words(), "mend what it says, or see its log with -v")
+            raise EngineError("hadoop jar", client.last_words(), "fix what it says, or see its log with -v")
         if client.alive and now - self.began > SUBMIT_S:
             raise JobFailed(f"the client did not submit within {SUBMIT_S:.0f} s: {client.last_words()}")
 

@@ -80,7 +80,7 @@ class Containers:
         lines = self.jobs.folder / "tasks.txt"
         lines.write_text("".join(f"{number}\n" for number in range(self.n_tasks)))
         if self._found is not None:
-            log.info("tasks of an earlier driver of this run are there: they are taken over")
+            log.info("taking over the tasks of an earlier driver of this run")
         letter = Letter(self.host, port, secret, GRACE_S, f"{self.jobs.staging.private}/{_NEXT}", beat_s)
         self._thread = threading.Thread(target=self._run, args=(letter, lines), daemon=True)
         self._thread.start()

@@ -49,7 +49,7 @@ def decide(mode: str, n_bytes: int, n_splits: int, n_reducers: int, keys: Mappin
     most = int(keys.get("yarn.scheduler.maximum-allocation-mb") or 8192)
     too_much = _too_much(n_reducers, memory, most, keys)
     if too_much and mode == "always":
-        raise ConfigError("engine, uber", too_much, "say --uber auto")
+        raise ConfigError("engine, uber", too_much, "use --uber auto")
     if not too_much and mode == "auto":
         too_much = _too_large(n_bytes, n_splits)
     if too_much:

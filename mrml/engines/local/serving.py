@@ -352,7 +352,7 @@ class Tasks:
             self._deaths[task] += 1
             if self._deaths[task] >= MAX_ATTEMPTS:
                 finding = f"{MAX_ATTEMPTS} workers died on it, the last {dead.how_it_ended}"
-                raise EngineError(f"split {task}", finding, "-9 is mostly a lack of memory: use fewer workers")
+                raise EngineError(f"split {task}", finding, "-9 usually means out of memory: use fewer workers")
         for task in reversed(dead.holds + left):
             self._answers.pop(task, None)
             self.waiting.appendleft(task)

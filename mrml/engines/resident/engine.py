@@ -51,7 +51,7 @@ class ResidentEngine(Serving):
     def __init__(self, config: EngineConfig, split_bytes: int = 64 << 20) -> None:
         on_yarn = config.runner == "hadoop"
         if config.runner == "inline":
-            raise ConfigError("engine, runner", "inline has no tasks that could stay", "say -r local, or -r hadoop")
+            raise ConfigError("engine, runner", "the inline runner has no resident tasks", "say -r local, or -r hadoop")
         n_workers = config.workers or pin.cores() if on_yarn else useful_workers(config.workers)
         super().__init__(n_workers, split_bytes)
         if config.min_workers > self.n_workers:
@@ -133,8 +133,8 @@ class ResidentEngine(Serving):
 
     def _fall_back(self, none: NoTasks) -> None:
         if self.config.fallback == "none":
-            raise EngineError("resident tasks", str(none), "mend what it says, or say --fallback streaming") from none
-        log.warning("there are no resident tasks: %s; the run goes on by jobs", none)
+            raise EngineError("resident tasks", str(none), "fix what it says, or use --fallback streaming") from none
+        log.warning("there are no resident tasks: %s; the run continues with a job per round", none)
         self._fallback = self.starter.fallback()
 
     def members(self) -> list[dict[str, Any]]:

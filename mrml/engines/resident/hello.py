@@ -81,7 +81,7 @@ def welcome(sock: socket.socket, secret: bytes) -> dict[str, Any]:
     except TimeoutError as error:
         raise Refused(f"it said nothing for {HELLO_S:.0f} s") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Refused("what it said is no hello") from error
+        raise Refused("what it said is not a hello") from error
 
 
 def introduce(sock: socket.socket, secret: bytes, facts: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Listener:
         try:
             facts = welcome(caller, self._secret)
         except Refused as refused:
-            log.warning("a caller from %s is no task of this run: %s", address[0], refused)
+            log.warning("a caller from %s is not a task of this run: %s", address[0], refused)
             caller.close()
             return
         finally:
@@ -108,5 +108,7 @@ def _range(ports: str | None) -> tuple[int, int]:
     except ValueError:
         found = (0, 0)
     if not 0 < found[0] <= found[1] < 1 << 16:
-        raise ConfigError("engine, driver_ports", f"{ports!r} is no range of ports", "write A-B, such as 40000-40100")
+        raise ConfigError(
+            "engine, driver_ports", f"{ports!r} is not a range of ports", "write A-B, such as 40000-40100"
+        )
     return found

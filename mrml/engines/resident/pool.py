@@ -284,7 +284,7 @@ class Calls(Tasks):
         call.deaths += 1
         if call.deaths >= MAX_ATTEMPTS:
             finding = f"{MAX_ATTEMPTS} processes ended on it: {why}"
-            self._finish(call, EngineError(call.name, finding, f"-9 is mostly a lack of memory: {MORE_MEMORY}"))
+            self._finish(call, EngineError(call.name, finding, f"-9 usually means out of memory: {MORE_MEMORY}"))
             return
         log.warning("%s is made again: %s", call.name, why)
         with self.lock:
@@ -392,7 +392,7 @@ def _run(config: EngineConfig, calls: Calls) -> None:
         with _Calling(config, calls) as engine:
             engine.make()
     except NoTasks as none:
-        why = EngineError("resident tasks", str(none), "mend what it says")
+        why = EngineError("resident tasks", str(none), "fix what it says")
     except BaseException as error:  # whoever waits for an answer hears of it
         why = error
     finally:

@@ -128,9 +128,9 @@ class StreamingEngine(Engine):
                 if attempt == MAX_ATTEMPTS:
                     finding = f"the job failed {attempt} times: {failed}"
                     raise EngineError(
-                        f"mrjob -r {self.runner}", finding, "run with -v for the tasks' own words"
+                        f"mrjob -r {self.runner}", finding, "run with -v to see the output of the tasks"
                     ) from failed
-                log.warning("the job failed (%s): it runs again", failed)
+                log.warning("the job failed (%s): retrying", failed)
         for key, fields in records:
             if key == ERROR:
                 raise told(json.loads(fields[0]))

@@ -70,7 +70,7 @@ class Feed(NamedTuple):
         ConfigError where Hadoop cannot feed these rows.
         """
         if reason := obstacle(dataset):
-            raise ConfigError("engine, feed", f"Hadoop cannot feed these rows: {reason}", "say --feed direct")
+            raise ConfigError("engine, feed", f"Hadoop cannot feed these rows: {reason}", "use --feed direct")
         each = Feed.cut(dataset.n_bytes, dataset.schema.window_bytes, n_tasks, most)
         paths = tuple(f.path for f in dataset.files)
         return Feed(each, sum(n_windows(f.size, each) for f in dataset.files), dataset.n_bytes, paths)
@@ -110,4 +110,4 @@ def fed_split(dataset: Dataset, heads: list[Any], environment: Mapping[str, str]
         if urlsplit(file.path).path == urlsplit(path).path:
             head = heads[number].tobytes()
             return number, head, FedSplit(start, length, file.size, dataset.schema.window_bytes, head.startswith(BOM))
-    raise EngineError(path, "is no file of this run, and Hadoop feeds it", "report this as a bug")
+    raise EngineError(path, "is not a file of this run, and Hadoop feeds it", "report this as a bug")

@@ -134,7 +134,7 @@ def called(net: ModuleNet, module: Any, inputs: Inputs, device: str, move: Any =
         told = str(error).splitlines()[0] if str(error) else ""
         finding = f"raised {type(error).__name__} for a batch of shape {shapes}: {told}"
         other = "; another --batch-size may leave no batch of one row" if len(x) == 1 else ""
-        raise ConfigError(net.place, finding, f"mend the module{other}") from error
+        raise ConfigError(net.place, finding, f"fix the module{other}") from error
     expected = (len(x), net.n_outputs)
     if isinstance(raw, Tensor) and tuple(raw.shape) == expected[:1] and net.n_outputs == 1:
         raw = raw[:, None]

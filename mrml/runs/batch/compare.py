@@ -46,7 +46,7 @@ def agreed(models: tuple[str, str], data: DataConfig, engine: On) -> tuple[DataC
     targets = [column and column.name for column in (first.role("target"), second.role("target"))]
     if not data.target and None not in targets and targets[0] != targets[1]:
         finding = f"the models predict the columns {targets[0]!r} and {targets[1]!r}"
-        raise ConfigError("compare", finding, "compare two of one target, or name it with --target")
+        raise ConfigError("compare", finding, "compare models of the same target, or name it with --target")
     column = second.role("weight")
     weight = data.weight or (column.name if column else None)
     return dataclasses.replace(data, weight=weight), weight is not None or first.role("weight") is None

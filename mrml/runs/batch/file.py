@@ -111,7 +111,7 @@ def read(path: str, given: Mapping[str, str]) -> Batch:
     body = filled(body, values, path, tree.get("variables") or {})
     for name, remedy in _NOT_HERE.items():
         if name in body:
-            raise ConfigError(path, f"{name!r} is no key of a run of steps", remedy)
+            raise ConfigError(path, f"{name!r} is not a key of a run of steps", remedy)
     refuse_secrets({k: v for k, v in body.items() if k != "mlflow"}, path, "a secret may stand in mlflow alone")
     work, store = (_text(body.get(name), f"{path}, {name}") for name in ("work", "store"))
     if not work:
@@ -161,7 +161,7 @@ def _check_gate(steps: Mapping[str, Step], path: str) -> None:
     gate = steps.get("gate")
     strange = Gate(gate.expression).metrics - METRICS if isinstance(gate, GateStep) else set()
     for name in sorted(strange):
-        raise ConfigError(f"{path}, steps.gate", f"{name!r} is no metric", nearest(name, METRICS))
+        raise ConfigError(f"{path}, steps.gate", f"{name!r} is not a metric", nearest(name, METRICS))
 
 
 def _refuse_overlap(batch: Batch) -> None:

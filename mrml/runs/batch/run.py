@@ -100,7 +100,7 @@ def _chosen(batch: Batch, begin: str, only: Sequence[str]) -> list[str]:
     for option, name in [("--from", begin)] * bool(begin) + [("--only", name) for name in only]:
         if name not in batch.steps:
             known = nearest(name, batch.steps)
-            finding = f"{batch.file} has no step {name}" if name in STEPS else f"{name!r} is no step"
+            finding = f"{batch.file} has no step {name}" if name in STEPS else f"{name!r} is not a step"
             raise ConfigError(option, finding, known)
     return [name for name in batch.steps if not only or name in only]
 

@@ -36,7 +36,7 @@ def of_run(place: str) -> dict[str, Any]:
         return _facts(folder, folder / MODEL, steps, begun)
     if folder.exists("run.json"):
         return _facts(folder, folder, {}, {})
-    raise InputError(place, "holds no run", "give the --output of `mrml train`, or the directory of a `mrml run`")
+    raise InputError(place, "has no run", "give the --output of `mrml train`, or the directory of a `mrml run`")
 
 
 def _facts(folder: Folder, model: Folder, steps: dict[str, Any], begun: Mapping[str, Any]) -> dict[str, Any]:

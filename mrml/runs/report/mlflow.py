@@ -68,7 +68,7 @@ def tell(
         return True
     except Exception as error:  # whatever a server, or a client of another version, says
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        log.warning("mlflow at %s was not told: %s; the model is in %s all the same", uri, text, directory)
+        log.warning("mlflow at %s could not be updated: %s; the model is in %s nevertheless", uri, text, directory)
         return False
 
 

@@ -121,7 +121,7 @@ def opened(tuning: Tuning, engine: Engine | None = None) -> Field:
     algorithm = next(itertools.islice(_algorithms(tuning, first), 1))
     dataset, _ = open_training(run, algorithm)
     if not tuning.folds and not any(file.part == "valid" for file in dataset.files):
-        raise ConfigError("search, folds", "there are no rows to judge by", "say --folds 5, or name some with --valid")
+        raise ConfigError("search, folds", "there are no rows to judge by", "use --folds 5, or name some with --valid")
     if algorithm.target == "none":
         raise ConfigError("search", f"{run.algorithm} has no target to be judged by", "search among other algorithms")
     return Field(tuning, dataset, parting_of(config, tuning.folds, algorithm, dataset, engine), first)

@@ -53,13 +53,13 @@ def parting_of(
         return None
     name, by = type(algorithm).__name__.lower(), config.fold_by
     if folds < 2:
-        raise ConfigError("run, folds", "one fold leaves no rows to train on", "say --folds 2 or more")
+        raise ConfigError("run, folds", "one fold leaves no rows to train on", "use --folds 2 or more")
     if folds > MOST_FOLDS:
         finding = f"{folds:,} folds, of which each is a model of its own: at most {MOST_FOLDS:,}"
-        raise ConfigError("run, folds", finding, "say --folds 5 or 10")
+        raise ConfigError("run, folds", finding, "use --folds 5 or 10")
     n_rows = sum(sum(f.row_groups) for f in dataset.files if f.part == "train")
     if 0 < n_rows < folds:
-        raise ConfigError("run, folds", f"{folds} folds of {n_rows} rows", f"say --folds {max(n_rows, 2)} or less")
+        raise ConfigError("run, folds", f"{folds} folds of {n_rows} rows", f"use --folds {max(n_rows, 2)} or less")
     if algorithm.target == "none":
         raise ConfigError("run, folds", f"{name} has no target to be judged by", "leave out --folds")
     grouped = dataset.schema.role("group") is not None or any(f.query for f in dataset.files if f.part == "train")
@@ -72,11 +72,11 @@ def parting_of(
     if by == "group" and not grouped:
         raise ConfigError("run, fold_by", "no column is the group", "name it with --group")
     if by != "group" and algorithm.grouped:
-        raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "say --fold-by group")
+        raise ConfigError("run, fold_by", f"{name} ranks within groups, which must stay whole", "use --fold-by group")
     if by == "class" and not classes and algorithm.target != "auto":
-        raise ConfigError("run, fold_by", "the target is a number and has no classes", "say --fold-by row")
+        raise ConfigError("run, fold_by", "the target is a number and has no classes", "use --fold-by row")
     if config.fold_span and by != "date":
-        raise ConfigError("run, fold_span", f"folds by {by} have no stretches of time", "say --fold-by date")
+        raise ConfigError("run, fold_span", f"folds by {by} have no stretches of time", "use --fold-by date")
     if by == "date":
         return _by_date(folds, config.fold_span, dataset, engine)
     return Parting(folds, by, config.fold_seed)

@@ -109,18 +109,18 @@ def spaces_of(cls: type[Algorithm], nodes: Mapping[str, Any], file: str) -> list
 
 def _space(name: str, kind: str, values: Any, annotation: Any, place: str) -> Space:
     if not isinstance(values, list) or not values:
-        raise ConfigError(place, f"{values!r} is no list", f"write {kind}: [A, B]")
+        raise ConfigError(place, f"{values!r} is not a list", f"write {kind}: [A, B]")
     if kind == "of":
         return Space(name, kind, tuple(parse.from_yaml(v, annotation, place) for v in values))
     types = parse.members(annotation)
     whole = kind == "int" or float not in types
     if not {int, float} & set(types) or (kind == "int" and int not in types):
         what = "whole number" if float in types else "number"
-        raise ConfigError(place, f"is no {what}, of which there are ranges", "list its values: {of: [A, B]}")
+        raise ConfigError(place, f"is not a {what}, of which there are ranges", "list its values: {of: [A, B]}")
     ends = tuple(parse.from_yaml(v, int if kind == "int" else float, place) for v in values)
     if len(ends) != 2 or not ends[0] < ends[1] or (kind == "log" and not ends[0] > 0):
         remedy = "give the lower end, which is above 0, and the upper one" if kind == "log" else "give both ends"
-        raise ConfigError(place, f"{values!r} is no range", remedy)
+        raise ConfigError(place, f"{values!r} is not a range", remedy)
     return Space(name, kind, tuple(int(v) if whole else v for v in ends), whole)
 
 

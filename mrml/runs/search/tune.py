@@ -45,7 +45,7 @@ def tune(tuning: Tuning, progress: Progress | None = None) -> dict[str, Any]:
     """Search, train the best candidate on all rows, and put the results in place; the summary."""
     run, progress, began = tuning.run, progress or Silent(), time.time()
     if not run.output:
-        raise ConfigError("output", "no directory is named", "say --output DIR")
+        raise ConfigError("output", "no directory is named", "use --output DIR")
     check_output(run)
     with ExitStack() as held:
         facts = _searched(tuning, held, progress)

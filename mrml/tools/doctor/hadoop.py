@@ -295,7 +295,7 @@ def way_back(told: list[Told], host: str, port: int) -> list[Finding]:
     """Whether tasks that stay could dial this machine, where a run over them would listen."""
     tried = [t for t in told if t.back]
     lost = {t.node: t.back for t in tried if t.back != "ok"}
-    remedy = "open the ports that --driver-ports A-B names, give another --driver-host, or say --engine streaming"
+    remedy = "open the ports that --driver-ports A-B names, give another --driver-host, or use --engine streaming"
     found = [
         Finding(WARN, "way back", f"{node} cannot reach this machine at {host}:{port}: {why}", remedy)
         for node, why in sorted(lost.items())

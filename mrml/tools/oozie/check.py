@@ -75,7 +75,7 @@ def check(path: str, jar: Path | None = None, given: Mapping[str, str] | None = 
 def _files(path: Path) -> list[Path]:
     found = sorted(path.glob("*.xml")) if path.is_dir() else [path]
     if not found:
-        raise ConfigError(str(path), "holds no .xml", "name the folder that `mrml oozie render` made")
+        raise ConfigError(str(path), "has no .xml", "name the folder that `mrml oozie render` made")
     if not found[0].is_file():
         raise ConfigError(str(path), "there is no such file", "name a workflow, a coordinator or the folder of both")
     return found
@@ -166,7 +166,7 @@ class Schemas:
         except (OSError, zipfile.BadZipFile) as error:
             raise ConfigError(str(jar), f"cannot be read: {error}", "name a jar of oozie-client") from error
         if not self._texts:
-            raise ConfigError(str(jar), "holds no schemas", "name a jar of oozie-client")
+            raise ConfigError(str(jar), "has no schemas", "name a jar of oozie-client")
         found = {n: re.search(rb'targetNamespace="([^"]+)"', text) for n, text in self._texts.items()}
         self._files = {match[1].decode(): n for n, match in found.items() if match}
 

@@ -66,7 +66,7 @@ def parse(text: bytes, place: str) -> Element:
         parser.Parse(text, True)
     except expat.ExpatError as error:
         finding = f"is not XML: {expat.ErrorString(error.code)}"
-        raise ConfigError(f"{place}, line {error.lineno}", finding, "mend it there") from error
+        raise ConfigError(f"{place}, line {error.lineno}", finding, "fix it there") from error
     return root[0]
 
 

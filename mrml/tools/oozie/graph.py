@@ -117,7 +117,7 @@ def _unknown(nodes: Sequence[Node], graph: Mapping[str, Node]) -> Iterator[Findi
                 to = repr(way.to) if way.to else "nowhere" if way.ok else "nowhere when it fails"
                 place = f"{node.kind} {node.name!r}" if node.name else node.kind
                 names = ", ".join(sorted(n for n in graph if n))
-                yield Finding(node.line, "unknown", f"{place} goes to {to}, which is no node", f"nodes are {names}")
+                yield Finding(node.line, "unknown", f"{place} goes to {to}, which is not a node", f"nodes are {names}")
 
 
 def _loops(graph: Mapping[str, Node]) -> Iterator[Finding]:

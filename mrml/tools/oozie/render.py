@@ -97,7 +97,7 @@ def render(run_file: Path, app: Application, place: Place, python: str) -> dict[
         if "=" not in pair.lstrip("="):
             raise ConfigError("mrml oozie render", f"{pair!r} has no value", "write NAME=VALUE")
     if app.start is None and (app.input or app.end or app.input_start):
-        raise ConfigError("--input", "is for a coordinator, which has a first day", "say --start 2026-01-01")
+        raise ConfigError("--input", "is for a coordinator, which has a first day", "use --start 2026-01-01")
     for option, path in (("--input", app.input), ("--path", place.path)):
         if path and not re.match(r"[a-z0-9]+://|\$\{", path):
             raise ConfigError(option, f"{path!r} is not on HDFS", "write hdfs://host:port/..., or hdfs:///...")
@@ -117,7 +117,7 @@ def named(run_file: Path, app: Application) -> str:
     name = app.name or re.sub(r"[^-_A-Za-z0-9]", "-", run_file.name.partition(".")[0])
     if not _NAME.fullmatch(name):
         remedy = "give --name: a letter, then letters, digits, - and _, at most 39 together"
-        raise ConfigError("mrml oozie render", f"{name!r} is no name for Oozie", remedy)
+        raise ConfigError("mrml oozie render", f"{name!r} is not a name for Oozie", remedy)
     return name
 
 
@@ -204,7 +204,7 @@ def time_of(text: str, option: str) -> str:
             raise ValueError
         when = datetime.datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
-        raise ConfigError(option, f"{text!r} is no day", "write 2026-01-01, or 2026-01-01T02:00Z in UTC") from None
+        raise ConfigError(option, f"{text!r} is not a day", "write 2026-01-01, or 2026-01-01T02:00Z in UTC") from None
     return when.strftime("%Y-%m-%dT%H:%MZ")
 
 

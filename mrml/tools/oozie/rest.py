@@ -86,7 +86,7 @@ class Oozie:
     def _call(self, path: str, method: str, body: bytes | None, **query: str) -> dict[str, Any]:
         base = self.url.rstrip("/")
         if not base.startswith(("http://", "https://")):
-            raise ConfigError("--url", f"{self.url!r} is no URL", "say http://host:11000/oozie, or export OOZIE_URL")
+            raise ConfigError("--url", f"{self.url!r} is not a URL", "say http://host:11000/oozie, or export OOZIE_URL")
         words = urllib.parse.urlencode({**query, "user.name": self.user or getpass.getuser()})
         try:
             text = fetch(f"{base}/{path}?{words}", method, body, TIMEOUT_S, _XML)
@@ -114,7 +114,7 @@ class Oozie:
             remedy = "`mrml oozie submit DIR` puts a folder there; look at oozie.*.application.path in job.properties"
             return InputError(self.place, f"finds no application on HDFS: {said}", remedy)
         if code:
-            return ConfigError(self.place, f"refuses: {said}", "`mrml oozie validate` may tell more; mend the files")
+            return ConfigError(self.place, f"refuses: {said}", "`mrml oozie validate` may say more; fix the files")
         return EngineError(self.place, f"answers {error.code} to {path}", "is that the URL of an Oozie server?")
 
 
