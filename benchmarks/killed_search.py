@@ -52,6 +52,8 @@ def killed_until_done(file: str, output: Path, longest: float, left: int, moment
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 kills += 1
+                if (output / "_SUCCESS").exists():  # all was in place, and only its process had not ended
+                    return kills
                 continue
         if process.wait():
             raise SystemExit(f"mrml tune ended with exit code {process.returncode}")

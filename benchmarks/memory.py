@@ -1,11 +1,13 @@
 """Peak memory of every worker while it trains on more rows than it may hold.
 
     python benchmarks/memory.py [logistic|boosting] [--rows 20000000]
+    python benchmarks/memory.py frame [--rows 2000000]
 
 Makes the rows with `mrml sample`, trains with two workers, then with one; watches RssAnon (what a process allocated
 itself) and VmRSS (mapped files too) of the driver and of each worker in /proc; compares the two models' bytes.  Exits 1
 when a worker of logistic regression went over 512 MB, or all processes of boosting together over 1.5 GB, or the bytes
-differ.
+differ.  With `frame` a frame of 28 float32 columns is fitted in memory, as pandas, NumPy and Arrow hold it: exits 1
+where its process grew by more than 0.3 of the frame, or the one that computes beyond what the plan says of a worker.
 """
 
 from __future__ import annotations
@@ -62,11 +64,48 @@ def watched(command: list[str]) -> dict[str, int]:
     return peak
 
 
+#: megabytes of a process that computes, as the plan has them: itself, and blocks of a window of 4 MiB
+WORKER_MB = 150 + 12 * 4
+#: holds a frame of N rows as KIND, and fits it where FIT is 1
+_HELD = """
+import sys
+import numpy as np, pandas as pd, pyarrow as pa
+import mrml
+kind, n, fit = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+names, rng = [f"c{j}" for j in range(28)], np.random.default_rng(0)
+y = rng.integers(0, 2, n).astype(np.int8)
+if kind == "arrow":
+    data = pa.table({name: rng.standard_normal(n, np.float32) for name in names})
+else:
+    data = rng.standard_normal((n, 28), np.float32)
+if kind == "pandas":
+    data = pd.DataFrame(data, columns=names, copy=False)
+if fit:
+    print(mrml.Logistic(max_iterations=2).fit(data, y, engine="inline").facts["n_rows"], "rows fitted", flush=True)
+"""
+
+
+def frames(n_rows: int) -> None:
+    """Fit a frame in each of its forms, and watch; exits 1 where it is not held once."""
+    frame_mb, over = n_rows * 28 * 4 / (1 << 20), False
+    for kind in ("numpy", "pandas", "arrow"):
+        command = [sys.executable, "-c", _HELD, kind, str(n_rows)]
+        before, after = watched([*command, "0"]), watched([*command, "1"])
+        grew, worker = after["driver RssAnon"] - before["driver RssAnon"], after["worker RssAnon"]
+        over |= grew > 0.3 * frame_mb or worker > WORKER_MB
+        held = 1 + max(grew, 0) / frame_mb
+        print(f"{kind}: a frame of {frame_mb:.0f} MB, held {held:.2f} times; computing took {worker} MB", flush=True)
+    raise SystemExit(int(over))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("algorithm", nargs="?", choices=tuple(LIMITS), default="logistic")
-    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("algorithm", nargs="?", choices=(*LIMITS, "frame"), default="logistic")
+    parser.add_argument("--rows", type=int)
     args = parser.parse_args()
+    if args.algorithm == "frame":
+        frames(args.rows or 2_000_000)
+    args.rows = args.rows or 20_000_000
     mrml = [sys.executable, "-m", "mrml"]
     over, (which, limit) = False, LIMITS[args.algorithm]
     with tempfile.TemporaryDirectory() as folder:

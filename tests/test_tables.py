@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrml
+from mrml.config.sections import DataConfig
+from mrml.data.open import open_dataset
 from mrml.errors import ConfigError, InputError
+from mrml.runs import tables
 from mrml.runs.tables import is_table, to_arrow, written
 
 N = 120
@@ -158,3 +161,28 @@ def test_an_array_is_a_table_of_its_columns(rows: list[list[float]]) -> None:
         assert found.column_names == ["x0", "x1", "x2"] and categorical == ()
         back = np.column_stack([found[name].to_numpy() for name in found.column_names])
         assert back.dtype == dtype and back.tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "arrow"])
+def test_a_table_is_written_in_runs_of_rows_that_cut_the_blocks_of_its_parquet_file(kind: str, tmp_path: Path) -> None:
+    n = tables.ROWS + 1000
+    array = np.random.default_rng(1).normal(size=(n, 2)).astype(np.float32)
+    array[::7, 1] = np.nan
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(array, columns=["x0", "x1"])
+    whole = pa.Table.from_pandas(frame) if kind == "frame" else tables.with_names(array, frame.columns)
+    data = {"array": array, "frame": frame, "arrow": whole}[kind]
+    pq.write_table(whole, tmp_path / "whole.parquet")
+    with tables.written(data, {"y": np.arange(n)}) as file:
+        found = pq.ParquetFile(file.path)
+        assert found.num_row_groups == 2 and found.schema_arrow.names == ["x0", "x1", "y"]
+        for name, values in (("x0", array[:, 0]), ("x1", array[:, 1]), ("y", np.arange(n))):
+            np.testing.assert_array_equal(found.read([name])[name].to_numpy(), values)
+        cuts = [
+            [(b.index, b.n_rows) for s in d.splits(1 << 30) for r in s for b in d.read(r)]
+            for d in (open_dataset(DataConfig(data=(p,), exclude=("y",) if p == file.path else ()))
+                      for p in (file.path, str(tmp_path / "whole.parquet")))
+        ]  # fmt: skip
+    assert cuts[0] == cuts[1] and len(cuts[0]) > 2
+    with pytest.raises(InputError, match=f"{n} rows, and 3 values of y"), tables.written(data, {"y": np.arange(3)}):
+        pass
