@@ -205,7 +205,12 @@ def test_the_inputs_are_listed_once_and_the_engine_is_chosen_by_that(
     files = batch.files()
     monkeypatch.setattr(Batch, "files", lambda self: listed.append(1) or files)  # type: ignore[func-returns-value]
     chosen_by = list[Any]()
-    monkeypatch.setattr("mrml.runs.batch.run.running", lambda *given: chosen_by.append(given[2]) or running(*given))  # type: ignore[func-returns-value]
+
+    def noted(*given: Any) -> Any:
+        chosen_by.append(given[2])
+        return running(*given)
+
+    monkeypatch.setattr("mrml.runs.batch.run.running", noted)
     done(batch, only=["train"])
     assert (len(listed), chosen_by) == (1, [files])
 
