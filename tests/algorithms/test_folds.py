@@ -108,6 +108,21 @@ def test_folds_that_are_given_are_the_ids_of_the_rows() -> None:
             Parting(3, "given").of(block_of(2, id=wrong))
 
 
+@settings(max_examples=20)
+@given(share=st.floats(0.05, 0.95), seed=st.integers(0, 9), fold=st.sampled_from([None, 1]))
+def test_a_share_holds_what_a_smaller_one_holds_and_about_as_many_rows_as_it_says(
+    share: float, seed: int, fold: int | None
+) -> None:
+    block, parting = block_of(4000, group=np.arange(4000) // 2), Parting(3, seed=seed)
+    some, fewer = (Part(parting, fold, True, s).block(block) for s in (share, share / 2))
+    n = 4000 if fold is None else int((parting.of(block) != fold).sum())
+    assert set(fewer.rows.tolist()) < set(some.rows.tolist())
+    assert abs(some.n_rows - share * n) < 5 * np.sqrt(n * share * (1 - share))
+    assert fold is None or not (parting.of(some) == fold).any()
+    grouped = Part(Parting(3, "group", seed), fold, True, share).block(block)
+    assert (np.unique(np.asarray(grouped.group), return_counts=True)[1] == 2).all()
+
+
 @settings(max_examples=50)
 @given(counts=st.lists(st.integers(1, 50), min_size=6, max_size=60), stretches=st.integers(2, 6))
 def test_stretches_have_about_as_many_rows_and_share_no_time(counts: list[int], stretches: int) -> None:

@@ -63,7 +63,7 @@ def test_brackets_of_hyperband_begin_at_different_rungs_and_keep_their_best(
     resource: str, drawn: tuple[Path, dict[int, float]]
 ) -> None:
     folder, expected = drawn
-    search = {"method": "hyperband", "resource": resource, "trials": 9, "folds": 2, "eta": 2}
+    search = {"method": "hyperband", "resource": resource, "trials": 6, "folds": 2, "eta": 2}
     facts, _ = tuned(folder, rows_file(folder, TREES, search, f"{resource}.yaml"), name=f"band-{resource}")
     done = scores(facts, "done")
     assert done == {trial: expected[trial] for trial in done}  # by rows they end on all of them
@@ -71,6 +71,22 @@ def test_brackets_of_hyperband_begin_at_different_rungs_and_keep_their_best(
         assert facts["rungs"] == [3, 5] and {t["rounds"] for t in facts["trials"]} == {3, 5, 9}
     rungs = [t["rung"] for t in facts["trials"]]
     assert rungs == sorted(rungs, reverse=True) and len(set(rungs)) > 2 and len(done) > 2
+
+
+def test_rungs_of_rows_are_judged_by_the_rows_to_validate_with_where_there_are(tmp_path: Path) -> None:
+    valid = write(tmp_path / "valid", without=range(0, 500, 2))
+    linear = {"name": "logistic", "max_iterations": 4, "l2": {"of": [1e-3, 0.1, 10.0]}}
+    facts = {}
+    for method in ("halving", "grid"):
+        search = {"method": method, "resource": "rows", "trials": 3}
+        file = run_file(tmp_path, linear, search, f"{method}.yaml", valid=[valid], window_bytes=WIDE)
+        facts[method], _ = tuned(tmp_path, file, name=method)
+    told, expected = facts["halving"], {t["params"]["l2"]: t["score"] for t in facts["grid"]["trials"]}
+    assert (
+        told["folds"] == 0 and told["waves"] == 2 and [t.get("share") for t in told["trials"]] == [None] + [1 / 3] * 2
+    )
+    assert told["best"]["score"] == expected[told["best"]["params"]["l2"]]
+    assert all(t["score"] != expected[t["params"]["l2"]] for t in told["trials"][1:])
 
 
 def test_early_stopping_goes_by_the_rows_of_the_fold(tmp_path: Path) -> None:

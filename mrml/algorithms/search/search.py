@@ -89,10 +89,8 @@ class Search(Algorithm):
     def trainer(self) -> Grid:
         """Member ``candidate * each + fold`` trains a candidate without a fold."""
         if not self.folds:
-            some = self.candidates if self.share == 1.0 else [
-                without_fold(c, None, self.parting, self.share) for c in self.candidates
-            ]  # fmt: skip
-            return Grid(tuple(some), self._names(""), forgiving=True)
+            some = [without_fold(c, None, self.parting, self.share) for c in self.candidates] if self.share < 1 else ()
+            return Grid(tuple(some) or self.candidates, self._names(""), forgiving=True)
         members = [
             without_fold(c, k, self.parting, self.share, self.watches and _stops_early(c.algorithm))
             for c in self.candidates
