@@ -26,6 +26,7 @@ exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 3
 
+smartquotes = False  # options stay as they are typed
 autosummary_generate = False  # numpydoc loads it
 autodoc_mock_imports = ["airflow"]  # it lives in an environment of its own
 # what scikit-learn's metadata routing adds to every estimator

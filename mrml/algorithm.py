@@ -135,8 +135,11 @@ class Algorithm(ABC):
         return ()
 
     def alike(self, state: State) -> bytes | None:
-        """All that the round's maps and reduces depend on beside the rows: two algorithms that say the same here fill
-        and reduce the same statistics, and one may do it for both.  None: it is nobody's twin."""
+        """Everything except the rows that this round's maps and reduces depend on.
+
+        Two algorithms that return the same bytes compute the same statistics, so that one may compute them for both.
+        None: never the same as those of another.
+        """
         return None
 
     def broadcast(self, state: State) -> State:

@@ -98,7 +98,7 @@ def once(given: Iterable[str], names: Mapping[str, str], place: str) -> None:
 
 
 def unknown(name: str, known: Iterable[str], absent: Mapping[str, str]) -> str:
-    """The remedy for a name that nobody knows."""
+    """The remedy for an unknown name."""
     return absent[name] if name in absent else nearest(name, known)
 
 

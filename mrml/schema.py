@@ -227,7 +227,7 @@ class Schema:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Schema:
-        """The inverse of :meth:`to_json`; ConfigError for keys nobody knows."""
+        """The inverse of :meth:`to_json`; ConfigError for unknown keys."""
         value = _known(Schema, value, "schema")
         columns = tuple(Column(**_known(Column, c, "schema, columns")) for c in value["columns"])
         format_ = Format(**_tuples(_known(Format, value.get("format", {}), "schema, format")))

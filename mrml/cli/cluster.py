@@ -1,4 +1,4 @@
-"""``mrml cluster``: a Hadoop of one's own on this machine."""
+"""``mrml cluster``: a Hadoop cluster on this machine."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The namespace of a command line, with ``run`` to call; ConfigError for what nobody knows."""
+    """The namespace of a command line, with ``run`` to call; ConfigError for an unknown word."""
     before, name, rest = _split(argv)
     if not name:
         help_parser().read(before)

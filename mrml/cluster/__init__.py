@@ -1,4 +1,4 @@
-"""A Hadoop of one's own on one machine, to try things on before they are submitted, and for the tests."""
+"""A Hadoop cluster on this machine, for development and for the tests."""
 
 from mrml.cluster.cluster import Cluster
 from mrml.cluster.nodes import Daemon, Node

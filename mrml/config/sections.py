@@ -17,7 +17,7 @@ from mrml.params import check, param
 PRIORITIES = ("VERY_LOW", "LOW", "NORMAL", "HIGH", "VERY_HIGH")
 
 FOLD_BY = ("auto", "row", "class", "group", "date")
-_SPAN = "folds by date: train on so many stretches before a fold (rolling); 0: on all of them (expanding)"
+_SPAN = "folds by date: train on this many periods before a fold (rolling window); 0: on all of them (expanding)"
 
 
 @dataclass(frozen=True)
@@ -81,33 +81,35 @@ class SearchConfig:
 
     method: str = param(
         "random",
-        "grid, every combination; random, drawn ones; halving, drawn ones of which only the best train to the end; "
-        "hyperband, the same of several lengths of patience; tpe, chosen by the scores of those before (Optuna)",
+        "how candidates are chosen: grid, every combination; random; halving, random and only the best are trained to "
+        "the end; hyperband, halving with several rates; tpe, by the scores of earlier ones (Optuna)",
         choices=("grid", "random", "halving", "hyperband", "tpe"),
     )
-    trials: int = param(20, "candidates, but of a grid", low=1)
+    trials: int = param(20, "number of candidates (not of a grid)", low=1)
     resource: str = param(
         "rounds",
-        "halving, hyperband: what those that go on get more of; with rows they are trained anew on a larger share",
+        "halving, hyperband: what the survivors get more of; rows: they are trained again on more rows",
         choices=("rounds", "rows"),
     )
-    wave: int = param(5, "tpe: candidates that train side by side before the next are chosen", low=1)
-    max_seconds: float | None = param(None, "of the search, after which what has been trained so far is judged")
-    max_model_bytes: int = param(0, "largest model that may be the best; 0 any", low=0)
-    points: int = param(5, "grid: values of a range", low=2)
+    wave: int = param(5, "tpe: candidates trained at the same time before the next are chosen", low=1)
+    max_seconds: float | None = param(
+        None, "time limit of the search in seconds; then the best candidate so far is taken"
+    )
+    max_model_bytes: int = param(0, "largest size of the best model in bytes; 0: no limit", low=0)
+    points: int = param(5, "grid: number of values of a range", low=2)
     metric: str | None = param(
         None,
-        "what candidates are judged by; default log_loss for classes, rmse for numbers, ndcg for rankings",
+        "metric to compare candidates by; default: log_loss for classes, rmse for numbers, ndcg for rankings",
         choices=("auc", "pr_auc", "accuracy", "log_loss", "rmse", "mae", "r2", "deviance", "ndcg"),
     )
     folds: int | None = param(
-        None, "folds to judge by; 0: by the rows of valid; default 0 where there are, else 5", low=0
+        None, "number of folds; 0: use the --valid rows; default: 0 if there are --valid rows, else 5", low=0
     )
-    fold_by: str = param("auto", "what deals rows to folds, as in training", choices=FOLD_BY)
-    fold_seed: int = param(0, "of the draws of folds")
+    fold_by: str = param("auto", "how rows are assigned to folds, as in mrml train", choices=FOLD_BY)
+    fold_seed: int = param(0, "seed of the assignment to folds")
     fold_span: int = param(0, _SPAN, low=0)
-    eta: float = param(3.0, "halving, hyperband: one of so many goes on, and gets so many times as much", low=1.5)
-    seed: int = param(0, "of the draws of candidates")
+    eta: float = param(3.0, "halving, hyperband: one of this many survives, and gets this many times as much", low=1.5)
+    seed: int = param(0, "random seed of the candidates")
 
 
 @dataclass(frozen=True)

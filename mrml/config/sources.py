@@ -134,7 +134,7 @@ _REMEDY, _SECTIONS = "give the path of a YAML file", "write sections data:, algo
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The sections of a run file; ConfigError when it is missing, not YAML, or has a section nobody knows."""
+    """The sections of a run file; ConfigError when it is missing, not YAML, or has an unknown section."""
     import yaml
 
     try:
@@ -261,7 +261,7 @@ def _from_flag(given: str | list[str], annotation: Any, place: str) -> Any:
 def _file_nodes(
     tree: Mapping[str, Any], known: Sequence[Option], file: str, absent: Mapping[str, str]
 ) -> dict[Key, Any]:
-    """The nodes of a run file by option; ConfigError for a key nobody knows."""
+    """The nodes of a run file by option; ConfigError for an unknown key."""
     names = {path: o for o in known for path in _paths_in_file(o)}
     tops = {path.partition(".")[0] for path in names} | {*SECTIONS, "algorithm"}
     found: dict[Key, Any] = {}

@@ -98,7 +98,7 @@ STEPS: dict[str, type[Step]] = {
 
 
 def read(node: Any, file: str) -> dict[str, Step]:
-    """The steps of a run file, in their order; ConfigError for a step or a key that nobody knows."""
+    """The steps of a run file, in their order; ConfigError for an unknown step or key."""
     place = f"{file}, steps"
     if not isinstance(node, dict) or not node:
         raise ConfigError(place, "names no step", f"give some of {', '.join(STEPS)}")

@@ -60,9 +60,10 @@ class FileSystem(Protocol):
         """Make a directory and those above it; one that exists is fine."""
 
     def mv(self, source: str, target: str, replace: bool = True) -> None:
-        """Rename in one step, in place of a file of that name; else FileExistsError, to all but one who come at once.
+        """Rename in one step.
 
-        Without ``replace`` the source is a file.
+        With ``replace`` an existing target is replaced.  Without it the source is a file, and an existing target is a
+        FileExistsError: of several callers at once exactly one succeeds.
         """
 
     def rm(self, path: str, recursive: bool = False) -> None:

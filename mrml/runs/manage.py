@@ -240,7 +240,7 @@ def leftovers(root: str, keep_s: float, jobs: ResourceManager | None) -> Iterato
 
 
 def remove(left: Leftover) -> None:
-    """Remove one; another who was quicker is fine."""
+    """Remove one; it is no error if another process removed it first."""
     with contextlib.suppress(FileNotFoundError):
         Folder(left.path).remove()
 

@@ -17,8 +17,8 @@ from mrml.errors import ConfigError
 
 EXAMPLE = "mrml tune conf/churn-tune.yaml --output tuned"
 _ABOUT = """\
-Find the best hyperparameters: a run file with spaces in the place of values, all candidates trained side by side, one
-scan of the data a round for all of them.
+Find the best hyperparameters. FILE is a run file with search spaces instead of values; all candidates are trained at
+the same time and share each pass over the data.
 
   algorithm:
     name: logistic
@@ -29,8 +29,8 @@ scan of the data a round for all of them.
     trials: 20
     folds: 5
 
-The output holds trials.parquet, every candidate with its scores, and model, the best one trained on all rows. The same
-command takes up a search that was stopped."""
+The output directory gets trials.parquet, the scores of every candidate, and model, the best one trained on all rows.
+The same command continues an interrupted search."""
 #: options of a training run that a search has too
 _RUN = ("output", "resume", "overwrite")
 #: trials that are shown
@@ -46,8 +46,8 @@ def parse_tune(argv: Sequence[str]) -> argparse.Namespace:
     ]
     parser = Parser("tune", EXAMPLE, description=_ABOUT)
     parser.usage = "mrml tune FILE --output DIR [options]"
-    parser.add_argument("file", metavar="FILE", nargs="?", default="", help="run file (YAML) with spaces")
-    parser.add_argument("--dry-run", action="store_true", help="print the candidates, and what would be done, and stop")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="", help="run file (YAML) with search spaces")
+    parser.add_argument("--dry-run", action="store_true", help="print the candidates and the plan; do nothing")
     parser.add_options(known)
     parser.intermixed = True
     args = common(parser, "print one JSON object instead of text").read(argv)

@@ -165,7 +165,7 @@ def load_yaml(text: str, place: str = "schema") -> Schema:
 
 
 def _check_source(column: Column, place: str) -> None:
-    """ConfigError for a type nobody knows, unless the column is not read."""
+    """ConfigError for an unknown type, unless the column is not read."""
     try:
         if column.role != "ignore":
             arrow_type(column.source)

@@ -45,7 +45,7 @@ class Client:
         self._thread.join(seconds)
 
     def end(self, grace_s: float = 0.0) -> None:
-        """Kill it where it does not end by itself: a hung one keeps its pseudo-terminal for ever."""
+        """Kill it where it does not end by itself: a hung one keeps its pseudo-terminal forever."""
         self.wait(grace_s)
         if self.alive:
             end_clients(self.mark)

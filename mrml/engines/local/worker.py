@@ -92,7 +92,7 @@ class Worker:
         self.scoring: Scoring
 
     def handle(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer to one message; only work has one."""
+        """The answer to one message; only messages that bring work have one."""
         answer: dict[str, Any] | None = getattr(self, "on_" + message["op"])(message)
         return answer
 
