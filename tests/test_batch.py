@@ -551,7 +551,7 @@ def test_a_night_of_clusters_tells_their_inertia(night: Path, capsys: Any) -> No
 
 @pytest.mark.parametrize(
     ("text", "finding"),
-    [("steps: &a {train: *a}", "holds itself"), ("[" * 5000, "holds itself"), (None, "Is a directory")],
+    [("steps: &a {train: *a}", "contains itself"), ("[" * 5000, "contains itself"), (None, "Is a directory")],
 )
 def test_what_is_no_run_file_is_told_with_its_remedy(
     tmp_path: Path, capsys: Any, text: str | None, finding: str

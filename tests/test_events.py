@@ -37,7 +37,7 @@ def test_a_folder_that_is_lost_in_between_costs_a_warning_and_no_run(
     with caplog.at_level(logging.WARNING, "mrml"):
         events.round({"round": 1, "loss": 0.5})
         events.round({"round": 2, "loss": 0.4})
-    assert len(caplog.records) == 1 and "cannot be written any more" in caplog.text
+    assert len(caplog.records) == 1 and "can no longer be written" in caplog.text
 
 
 def test_a_run_from_python_writes_them_as_well(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_next_try_follows_a_run_that_outlived_its_task(home: Path, root: Pat
     assert dags.run(home, "followed").state == "success"
     told = capfd.readouterr()[0]
     assert "continues: an earlier try started it" in told and told.count("step train") == 1
-    assert "begun and did not finish" not in told, "one process did all of it"
+    assert "continuing an unfinished run" not in told, "one process did all of it"
 
 
 def test_ending_the_task_ends_the_run_and_leaves_no_process(home: Path, root: Path) -> None:

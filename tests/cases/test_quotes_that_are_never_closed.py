@@ -48,7 +48,7 @@ def test_without_leave_to_skip_the_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('a,b\n1,u\n2,"v\n' + "3,w\n" * 50)
     dataset = open_dataset(DataConfig(data=(str(tmp_path / "a.csv"),), multiline=True))
     with pytest.raises(
-        InputError, match=r"a\.csv, byte 8: has a quote that is still open at its end; close it, or say"
+        InputError, match=r"a\.csv, byte 8: has a quote that is still open at its end; close it, or use"
     ):
         [block for split in dataset.splits(1 << 20) for part in split for block in dataset.read(part)]
 

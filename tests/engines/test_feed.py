@@ -94,5 +94,5 @@ def test_a_task_knows_its_split_by_its_environment(tmp_path: Path) -> None:
     number, head, split = fed_split(local, found, {**told, "mapreduce_map_input_file": local.files[1].path})
     assert (number, head) == (1, b"id,x,g\n")
     assert (split.first, split.stop, split.size) == (2, 3, local.files[1].size)
-    with pytest.raises(EngineError, match="is not a file of this run"):
+    with pytest.raises(EngineError, match="not a file of this run"):
         fed_split(local, found, {**told, "mapreduce_map_input_file": "hdfs://h:1/other"})

@@ -54,7 +54,7 @@ def test_a_run_is_listed_followed_killed_and_goes_on(client: Cluster, run: Run, 
             first = next(line for line in follower.stderr if line.startswith("application_"))
             done = json.loads(run(*mrml, "runs", "kill", there, "--json"))
             assert done["driver"] == "ended" and driver.wait(60) == 130
-            assert follower.wait(60) == 5 and "nobody drives this run" in follower.stderr.read()
+            assert follower.wait(60) == 5 and "no driver works on this run" in follower.stderr.read()
         assert first.endswith(", round 1: RUNNING\n")
     while not all(a.ended for a in manager.by_tag(f"mrml-{listed['id']}")):
         assert time.monotonic() < until
