@@ -21,7 +21,7 @@ import math
 import re
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -172,12 +172,6 @@ class SGD(Averaging):
 
     def wants_scale(self) -> bool:
         return self.standardise is not False
-
-    def to_refit(self, states: Sequence[State]) -> dict[str, Any]:
-        """As many epochs as were best in the mean."""
-        if not (self.early_stopping and states):
-            return {}
-        return {"epochs": max(round(sum(state["epoch"] for state in states) / len(states)), 1), "early_stopping": 0}
 
     def expected_rounds(self) -> int:
         return self.rounds_in_all(None, None)
