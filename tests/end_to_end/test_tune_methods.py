@@ -112,6 +112,21 @@ def test_early_stopping_goes_by_the_rows_of_the_fold(tmp_path: Path) -> None:
     assert header["rounds"] == facts["best"]["refit"]["rounds"] and header["early_stopping"] == 0
 
 
+@pytest.mark.parametrize("sync_every", ["epoch", "1"], ids=["shards", "synchronous"])
+def test_networks_too_stop_by_the_rows_of_the_fold_at_their_best_epoch(tmp_path: Path, sync_every: str) -> None:
+    net = {"name": "mlp", "hidden": [3], "epochs": 12, "sync_every": sync_every, "early_stopping": 1, "batch_size": 25,
+           "learning_rate": {"of": [0.3]}, **({"shards": 2} if sync_every == "epoch" else {})}  # fmt: skip
+    facts, output = tuned(tmp_path, run_file(tmp_path, net, {"method": "grid", "folds": 2}, window_bytes=WIDE))
+    trial, refit = facts["trials"][0], facts["best"]["refit"]
+    assert "the best State is that after epoch" in trial["stop"] and 1 <= refit["epochs"] <= 12
+    fixed = {**net, "epochs": 1, "early_stopping": 0}  # what was best is no worse than one epoch
+    file = run_file(tmp_path, fixed, {"method": "grid", "folds": 2}, "first.yaml", window_bytes=WIDE)
+    first, _ = tuned(tmp_path, file, name="first")
+    assert trial["score"] <= first["trials"][0]["score"]
+    params = json.loads((output / "model" / "run.json").read_text())["config"]["params"]
+    assert params["epochs"] == refit["epochs"] and params["early_stopping"] == 0
+
+
 def test_a_search_by_folds_of_dates_is_judged_as_training_with_them(tmp_path: Path) -> None:
     rows = dated(tmp_path / "rows")
     data = {"data": str(rows), "target": "label", "time": "day", "weight": None, "exclude": []}

@@ -112,10 +112,16 @@ class Fold(Around):
         if reads.train:
             self.algorithm.map(state, self._seen(block), into)
         if reads.valid:
-            self.algorithm.map(state, dataclasses.replace(self.watched.block(block), part="valid"), into)
+            self._watch(state, block, into)
 
     def map_shard(self, state: State, shard: Shard, into: Into) -> None:
         self.algorithm.map_shard(state, shard.through(self._seen), into)
+        if self.watches and self.algorithm.reads(state).valid:
+            for block in shard.blocks(0):
+                self._watch(state, block, into)
+
+    def _watch(self, state: State, block: Block, into: Into) -> None:
+        self.algorithm.map(state, dataclasses.replace(self.watched.block(block), part="valid"), into)
 
     def keeps(self, state: State) -> tuple[str, ...]:
         return tuple(f"{self.part.name}.{name}" for name in self.algorithm.keeps(state))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,12 @@ class Averaging(Algorithm):
         step = DOWN + 2 * params["meeting"]
         flat = {"params": params["params"], "inner": params["inner"].ravel()}
         return {name: narrowed(vector, "bf16", self.seed, step + i) for i, (name, vector) in enumerate(flat.items())}
+
+    def to_refit(self, states: Sequence[State]) -> dict[str, Any]:
+        """As many epochs as were best in the mean."""
+        if not (self.early_stopping and states):
+            return {}
+        return {"epochs": max(round(sum(state["epoch"] for state in states) / len(states)), 1), "early_stopping": 0}
 
     def update(self, state: State, values: Mapping[str, Value]) -> State:
         params = dict(state.params)
