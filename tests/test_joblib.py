@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.svm import SVC  # noqa: E402
 
 import mrml.sklearn as ours  # noqa: E402
-from mrml.engines.resident import caller, pool, sealed  # noqa: E402
+from mrml.engines.resident import arrays, caller, sealed  # noqa: E402
 from mrml.errors import ConfigError, EngineError  # noqa: E402
 from mrml.sklearn.backend import Backend, close_all  # noqa: E402
 
@@ -241,6 +241,16 @@ def test_a_call_that_is_given_up_ends_and_its_task_comes_back(tasks: Backend, tm
     assert Parallel()(delayed(abs)(k) for k in (-1, 2)) == [1, 2]
 
 
+def test_tasks_that_nobody_calls_end_and_others_come_for_the_next_call() -> None:
+    with parallel_config(Backend(workers=1, idle_release_s=0.5), n_jobs=-1):
+        (first,) = Parallel()([delayed(os.getppid)()])
+        until = time.monotonic() + 20
+        while Path(f"/proc/{first}").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{first}").exists()
+        assert Parallel()([delayed(os.getppid)()]) != [first]
+
+
 def test_inside_of_a_call_calls_are_made_one_after_the_other(tasks: Backend) -> None:
     def inner() -> Any:
         return os.getpid(), Parallel(n_jobs=2)(delayed(os.getpid)() for _ in range(3))
@@ -279,7 +289,7 @@ def test_a_large_array_lies_once_on_a_node_and_is_read_only(tasks: Backend, x: A
 
 
 def test_arrays_that_no_call_asks_for_leave_the_node(tasks: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "UNUSED_BYTES", LARGE.nbytes)
+    monkeypatch.setattr(arrays, "UNUSED_BYTES", LARGE.nbytes)
     (*_, first), _ = (Parallel()(delayed(where)(LARGE + k) for _ in range(2))[0] for k in (1, 2))
     assert Path(first).exists()
     Parallel()(delayed(where)(LARGE + 3) for _ in range(2))

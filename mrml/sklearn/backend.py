@@ -5,8 +5,8 @@
 ...     cross_val_score(SVC(), X, y)
 
 What a call needs travels by cloudpickle, signed with the run's secret (:mod:`mrml.engines.resident.sealed`); large
-arrays once a node.  A call whose task is lost is made again.  Tasks stay for a few minutes, for whatever is called next
-with the same options; ``mrml.sklearn.backend.close_all()`` ends them at once.
+arrays once a node.  A call whose task is lost is made again.  Tasks stay for ``idle_release_s``, for whatever is called
+next with the same options; ``mrml.sklearn.backend.close_all()`` ends them at once.
 """
 
 from __future__ import annotations

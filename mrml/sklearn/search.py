@@ -20,6 +20,7 @@ from mrml.arrays import Array
 from mrml.config.sections import RunConfig
 from mrml.errors import ConfigError, InputError
 from mrml.runs import child
+from mrml.runs.report import notebook
 from mrml.sklearn import paths
 from mrml.sklearn.backend import Backend
 from mrml.sklearn.base import Base, Clusterer, Plan
@@ -124,6 +125,15 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_
         return self
+
+    def _repr_html_inner(self) -> str:
+        """scikit-learn's diagram, and below it the best candidates."""
+        found = notebook.search(self.cv_results_) if hasattr(self, "cv_results_") else ""
+        return f"{super()._repr_html_inner()}{found}"
+
+    def _repr_mimebundle_(self, **how: Any) -> dict[str, str]:
+        found: dict[str, str] = super()._repr_mimebundle_(**how)
+        return found | ({"text/html": self._repr_html_inner()} if "text/html" in found else {})
 
     def _scorer(self) -> tuple[str, float, float]:
         name = self.scoring or ("accuracy" if is_classifier(self.estimator) else "r2")

@@ -31,11 +31,10 @@ _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 def shared_folder(folder: Path) -> Path:
-    """A folder for all tasks of this driver on this node, whose own folder is given."""
-    there = pin.environment().get("LOCAL_DIRS")  # of YARN: folders of the application on this node
-    shared = (Path(there.split(",")[0]) if there else folder.absolute().parent) / "mrml-shared"
-    shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return shared
+    """The folder for all tasks of this driver on this node, whose own folder is given; made with the first array."""
+    there = pin.environment().get("LOCAL_DIRS", "")  # of YARN: folders of the application on this node, a disk each
+    roots = [Path(root) for root in there.split(",") if os.access(root, os.W_OK)]
+    return (roots or [folder.absolute().parent])[0] / "mrml-shared"
 
 
 class Calls(Worker):
@@ -50,6 +49,7 @@ class Calls(Worker):
     def on_array(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """A piece of an array; with the last one it is there."""
         digest, aside = message["digest"], self.shared / f".{message['digest']}.{os.getpid()}"
+        self.shared.mkdir(mode=0o700, parents=True, exist_ok=True)
         with scratch.room(self.shared, message["n_bytes"]), open(aside, "wb" if message["first"] else "ab") as file:
             file.write(message["piece"])
         if message["first"]:

@@ -9,24 +9,21 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import hashlib
-import itertools
 import logging
+import os
 import selectors
 import socket
 import threading
 import time
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from mrml import pin, wire
 from mrml.config.sections import EngineConfig
 from mrml.engines.local.serving import MAX_ATTEMPTS, Peer, Tasks
+from mrml.engines.resident.arrays import Arrays, Node, pieces
 from mrml.engines.resident.connection import Connection
 from mrml.engines.resident.engine import ResidentEngine
 from mrml.engines.resident.sealed import opened, packed, signed
@@ -36,12 +33,6 @@ from mrml.errors import ConfigError, EngineError, TaskFailed
 
 log = logging.getLogger(__name__)
 
-#: tasks that nobody called for so long are let go of, and started again for the next call
-IDLE_S = 300.0
-#: pieces in which an array travels
-PIECE_BYTES = 4 << 20
-#: files of arrays on nodes that no call asks for any more, but the next one may
-UNUSED_BYTES = 4 << 30
 #: how long tasks have to end
 END_S = 15.0
 MORE_MEMORY = "take fewer workers, or give tasks more memory (memory_mb)"
@@ -66,75 +57,15 @@ class Call:
         return found
 
 
-class Arrays:
-    """Large arrays of calls, by digest: those of calls under way are held, of some others nodes still have files."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int], str] = {}
-        self._held: dict[str, list[memoryview]] = {}
-        self._calls = Counter[str]()
-        #: what no call asks for, longest unused first, with its bytes
-        self._unused = OrderedDict[str, int]()
-
-    def put(self, raw: memoryview) -> str:
-        """Hold an array; its digest, for which the same memory is read once."""
-        place = np.frombuffer(raw, np.uint8).ctypes.data, raw.nbytes
-        if place not in self._known:  # while it is held nothing else lies there
-            self._known[place] = hashlib.sha256(raw).hexdigest()
-            self._held.setdefault(self._known[place], []).append(raw)
-        return self._known[place]
-
-    def pieces(self, digest: str) -> Iterable[bytes]:
-        """The messages by which an array travels."""
-        raw = self._held[digest][0]
-        for first in range(0, raw.nbytes, PIECE_BYTES):
-            piece = np.frombuffer(raw[first : first + PIECE_BYTES], np.uint8)
-            last = first + PIECE_BYTES >= raw.nbytes
-            told = {"digest": digest, "n_bytes": raw.nbytes, "piece": piece, "first": not first, "last": last}
-            yield wire.dumps({"op": "array", "tasks": [], **told})
-
-    def used(self, digests: Iterable[str]) -> None:
-        """By one more call; what was put and is used by none is let go."""
-        for digest in digests:
-            self._calls[digest] += 1
-            self._unused.pop(digest, None)
-        for digest in set(self._held) - set(self._calls):
-            self._release(digest)
-
-    def let_go(self, digests: Iterable[str]) -> list[str]:
-        """One call fewer asks for them; those that nodes are to forget."""
-        for digest in digests:
-            self._calls[digest] -= 1
-            if not self._calls[digest]:
-                del self._calls[digest]
-                self._unused[digest] = self._release(digest)
-        old = []
-        while sum(self._unused.values()) > UNUSED_BYTES:
-            old.append(self._unused.popitem(last=False)[0])
-        return old
-
-    def _release(self, digest: str) -> int:
-        """Hold an array no longer; its bytes."""
-        self._known = {place: known for place, known in self._known.items() if known != digest}
-        return self._held.pop(digest)[0].nbytes
-
-
-@dataclass
-class Node:
-    """What a host's tasks share: of each array the task by which it comes, or None once it is there."""
-
-    arrays: dict[str, Peer | None] = field(default_factory=dict)
-    forgets: list[str] = field(default_factory=list)
-
-
 class Calls(Tasks):
     """The calls of a pool, as workers are dealt tasks."""
 
     #: a call may take long: none waits at a task while another task is free
     ahead = 0
 
-    def __init__(self) -> None:
+    def __init__(self, idle_s: float) -> None:
         super().__init__("call", 0, {})
+        self.idle_s = idle_s
         self.lock, self.arrays = threading.RLock(), Arrays()
         self.calls: dict[int, Call] = {}
         #: dropped while a task makes them
@@ -200,7 +131,7 @@ class Calls(Tasks):
         with self.lock:
             if self.calls:
                 self._last = time.monotonic()
-            self.closed |= time.monotonic() - self._last > IDLE_S
+            self.closed |= time.monotonic() - self._last > self.idle_s
             return not self.closed
 
     def next(self, peer: Peer) -> int | None:
@@ -222,11 +153,12 @@ class Calls(Tasks):
                 return
             forgets, node.forgets = [d for d in node.forgets if d not in call.arrays], []
             new = [digest for digest in call.arrays if digest not in node.arrays]
-            pieces = itertools.chain.from_iterable([self.arrays.pieces(digest) for digest in new])
+            found = [self.arrays.bytes_of(digest) for digest in new]
         if forgets:
             yield wire.dumps({"op": "forget", "tasks": [], "arrays": forgets})
         node.arrays |= dict.fromkeys(new, peer)
-        yield from pieces
+        for digest, raw in zip(new, found, strict=True):
+            yield from pieces(digest, raw)
         yield wire.dumps({"op": "call", "tasks": tasks, **signed(self.secret, f"call {call.number}", call.message)})
 
     def _node(self, peer: Peer) -> Node:
@@ -329,7 +261,8 @@ class _Calling(ResidentEngine):
 
 
 class Pool:
-    """Calls by resident tasks, as the section ``engine`` says; the tasks are started with the first call.
+    """Calls by resident tasks, as the section ``engine`` says; the tasks are started with the first call, and end when
+    there was none for ``idle_release_s``.
 
     A call that raises, or that processes end on, fails alone.
     """
@@ -350,7 +283,7 @@ class Pool:
             while True:
                 if self._calls is not None and (future := self._calls.add(name, call, owner)) is not None:
                     return future
-                self._calls = Calls()
+                self._calls = Calls(self.config.idle_release_s)
                 self._thread = threading.Thread(target=_run, args=(self.config, self._calls), daemon=True)
                 self._thread.start()
 
@@ -366,23 +299,25 @@ class Pool:
             self._thread.join(END_S)
 
 
-#: by how their tasks are started: who asks for the same gets those that are there
-_pools: dict[EngineConfig, Pool] = {}
+#: by the process, since a fork has no thread of its parent's, and by how their tasks are started
+_pools: dict[tuple[int, EngineConfig], Pool] = {}
 
 
 def pool_of(config: EngineConfig) -> Pool:
-    """The pool of a configuration, for as long as this process lives; see :class:`Pool`."""
-    if config not in _pools:
+    """The pool of a configuration, for as long as this process lives: who asks for the same gets the same tasks."""
+    place = os.getpid(), config
+    if place not in _pools:
         if not _pools:
             atexit.register(close_all)
-        _pools[config] = Pool(config)
-    return _pools[config]
+        _pools[place] = Pool(config)
+    return _pools[place]
 
 
 def close_all() -> None:
     """End the tasks of every pool now, instead of when nobody has called for some minutes."""
-    for pool in list(_pools.values()):
-        pool.close()
+    for (process, _), pool in list(_pools.items()):
+        if process == os.getpid():
+            pool.close()
 
 
 def _run(config: EngineConfig, calls: Calls) -> None:
