@@ -11,6 +11,7 @@ them are one process, which takes a core of its own.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -18,13 +19,12 @@ import resource
 import selectors
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from mrml import names, wire
+from mrml.arrays import Array
 from mrml.config.sections import EngineConfig
 from mrml.data.dataset import Dataset
 from mrml.data.files import File
@@ -211,15 +212,38 @@ def be_tasks(letter: Letter, n: int) -> None:
 # ---- what is measured
 
 
-def timed(engine: ResidentEngine, dataset: Dataset, algorithm: Algorithm) -> tuple[list[float], list[float]]:
-    """Milliseconds of every round but the first few, which tell tasks what to do, checkpoints included; and those in
-    which the driver computed, which a busy machine changes less."""
+@contextlib.contextmanager
+def undisturbed(pids: Iterable[int]) -> Iterator[None]:
+    """This process and others come before all else on the machine, where the system allows that."""
+    threads = [int(t) for pid in {os.getpid(), *pids} for t in os.listdir(f"/proc/{pid}/task")]
+
+    def schedule(policy: int, priority: int) -> None:
+        for thread in threads:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(thread, policy, os.sched_param(priority))
+
+    schedule(os.SCHED_RR, 10)
+    try:
+        yield
+    finally:
+        schedule(os.SCHED_OTHER, 0)
+
+
+def timed(engine: ResidentEngine, dataset: Dataset, algorithm: Nothing) -> Array:
+    """Milliseconds of rounds, checkpoints included, and those in which the driver computed; the first rounds, which
+    tell tasks what to do, are not counted.  Shape (2, rounds)."""
     clock: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        fit(algorithm, dataset, engine, Checkpoint(folder),
-            lambda _: clock.append((time.perf_counter(), time.thread_time())))  # fmt: skip
-    rounds, computed = 1e3 * np.diff(np.array(clock[3:]), axis=0).T
-    return rounds.tolist(), computed.tolist()
+        fit(dataclasses.replace(algorithm, rounds=5), dataset, engine, Checkpoint(f"{folder}/warm"))
+        with undisturbed(there(engine)):
+            fit(algorithm, dataset, engine, Checkpoint(folder),
+                lambda _: clock.append((time.perf_counter(), time.thread_time())))  # fmt: skip
+    return 1e3 * np.diff(np.array(clock), axis=0).T
+
+
+def there(engine: ResidentEngine) -> list[int]:
+    """Processes of the tasks."""
+    return [p.facts["pid"] for p in engine.peers if isinstance(p, Connection)]
 
 
 def clients(n: int, entries: int = 128) -> dict[str, float]:
@@ -229,13 +253,13 @@ def clients(n: int, entries: int = 128) -> dict[str, float]:
         engine._have_started()
         engine._gather()
         joined = time.monotonic() - began
-        rounds, computed = timed(engine, made_up(2 * n), Nothing(rounds=30, entries=entries))
+        rounds, computed = timed(engine, made_up(2 * n), Nothing(rounds=20, entries=entries))
         assert len(engine.peers) == n, "tasks were lost"
         descriptors = len(os.listdir("/proc/self/fd"))
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    worst = sorted(rounds)[int(0.95 * len(rounds))]
-    return {"tasks": n, "join_s": joined, "median_ms": statistics.median(rounds), "p95_ms": worst,
-            "driver_ms": statistics.median(computed), "driver_mib": mib, "descriptors": descriptors}  # fmt: skip
+    return {"tasks": n, "join_s": joined, "median_ms": float(np.median(rounds)),
+            "p95_ms": float(np.quantile(rounds, 0.95)), "driver_ms": float(np.median(computed)),
+            "driver_mib": mib, "descriptors": descriptors}  # fmt: skip
 
 
 def rows(folder: Path, n_blocks: int) -> Dataset:
@@ -251,7 +275,7 @@ def processes(n: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         config = EngineConfig(engine="resident", workers=n, min_workers=n)
         with ResidentEngine(config, 64) as engine:
-            return statistics.median(timed(engine, rows(Path(folder), 2 * n), Nothing(rounds=100))[0])
+            return float(np.median(timed(engine, rows(Path(folder), 2 * n), Nothing(rounds=100))[0]))
 
 
 def killed(n: int = 64, n_killed: int = 10, seed: int = 0) -> bool:
@@ -271,9 +295,8 @@ def killed(n: int = 64, n_killed: int = 10, seed: int = 0) -> bool:
 
 def _kill(engine: ResidentEngine, draws: random.Random, gone: list[int], n_killed: int, round_: int) -> None:
     """One more, at some moment of the round that begins now."""
-    there = [p.facts["pid"] for p in engine.peers if isinstance(p, Connection) and p.facts["pid"] not in gone]
     if round_ >= 4 and len(gone) < n_killed:
-        gone.append(draws.choice(there))
+        gone.append(draws.choice([pid for pid in there(engine) if pid not in gone]))
         threading.Timer(draws.uniform(0.0, 0.05), os.kill, (gone[-1], signal.SIGKILL)).start()
 
 
