@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mrml.algorithms.objectives.table import objective_of
+from mrml.algorithms.trees.histogram import Plan, plan_of
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.errors import ConfigError, InputError
 from mrml.runs import train as run
@@ -84,6 +85,29 @@ def test_leafwise_trees_have_no_more_leaves_than_they_may(tmp_path: Path) -> Non
     trees = run.load_model(model).inner.trees  # type: ignore[attr-defined]
     leaves = [int((trees.feature[a:b] < 0).sum()) for a, b in zip(trees.starts[:-1], trees.starts[1:], strict=True)]
     assert len(leaves) == 4 and max(leaves) == 5
+
+
+def test_leaf_by_leaf_a_tree_is_the_same_in_whatever_order_pairs_of_leaves_are_looked_at(tmp_path: Path) -> None:
+    """Whole numbers, so that gains tie.  To guess nothing takes the most histograms, to wait for what is sure the most
+    rounds: a pair a round and a histogram a split."""
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 9, (900, 4))
+    y = x[:, 0] * (x[:, 1] > 4) + (x[:, 2] % 3) + rng.integers(0, 3, 900)
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c,d,y", *(",".join(map(str, r)) for r in np.c_[x, y])]) + "\n")
+    params = {"rounds": 3, "growth": "leafwise", "min_data_in_leaf": 1}
+    models, rounds, built = [], [], []
+    for guess in (0.0, 0.5, 1.0):
+        plans: list[Plan] = []
+        with (
+            patch("mrml.algorithms.trees.growth._GUESS", guess),
+            patch("mrml.algorithms.trees.histogram.plan_of", lambda *a, to=plans: to.append(plan_of(*a)) or to[-1]),
+        ):
+            model, facts = trained(tmp_path, params, data=(str(tmp_path / "rows.csv"),), target="y")
+        models.append((Path(model) / "model.npz").read_bytes())
+        rounds.append(facts["rounds"])
+        built.append(sum(plan.n_slots for plan in plans))
+    assert models[0] == models[1] == models[2]
+    assert rounds[0] <= rounds[1] < rounds[2] and built[0] > 1.2 * built[1] > 1.2 * built[2] >= 1.2 * 90
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -41,10 +42,19 @@ def data(draw: Any) -> tuple[Any, ...]:
 
 
 def filled(module: Any, columns: Any, codes: Any, q: Any, nodes: Any, n_nodes: int) -> Any:
+    """Rows are brought into leaf ``2k + 1`` of a chain of splits by a column more, that of the nodes."""
     buffer = module.Buffer(n_nodes, int((columns.n_bins + 1).sum()))
-    slots = np.arange(n_nodes, dtype=np.int32)
+    inner = np.arange(2 * n_nodes + 1) % 2 == 0
+    inner[-1] = False
+    feature = np.where(inner, codes.shape[1], -1).astype(np.int32)
+    goes = (np.arange(256)[None] <= np.arange(2 * n_nodes + 1)[:, None] // 2).astype(np.uint8)
+    step = trees.Step(feature, np.arange(1, 2 * n_nodes + 2, dtype=np.int32), goes)
+    slots = np.where(inner, -1, np.arange(2 * n_nodes + 1) // 2).astype(np.int32)
+    codes = np.concatenate([codes, nodes[:, None].astype(np.uint8)], axis=1)
     for part in (slice(0, 7), slice(7, None)):
-        buffer.add(codes[part], 0, columns.offsets, tuple(a[part] for a in q), slots, nodes[part])
+        some = tuple(a[part] for a in q)
+        places = module.move(codes[part], module.places(some), step)
+        buffer.add(codes[part], 0, columns.offsets, some, slots, places)
     buffer.settle()
     return buffer
 
@@ -69,6 +79,35 @@ def test_both_kernels_add_up_the_same_integers_packed_or_not(drawn: Any, packed:
         for node, code in itertools.product(range(n_nodes), range(n_bins + 1)):
             rows = some & (nodes == node) & (codes[:, j] == code)
             assert one.g[node, offset + code] == g[rows].sum() and one.h[node, offset + code] == h[rows].sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 90), st.sampled_from([0.0, 0.4, 1.0]))
+def test_rows_stand_in_the_leaves_that_splits_lead_to_however_many_rounds_a_tree_grew_in(
+    seed: int, n_rows: int, seen: float
+) -> None:
+    """By both kernels, in runs of 16 rows, whether they have a gradient or not; and some stand there from before."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 9, (n_rows, 3)).astype(np.uint8)
+    q = (np.where(rng.random(n_rows) < seen, 1, 0).astype(np.int32), np.zeros(n_rows, np.int32))
+    forest = grown(rng, 1, 3, False)
+    goes = (np.arange(256) <= rng.integers(0, 8, (len(forest.left), 1))).astype(np.uint8)
+    expected, total = np.zeros(n_rows, np.int64), rng.normal(size=n_rows)
+    with patch("mrml.kernels.trees.places.PACKED_ROWS", 16):
+        places = {module: module.places(q) for module in (trees, fast)}
+        for split in range(0, len(forest.left) // 2 + 1, 2):  # the splits of a tree in their order, two a round
+            feature = np.where(forest.left <= 2 * split, forest.feature, -1)
+            step = trees.Step(feature, forest.left, goes)
+            for i, row in enumerate(codes):
+                while feature[expected[i]] >= 0:
+                    k = expected[i]
+                    expected[i] = forest.left[k] + 1 - goes[k, row[feature[k]]]
+            scores = [total.copy() for _ in places]
+            for (module, stand), raw in zip(places.items(), scores, strict=True):
+                module.add_leaves(codes, stand, step, forest.value, raw)  # from where they were, as at a tree's end
+                places[module] = module.move(codes, stand, step)
+                np.testing.assert_array_equal(module.nodes_of(codes, places[module], step), expected)
+                np.testing.assert_array_equal(raw, total + forest.value[expected])
 
 
 @st.composite
@@ -137,7 +176,7 @@ def test_more_rows_than_one_packed_sum_holds_are_unpacked_in_time() -> None:
     q = (np.repeat(trees.pack(np.array([1 << 20]), np.array([1 << 20])), n),)
     buffer = fast.Buffer(1, 2)
     zero = np.zeros(1, np.int64)
-    buffer.add(np.zeros((n, 1), np.uint8), 0, zero, q, np.zeros(1, np.int32), np.zeros(n, np.uint16))
+    buffer.add(np.zeros((n, 1), np.uint8), 0, zero, q, np.zeros(1, np.int32), fast.places(q))
     buffer.settle()
     assert buffer.g[0, 0] == n * trees.PACKED_G_MAX and buffer.h[0, 0] == n * trees.PACKED_H_MAX
     assert buffer.rows[0] == n and buffer.g[0, 1] == 0

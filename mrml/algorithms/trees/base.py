@@ -219,11 +219,11 @@ class TreeAlgorithm(Algorithm):
             self._residuals(rows, into)
         if block.part != "train" or not rows.round.plan.n_slots:
             return
-        q, nodes = rows.gradients(), rows.nodes()
+        q, places = rows.gradients(), rows.places()
         for number, features in enumerate(rows.round.blocks):
             statistic = into[hist.key_of(number)]
             assert isinstance(statistic, hist.Histogram)
-            for tree, at in enumerate(nodes):
+            for tree, at in enumerate(places):
                 slots = rows.round.slots[tree]
                 part = tuple(a[tree] for a in q)
                 statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)

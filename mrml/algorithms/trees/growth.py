@@ -34,6 +34,13 @@ TREE_NODE = np.dtype(
 )  # fmt: skip
 
 
+#: what a child is thought to gain of what its parent does, before it is looked at.  Of 500,000 rows, 31 leaves took 50
+#: histograms in 9.95 rounds with 0, 35 in 10.0 with 0.5, 32.5 in 10.2 with 0.6 and 31 in 31 with 1.
+_GUESS = 0.5
+#: the place of a node that is guessed, below all others
+_BELOW = 1 << 62
+
+
 def to_wire(nodes: Array) -> dict[str, Array]:
     """The fields of an array of nodes."""
     assert nodes.dtype.names is not None
@@ -67,21 +74,47 @@ def look(nodes: Array, at: Array, splits: Splits, g: Array, h: Array, rows: Arra
 
 def choose(nodes: Array, min_gain: float, max_leaves: int) -> None:
     """Decide which nodes are split; ``max_leaves`` 0: all that gain."""
-    gains = (nodes["feature"] >= 0) & (nodes["gain"] > 0) & (nodes["gain"] >= min_gain)
-    nodes["split"] = gains
-    if not max_leaves:
-        return
-    nodes["split"] = 0
-    heap = [(-nodes["gain"][0], 0)] if gains[0] else []
+    nodes["split"] = (nodes["feature"] >= 0) & (nodes["gain"] > 0) & (nodes["gain"] >= min_gain)
+    if max_leaves:
+        chosen = _best_first(nodes, max_leaves, frozenset())
+        nodes["split"] = 0
+        nodes["split"][chosen] = 1
+
+
+def likely(nodes: Array, lefts: Array, max_leaves: int) -> Array:
+    """(n,) bool: to which pairs of children, told by the left ones ``lefts`` (n,), best-first will likely come.
+
+    None of them was looked at.  What they gain is guessed: a share of what their parents do.  At least one pair is
+    likely, since nothing is guessed before it.
+    """
+    pairs = lefts.tolist()
+    found = set(nodes["left"][_best_first(nodes, max_leaves, frozenset(pairs))].tolist())
+    return np.array([left in found for left in pairs], bool)
+
+
+def _best_first(nodes: Array, max_leaves: int, guessed: frozenset[int]) -> list[int]:
+    """The nodes that are split one after the other, always the one that gains most of those that may be ``split``.
+
+    Of equals it is the upper one, then the one more to the left, in whatever order nodes were looked at.  ``guessed``
+    are left children of pairs that stand for leaves, and these for others.
+    """
+    left, gain, splits = (nodes[name].tolist() for name in ("left", "gain", "split"))
+    found: list[int] = []
+    heap = [(-gain[0], 1, 0)] if splits[0] else []
     for _ in range(max_leaves - 1):
         if not heap:
-            return
-        _, k = heapq.heappop(heap)
-        nodes["split"][k] = 1
-        left = int(nodes["left"][k])
-        for child in (left, left + 1) if left >= 0 else ():
-            if gains[child]:
-                heapq.heappush(heap, (-nodes["gain"][child], child))
+            break
+        score, at, k = heapq.heappop(heap)
+        if k < 0 or left[k] in guessed:
+            for _ in range(2):
+                heapq.heappush(heap, (_GUESS * score, _BELOW, -1))
+        elif left[k] >= 0:
+            for side in range(2):
+                if splits[left[k] + side]:
+                    heapq.heappush(heap, (-gain[left[k] + side], 2 * at + side, left[k] + side))
+        if k >= 0:
+            found.append(k)
+    return found
 
 
 def branch(nodes: Array, monotone: Array, rules: Rules, g_unit: float, h_unit: float) -> tuple[Array, Array]:

@@ -85,7 +85,9 @@ def grown(settings: TreeSettings, params: dict[str, Any], plan: hist.Plan, trees
             pairs.append(new)
     queue = np.concatenate(pairs)
     queue = queue[_open(settings, trees, queue, units[1])]
-    return _next(params, trees, queue, values, keys)
+    kept = values[keys[0]]["histograms"] is not None
+    queue, most = _first(settings, params, trees, queue) if kept else (queue, len(queue))
+    return _next(params, trees, queue, most, values, keys)
 
 
 def _open(settings: TreeSettings, trees: list[Array], queue: Array, h_unit: float) -> Array:
@@ -116,11 +118,28 @@ def _of_tree(trees: list[Array], queue: Array, number: int) -> Any:
     return queue[:, 0] == number if len(trees) > 1 else slice(None)
 
 
-def _next(params: dict[str, Any], trees: list[Array], queue: Array, values: Mapping[str, Value],
+def _first(settings: TreeSettings, params: Mapping[str, Any], trees: list[Array], queue: Array) -> tuple[Array, int]:
+    """The queue with the pairs in front that are worth a look in the next round, and how many they are.
+
+    Which nodes are looked at together is no part of a tree, unless columns are drawn by levels or nodes, or some of
+    them are bounded: then the gains of all are rounded by the formula for those (``is_free`` in the kernels).
+    """
+    held = 16 * len(queue) * sum(b.width for b in hist.feature_blocks(params["n_bins"]))
+    together = settings.column_shares[1:] != (1.0, 1.0) or params["monotone"].any()
+    if not settings.max_leaves or together or held > hist.PARENT_BYTES:
+        return queue, len(queue)
+    now = np.zeros(len(queue), bool)
+    for number, nodes in enumerate(trees):
+        mine = _of_tree(trees, queue, number)
+        now[mine] = growth.likely(nodes, queue[mine, 1], settings.max_leaves)
+    return np.concatenate([queue[now], queue[~now]]), int(now.sum())
+
+
+def _next(params: dict[str, Any], trees: list[Array], queue: Array, most: int, values: Mapping[str, Value],
           keys: list[str]) -> hist.Plan:  # fmt: skip
-    """Plan the next round: as many pairs as a task can hold, with the parents that both need."""
+    """Plan the next round: at most ``most`` pairs, and as many as a task can hold, with the parents that both need."""
     width = sum(b.width for b in hist.feature_blocks(params["n_bins"]))
-    most = max(1, hist.TASK_BYTES // (48 * width))
+    most = min(most, max(1, hist.TASK_BYTES // (48 * width)))
     now, later = queue[:most], queue[most:]
     parents, rows = {}, queue[:, 2].copy()
     kept = bool(keys) and values[keys[0]]["histograms"] is not None

@@ -62,19 +62,20 @@ class _Here:
         self.kernels, self.n_bins = state["kernels"], state["n_bins"]
         n_trees = len(state["growing"])
         self.blocks = [(rows.block.X, list(zip(*rows.gradients(), strict=True))) for rows in blocks]
-        self.nodes = [np.zeros((n_trees, rows.block.n_rows), np.uint16) for rows in blocks]
+        places = module_of(self.kernels).places
+        self.places = [[places(part) for part in q] for _, q in self.blocks]
         #: nodes of each tree when rows moved the last time
         self.moved = [1] * n_trees
 
     def histograms(self, plan: hist.Plan, trees: list[Array]) -> dict[str, hist.Histogram]:
         """Those of a plan's slots, by key; rows move on to where the trees have grown."""
-        features, route = hist.feature_blocks(self.n_bins), module_of(self.kernels).route
+        features, move = hist.feature_blocks(self.n_bins), module_of(self.kernels).move
         found = {hist.key_of(k): hist.empty(self.kernels, plan.n_slots, f.width) for k, f in enumerate(features)}
         for tree, nodes in enumerate(trees):
             step, slots = self._step(tree, nodes), plan.slots(tree, len(nodes))
-            for (x, q), at in zip(self.blocks, self.nodes, strict=True):
+            for (x, q), at in zip(self.blocks, self.places, strict=True):
                 if step is not None:
-                    route(x, at[tree], step)
+                    at[tree] = move(x, at[tree], step)
                 for statistic, part in zip(found.values(), features, strict=True):
                     statistic.buffer.add(x, part.first, part.offsets, q[tree], slots, at[tree])
         return found

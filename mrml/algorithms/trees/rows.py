@@ -123,12 +123,12 @@ class Rows:
                 self._add(iteration, output, raw)
 
     def _add(self, iteration: int, output: int, raw: Array) -> None:
-        """Add one tree; of the last one, rows may still know their nodes."""
+        """Add one tree; of the last one, rows may still stand in its nodes."""
         if iteration == self.iteration - 1:
-            found = self.block.store.get(f"nodes.{self.name}")
-            if found is not None and found[0] // MAX_NODES == iteration:
+            found = self.block.store.get(f"places.{self.name}")
+            if found is not None and found[0] // MAX_NODES == iteration + self.state["repeated"]:
                 step, values = self.round.last_steps[output], self.state["last"][output]["values"]
-                self.round.kernel.add_values(self.block.X, step, values, raw, found[1]["nodes"][output])
+                self.round.kernel.add_leaves(self.block.X, self._of_tree(found[1], output), step, values, raw)
                 return
         step, values = self.round.finished(iteration * len(self.state["base"]) + output)
         self.round.kernel.add_values(self.block.X, step, values, raw)
@@ -228,21 +228,33 @@ class Rows:
             weight = drawn.astype(np.float64) if weight is None else weight * drawn
         return weight
 
-    def nodes(self) -> Array:
-        """(n_outputs, n_rows) uint16: the node of every growing tree that each row is in."""
-        version = self.iteration * MAX_NODES + self.state["step"]
+    def places(self) -> list[Any]:
+        """Where rows stand in every growing tree, as the kernels know it; each has moved as far as it can."""
+        version = self._version * MAX_NODES + self.state["step"]
+        kept = self.block.memo(f"places.{self.name}", version, self._moved, volatile=True)
+        return [self._of_tree(kept, tree) for tree in range(len(self.round.growing))]
 
-        def compute(older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
-            if older is not None and older[0] // MAX_NODES == self.iteration:
-                nodes = older[1]["nodes"].copy()
-            else:
-                nodes = np.zeros((len(self.round.growing), self.block.n_rows), np.uint16)
-            for at, step in zip(nodes, self.round.steps, strict=True):
-                if step.feature[0] >= 0:
-                    self.round.kernel.route(self.block.X, at, step)
-            return {"nodes": nodes}
+    def _moved(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
+        """The places of the round from those of one before, or from the root."""
+        known = older[1] if older is not None and older[0] // MAX_NODES == self._version else None
+        q, out = () if known is not None else self.gradients(), {}
+        for tree, step in enumerate(self.round.steps):
+            at = self.round.kernel.places(tuple(a[tree] for a in q)) if known is None else self._of_tree(known, tree)
+            if step.feature[0] >= 0:
+                at = self.round.kernel.move(self.block.X, at, step)
+            for name, array in at._asdict().items():
+                out[f"{name}.{tree}"] = array
+        return out
 
-        return self.block.memo(f"nodes.{self.name}", version, compute, volatile=True)["nodes"]
+    def _of_tree(self, arrays: Mapping[str, Array], tree: int) -> Any:
+        """The places in one tree, from those in all."""
+        kind = self.round.kernel.Places
+        return kind(*(arrays[f"{name}.{tree}"] for name in kind._fields))
+
+    def nodes(self) -> list[Array]:
+        """Of every growing tree (n_rows,) uint16: the node that each row is in."""
+        each = zip(self.places(), self.round.steps, strict=True)
+        return [self.round.kernel.nodes_of(self.block.X, places, step) for places, step in each]
 
 
 def _step(tree: Mapping[str, Array], n_bins: Array) -> Step:

@@ -1,4 +1,4 @@
-"""Histogram trees on binned columns: route rows, add up histograms, find the best splits.
+"""Histogram trees on binned columns: move rows, add up histograms, find the best splits.
 
 Every sum is a sum of integers, so :mod:`mrml.kernels.trees.numba` (numba) gives identical results in any order, and the
 sibling of a node is its parent minus the node, exactly.  Gains are float64 of those integers, computed with the same
@@ -95,24 +95,46 @@ def bin_codes(x: Array, edges: Array, n_edges: Array) -> Array:
     return out
 
 
-def route(codes: Array, nodes: Array, step: Step) -> None:
-    """Move every row on until it is in a leaf, in place: ``nodes`` (n_rows,) uint16."""
+class Places(NamedTuple):
+    """Where the rows of a block stand in a growing tree: ``nodes`` (n_rows,) uint16.  The other twin has its own."""
+
+    nodes: Array
+
+
+def places(q: tuple[Array, ...]) -> Places:
+    """Where the rows of a block stand in a tree that begins to grow: in its root.
+
+    ``q`` are the tree's gradients as :meth:`Buffer.add` takes them.
+    """
+    return Places(np.zeros(len(q[0]), np.uint16))
+
+
+def move(codes: Array, places: Places, step: Step) -> Places:
+    """Where rows stand once each has moved on until it is in a leaf; the places before may be lost by it."""
+    nodes = places.nodes.copy()
     while True:
         feature = step.feature[nodes]
         rows = np.flatnonzero(feature >= 0)
         if not len(rows):
-            return
+            return Places(nodes)
         at = nodes[rows]
         left = step.goes_left[at, codes[rows, feature[rows]]]
         nodes[rows] = step.left[at] + 1 - left
 
 
-def add_values(codes: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None) -> None:
-    """Add to every score (n_rows,) float64 the value of the row's leaf; ``nodes`` (n_rows,) uint16 are where rows are,
-    by default in the root."""
-    nodes = np.zeros(len(codes), np.uint16) if nodes is None else nodes.copy()
-    route(codes, nodes, step)
-    scores += values[nodes]
+def nodes_of(codes: Array, places: Places, step: Step) -> Array:
+    """(n_rows,) uint16: the leaf that every row ends in, on from where it stands."""
+    return move(codes, places, step).nodes
+
+
+def add_leaves(codes: Array, places: Places, step: Step, values: Array, scores: Array) -> None:
+    """Add to every score (n_rows,) float64 the value of the row's leaf, on from where it stands."""
+    scores += values[nodes_of(codes, places, step)]
+
+
+def add_values(codes: Array, step: Step, values: Array, scores: Array) -> None:
+    """The same of rows that stand in the root."""
+    add_leaves(codes, places((scores,)), step, values, scores)
 
 
 def pack(g: Array, h: Array) -> Array:
@@ -144,7 +166,7 @@ class Buffer:
     def settle(self) -> None:
         """Bring what was added into ``g`` and ``h``."""
 
-    def add(self, codes: Array, first: int, offsets: Array, q: tuple[Array, ...], slots: Array, nodes: Array) -> None:
+    def add(self, codes: Array, first: int, offsets: Array, q: tuple[Array, ...], slots: Array, places: Places) -> None:
         """Add rows.
 
         Parameters
@@ -152,9 +174,9 @@ class Buffer:
         codes : (n_rows, n_features) uint8, of which columns ``first`` to ``first + len(offsets)`` are counted.
         q : (packed,) int64 or (g, h) int32, each (n_rows,); a row of zeros is left out.
         slots : (n_nodes,) int32, the histogram of a node, or -1.
-        nodes : (n_rows,) uint16.
+        places : where rows stand, of this twin's :func:`move`.
         """
-        slot = slots[nodes]
+        slot = slots[places.nodes]
         some = q[0] != 0 if len(q) == 1 else (q[0] != 0) | (q[1] != 0)
         keep = np.flatnonzero((slot >= 0) & some)
         g, h = unpack(q[0][keep]) if len(q) == 1 else (q[0][keep], q[1][keep])
