@@ -142,8 +142,10 @@ def read_only(tree: Any) -> Any:
     Parts that came so before are the same objects and are not walked: of a State that grows, a round pays for what is
     new in it.
     """
-    if type(tree) in _KEPT:
+    if (kind := type(tree)) in _KEPT:
         return tree
+    if kind is np.ndarray:
+        return _settled_array(tree)
     if isinstance(tree, dict):
         return ReadOnlyDict({_key(k): read_only(v) for k, v in tree.items()})
     if isinstance(tree, list | tuple):

@@ -78,7 +78,8 @@ def states(
 
 
 def figures(told: list[Any]) -> list[Any]:
-    return [{k: v for k, v in facts.items() if not k.startswith("seconds")} for facts in told]
+    """All but what it took."""
+    return [{k: v for k, v in facts.items() if not k.startswith(("seconds", "bytes_up"))} for facts in told]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -144,7 +144,7 @@ def _next(params: dict[str, Any], trees: list[Array], queue: Array, most: int, v
     parents, rows = {}, queue[:, 2].copy()
     kept = bool(keys) and values[keys[0]]["histograms"] is not None
     rows[(rows >= _NEW) & (not kept)] = -1
-    used = np.unique(rows[rows >= 0])
+    used = np.sort(rows[rows >= 0])  # no two pairs have a parent in common
     for key in keys:
         new, old = values[key]["histograms"], params["parents"].get(key)
         parents[key] = {n: _rows(new, old, n, used) for n in ("g", "h", "rows")} if len(used) else {}

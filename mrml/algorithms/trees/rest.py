@@ -20,7 +20,7 @@ from mrml.algorithms.trees.levels import grown, looked
 from mrml.algorithms.trees.rows import Rows, module_of
 from mrml.algorithms.trees.settings import TreeSettings
 from mrml.arrays import Array
-from mrml.kernels.trees.numpy import Step
+from mrml.kernels.trees.numpy import Step, step_of
 
 #: values of the rows, columns and outputs of an iteration up to which it is quick: it is neither told of nor kept on
 #: the way.  These take 20 ms
@@ -88,6 +88,8 @@ class _Here:
             return None
         stay = np.arange(len(nodes), dtype=np.int32)
         out = Step(np.full(len(nodes), -1, np.int32), stay, np.ones((len(nodes), 256), np.uint8))
-        for field, some in zip(out, growth.step_of(nodes[at], self.n_bins), strict=True):
+        left, categories = nodes["left"][at], nodes["categories"][at]
+        new = step_of(nodes["feature"][at], left, nodes["bin"][at], nodes["missing_left"][at], categories, self.n_bins)
+        for field, some in zip(out, new, strict=True):
             field[at] = some
         return out
