@@ -12,6 +12,8 @@ from typing import Any
 
 ROUNDS = 100
 SAMPLE_ROWS = 200_000
+#: of a forest: trees, their depth, and the shares of rows (a bootstrap's) and, by node, of columns that a tree sees
+TREES, DEPTH, ROWS_SEEN, COLUMNS_SEEN = 20, 8, 0.632, 28**-0.5
 
 
 def _ours(folder: Path, name: str, params: dict[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -62,7 +64,7 @@ def mrml_leafwise(folder: Path) -> dict[str, Any]:
 
 
 def mrml_forest(folder: Path) -> dict[str, Any]:
-    params = {"objective": "gini", "trees": 20, "trees_per_round": 20, "max_depth": 8}
+    params = {"objective": "gini", "trees": TREES, "trees_per_round": TREES, "max_depth": DEPTH}
     return _ours(folder, "forest", params)[0]
 
 
@@ -106,9 +108,41 @@ def sklearn_forest(folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     x, y = _rows(folder, "train")
     loaded = time.perf_counter()
-    RandomForestClassifier(20, max_depth=8, n_jobs=2, random_state=0).fit(x[:SAMPLE_ROWS], y[:SAMPLE_ROWS])
+    RandomForestClassifier(TREES, max_depth=DEPTH, n_jobs=2, random_state=0).fit(x[:SAMPLE_ROWS], y[:SAMPLE_ROWS])
     part = time.perf_counter() - loaded
     return {"seconds": loaded - began + part * len(y) / SAMPLE_ROWS, "measured_rows": SAMPLE_ROWS}
+
+
+def xgboost_forest(folder: Path) -> dict[str, Any]:
+    """XGBoost's own random forest: parallel trees of one iteration, each on a share of the rows."""
+    import xgboost
+    from sklearn.metrics import roc_auc_score
+
+    began = time.perf_counter()
+    x, y = _rows(folder, "train")
+    params = {"tree_method": "hist", "max_depth": DEPTH, "eta": 1.0, "max_bin": 256, "nthread": 2, "lambda": 1e-5,
+              "objective": "binary:logistic", "num_parallel_tree": TREES, "subsample": ROWS_SEEN,
+              "colsample_bynode": COLUMNS_SEEN}  # fmt: skip
+    booster = xgboost.train(params, xgboost.DMatrix(x, y, nthread=2), 1)
+    seconds = time.perf_counter() - began
+    x, y = _rows(folder, "test")
+    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.inplace_predict(x)))}
+
+
+def lightgbm_forest(folder: Path) -> dict[str, Any]:
+    """LightGBM's own random forest, ``boosting=rf``; trees of as many leaves as that depth may have."""
+    import lightgbm
+    from sklearn.metrics import roc_auc_score
+
+    began = time.perf_counter()
+    x, y = _rows(folder, "train")
+    params = {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": ROWS_SEEN,
+              "feature_fraction_bynode": COLUMNS_SEEN, "num_leaves": 2**DEPTH, "max_depth": DEPTH,
+              "min_data_in_leaf": 1, "max_bin": 255, "num_threads": 2, "verbosity": -1}  # fmt: skip
+    booster = lightgbm.train(params, lightgbm.Dataset(x, y), TREES)
+    seconds = time.perf_counter() - began
+    x, y = _rows(folder, "test")
+    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.predict(x)))}
 
 
 def mrml_scoring(folder: Path) -> dict[str, Any]:

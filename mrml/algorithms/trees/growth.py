@@ -3,8 +3,9 @@
 ``depthwise`` splits every node of a level that gains (XGBoost).  ``leafwise`` splits the leaf that gains most until
 there are ``max_leaves`` (LightGBM), yet needs about as many rounds as the tree is deep: every round replays best-first
 over the gains that are known.  Leaves that are not looked at yet could only take places away from those that are, so a
-node which is not split in the replay never will be, and the children of those that are split are looked at next.  When
-no child is left to look at, the replay is the tree.
+node which is not split in the replay never will be, and the children of those that are split are looked at next: the
+ones that best-first will likely come to (:func:`likely`), and the others once it does.  When no child is left to look
+at, the replay is the tree, whatever was looked at when.
 """
 
 from __future__ import annotations
