@@ -156,7 +156,8 @@ def test_a_search_whose_time_is_over_judges_what_has_been_trained(tmp_path: Path
     assert (output / "_SUCCESS").exists() and (output / "model" / "model.json").exists()
 
 
-def test_a_search_by_tpe_that_is_killed_anywhere_goes_on_with_the_same_trials(tmp_path: Path) -> None:
+def test_a_search_by_tpe_killed_at_random_moments_goes_on_with_the_same_trials(tmp_path: Path) -> None:
+    """Two moments, and one that surely is in the middle; ``benchmarks/killed_search.py`` takes fifty."""
     pytest.importorskip("optuna")
     linear = {"name": "linear", "l2": {"log": [1e-5, 10]}, "fit_intercept": {"of": [True, False]}}
     data = {"target": "number", "exclude": ["label", "kind", "team"]}
@@ -164,26 +165,17 @@ def test_a_search_by_tpe_that_is_killed_anywhere_goes_on_with_the_same_trials(tm
     file = run_file(tmp_path, linear, search, data=data, window_bytes=WIDE)
     facts, whole = tuned(tmp_path, file, name="whole")
     assert facts["waves"] == 3 and sorted(t["trial"] for t in facts["trials"]) == list(range(16))
-    output, ends = tmp_path / "killed", 0
-    while dies(9, "tune", file, "--output", str(output)):
-        ends += 1
-    assert ends >= 1
-    assert (output / "trials.parquet").read_bytes() == (whole / "trials.parquet").read_bytes()
-    assert files(output / "model") == files(whole / "model")
-
-
-def test_a_search_killed_at_random_moments_gives_the_same_table(
-    tmp_path: Path, drawn: tuple[Path, dict[int, float]]
-) -> None:
-    """Three moments; ``benchmarks/killed_search.py`` takes fifty."""
-    folder, _ = drawn
     output, moments = tmp_path / "killed", random.Random(3)
-    words = ["tune", str(folder / "tune.yaml"), "--output", str(output), "-q"]
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-m", "mrml", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
-        time.sleep(moments.uniform(0.5, 3.0))
+    words = ["tune", file, "--output", str(output)]
+    assert dies(9, *words)
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mrml", "tune", file, "--output", str(output), "-q"], cwd=ROOT
+        )
+        time.sleep(moments.uniform(0.5, 2.0))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     if not (output / "_SUCCESS").exists():
-        tuned(tmp_path, str(folder / "tune.yaml"), name="killed")
-    assert (output / "trials.parquet").read_bytes() == (folder / "tuned" / "trials.parquet").read_bytes()
+        tuned(tmp_path, file, name="killed")
+    assert (output / "trials.parquet").read_bytes() == (whole / "trials.parquet").read_bytes()
+    assert files(output / "model") == files(whole / "model")
