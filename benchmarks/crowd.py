@@ -289,8 +289,9 @@ def killed(n: int = 64, n_killed: int = 10, seed: int = 0) -> bool:
             gone: list[int] = []
             _, found = fit(algorithm, dataset, engine, Checkpoint(f"{folder}/resident"),
                            lambda state: _kill(engine, draws, gone, n_killed, state.round))  # fmt: skip
-    print(f"{n} processes, {len(gone)} of them killed: the same bytes", flush=True)
-    return len(gone) == n_killed and wire.dumps(found.to_wire()) == wire.dumps(expected.to_wire())
+    same = wire.dumps(found.to_wire()) == wire.dumps(expected.to_wire())
+    print(f"{n} processes, {len(gone)} of them killed: {'the same' if same else 'OTHER'} bytes", flush=True)
+    return same and len(gone) == n_killed
 
 
 def _kill(engine: ResidentEngine, draws: random.Random, gone: list[int], n_killed: int, round_: int) -> None:

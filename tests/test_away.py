@@ -25,7 +25,7 @@ FAR = ("--data", "hdfs:///rows", "--target", "y", "-r", "hadoop", "--driver", "c
         ((*FAR, "--output", "m"), "does not see m; put it on HDFS"),
         ((*FAR, "--output", "hdfs:///m", "--keytab", "k", "--principal", "a@B"), "keytab is of this machine"),
         ((*FAR, "--output", "hdfs:///m", "--json"), "leave --json out"),
-        (("--data", "hdfs:///rows", "--output", "hdfs:///m", "--driver", "cluster"), "say -r hadoop"),
+        (("--data", "hdfs:///rows", "--output", "hdfs:///m", "--driver", "cluster"), "use -r hadoop"),
     ],
 )
 def test_what_a_container_would_not_find_is_refused(
@@ -54,7 +54,7 @@ def test_how_a_run_ended_is_kept_with_its_log(tmp_path: Path) -> None:
     data = DataConfig(data=(str(tmp_path / "rows.csv"),), target="y")
     place = tmp_path / "m.driver"
     place.mkdir()
-    for output, code, said in (("m", 0, "model"), ("m", 4, "is there already")):
+    for output, code, said in (("m", 0, "model"), ("m", 4, "already")):
         config = RunConfig("linear", {}, data, EngineConfig(engine="inline"), str(tmp_path / output))
         (tmp_path / "run.json").write_text(json.dumps(run_file(config, None)))
         assert inside.main([str(tmp_path / "run.json"), str(place)]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -90,6 +91,15 @@ def test_one_job_serves_every_family_and_a_lost_container_costs_no_bit(client: C
         time.sleep(0.2)
         app = apps(client)[0]
     assert app.ended and app.final == "SUCCEEDED" and not fs.exists(private)
+
+
+def processes_with(words: bytes) -> list[int]:
+    """Processes whose command line has these words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [int(path.parent.name)] * (words in path.read_bytes())
+    return found
 
 
 def peer_hosts(engine: ResidentEngine) -> frozenset[str]:
@@ -207,6 +217,11 @@ def test_a_driver_in_a_container_outlives_who_sent_it_and_tasks_that_stay_write_
         assert sender.stderr is not None
         first = next(line for line in sender.stderr if "drives this run" in line)
         sender.kill()  # the laptop is closed
+    end = time.monotonic() + LIMIT_S
+    while not (drivers := processes_with(b"train\0--config\0run.json")):
+        assert time.monotonic() < end, "no driver in a container"
+        time.sleep(0.1)
+    os.kill(drivers[0], signal.SIGKILL)  # YARN starts it again
     done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert next(word for word in first.split() if word.startswith("application_")) in done.stderr

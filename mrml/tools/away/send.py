@@ -165,11 +165,11 @@ def _changed(section: Any) -> dict[str, Any]:
 def _expect_hdfs(config: RunConfig) -> None:
     """ConfigError for what a container would not find."""
     if config.engine.runner != "hadoop":
-        raise ConfigError("--driver", "cluster needs YARN", "say -r hadoop")
+        raise ConfigError("--driver", "cluster needs YARN", "use -r hadoop")
     local = [p for p in (*config.data.data, *config.data.valid, config.output, config.data.schema or "",
                          config.oof or "") if p and "://" not in p]  # fmt: skip
     if local:
         finding = f"a container does not see {local[0]}"
         raise ConfigError("--driver", finding, "put it on HDFS, and name it hdfs://...")
     if named := [n for n in ("keytab", "cache_dir", "driver_host") if getattr(config.engine, n) is not None]:
-        raise ConfigError("--driver", f"{named[0]} is of this machine", "leave it out, or say --driver here")
+        raise ConfigError("--driver", f"{named[0]} is of this machine", "leave it out, or use --driver here")
