@@ -88,6 +88,7 @@ NAMES: dict[str, str] = {
     "mrml.statistic.sums/1": "mrml.statistic:Sums",
     "mrml.statistic.target-facts/1": "mrml.algorithms.pipeline.codes:TargetFacts",
     "mrml.statistic.tree-histogram/1": "mrml.algorithms.trees.histogram:Histogram",
+    "mrml.statistic.value-counts/1": "mrml.algorithms.search.times:ValueCounts",
 }
 
 #: what models and runs of format 1 call the same classes: where they lay then

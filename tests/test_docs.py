@@ -121,7 +121,8 @@ def test_a_newcomer_adds_an_algorithm_by_the_page_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_every_link_between_the_pages_leads_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+        made = target.startswith("generated/")  # by the build of the docs, which a test of its own looks at
+        assert made or (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
 def test_every_module_that_the_architecture_names_is_there() -> None:
