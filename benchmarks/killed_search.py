@@ -41,7 +41,7 @@ def found(output: Path) -> list[bytes]:
 
 
 def killed_until_done(file: str, output: Path, longest: float, left: int, moments: random.Random) -> tuple[int, float]:
-    """A search killed at most ``left`` times, until it is done; how often it was, and how long its last process took."""
+    """A search killed at most ``left`` times, until it is done; how often, and the seconds of its last process."""
     kills = 0
     while True:
         began = time.monotonic()
@@ -77,11 +77,8 @@ def main() -> None:
         while kills < args.kills:
             output = Path(folder, f"search-{searches}")
             more, last = killed_until_done(str(file), output, took, args.kills - kills, moments)
-            kills, took, searches = (
-                kills + more,
-                max(min(took, last), 1.0),
-                searches + 1,
-            )  # others may need the machine less
+            kills, searches = kills + more, searches + 1
+            took = max(min(took, last), 1.0)  # others may need the machine less by now
             if found(output) != expected:
                 raise SystemExit(f"search {searches}, after {kills} kills in all: another table or model")
     print(f"{args.method}: {searches} searches of {took:.1f} s killed {kills} times gave the same table and model")
