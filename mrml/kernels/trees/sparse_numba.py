@@ -327,3 +327,21 @@ def add_values(
     at = np.zeros(x.shape[0], np.uint16) if nodes is None else nodes.copy()
     route(x, default, at, step)
     scores += values[at]
+
+
+def prewarm() -> None:
+    """Compile everything, or load it from the cache on disk."""
+    one, none = np.array([0, 1], np.int64), np.zeros(0, np.int32)
+    code = np.zeros(1, np.uint8)
+    x = SparseCodes(one, none, code[:0], 1, none, none, np.zeros(1, np.int64), none)
+    layout = Layout(np.array([0, 2]), np.ones(1, np.int32), np.ones(1, np.int32), np.zeros(1, np.int8))
+    alive, empty, rows = Alive(np.empty(0, np.uint64), one[:1]), slice(0, 0), np.zeros((1, 4), np.int32)
+    found = merged(cells(x, empty, rows, alive), cells(x, empty, rows, alive), 1)
+    sums = np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int64)
+    add_cells(x, empty, rows, alive, 0, *sums)
+    cells_of(*sums, 0)
+    zero = np.zeros(1)
+    nodes = Nodes(one[:1], one[:1], one[:1], zero, zero, np.empty((0, 0), np.uint8))
+    best_splits(found, layout, 0, 1, nodes, Rules(1.0, 0.0, 1.0, 0.0, 0.0, 10.0, 10.0, 32, 4), 1.0, 1.0)
+    leaf = Step(np.full(1, -1, np.int32), np.zeros(1, np.int32), np.ones((1, 256), np.uint8))
+    route(x._replace(indptr=np.zeros(2, np.int64)), code, np.zeros(1, np.uint16), leaf)
