@@ -21,13 +21,14 @@ class CSR(NamedTuple):
     """Compressed sparse rows.
 
     ``indptr`` (n_rows + 1,) int64; ``indices`` (nnz,) int32, ascending inside a row; ``data`` (nnz,)
-    float32 or float64; ``n_columns`` int.
+    float32 or float64; ``n_columns`` int; ``fill`` is what absent entries are, for who tells them from zeros.
     """
 
     indptr: Array
     indices: Array
     data: Array
     n_columns: int
+    fill: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -40,14 +41,22 @@ class CSR(NamedTuple):
     def rows(self, start: int, stop: int) -> CSR:
         """Rows start to stop, sharing the arrays."""
         lo, hi = int(self.indptr[start]), int(self.indptr[stop])
-        return CSR(self.indptr[start : stop + 1] - lo, self.indices[lo:hi], self.data[lo:hi], self.n_columns)
+        return CSR(self.indptr[start : stop + 1] - lo, self.indices[lo:hi], self.data[lo:hi], self.n_columns, self.fill)
 
     def take(self, keep: Array) -> CSR:
         """The rows where the boolean array (n_rows,) is true."""
         lengths = np.diff(self.indptr)
         entries = np.repeat(keep, lengths)
         indptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
-        return CSR(indptr, self.indices[entries], self.data[entries], self.n_columns)
+        return CSR(indptr, self.indices[entries], self.data[entries], self.n_columns, self.fill)
+
+    def columns(self, which: Array) -> Array:
+        """Dense (n_rows, len(which)) of the data's type: some columns, which ascend."""
+        out = np.full((self.shape[0], len(which)), self.fill, self.dtype)
+        at = np.minimum(np.searchsorted(which, self.indices), max(len(which) - 1, 0))
+        here = which[at] == self.indices if len(which) else np.zeros(len(at), bool)
+        out[np.repeat(np.arange(len(out)), np.diff(self.indptr))[here], at[here]] = self.data[here]
+        return out
 
     def toarray(self, fill: float = 0.0) -> Array:
         """Dense (n_rows, n_columns) float64; absent entries are ``fill``."""

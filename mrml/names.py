@@ -85,8 +85,10 @@ NAMES: dict[str, str] = {
     "mrml.statistic.score-histogram/1": "mrml.algorithms.evaluation.parts:Histogram",
     "mrml.statistic.score-weights/1": "mrml.algorithms.evaluation.parts:ScoreWeights",
     "mrml.statistic.summary/1": "mrml.algorithms.pipeline.sketch:Summary",
+    "mrml.statistic.sparse-summary/1": "mrml.algorithms.pipeline.sparse_sketch:SparseSummary",
     "mrml.statistic.sums/1": "mrml.statistic:Sums",
     "mrml.statistic.target-facts/1": "mrml.algorithms.pipeline.codes:TargetFacts",
+    "mrml.statistic.tree-cells/1": "mrml.algorithms.trees.sparse:CellSums",
     "mrml.statistic.tree-histogram/1": "mrml.algorithms.trees.histogram:Histogram",
     "mrml.statistic.value-counts/1": "mrml.algorithms.search.times:ValueCounts",
 }

@@ -107,12 +107,17 @@ class Bins:
 
     ``cuts`` : float32 arrays, ascending edges of the numeric columns; ``n_bins`` a number per column, whose code for
     "missing" it is too; ``levels`` texts per categorical column, of codes 0, 1, ...; ``target`` facts of the target.
+
+    Where most rows hold one code of a column, ``default`` (n_columns,) uint8 is that, and ``block.X`` holds the others
+    alone, ``n_entries`` in all rows (:class:`mrml.kernels.trees.sparse.SparseCodes`).
     """
 
-    cuts: tuple[Any, ...] = ()
+    cuts: Sequence[Any] = ()
     n_bins: tuple[int, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
     target: Mapping[str, Any] = field(default_factory=dict)
+    default: Any = None
+    n_entries: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mrml.algorithms.sgd.model import NetModel
 from mrml.algorithms.sgd.rows import inputs_of
 from mrml.algorithms.sgd.torch_module import ModuleModel
 from mrml.algorithms.trees.model import TreesModel
-from mrml.arrays import Array
+from mrml.arrays import CSR, Array
 from mrml.config.sections import DataConfig
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError, OutputExists, nearest
@@ -149,7 +149,9 @@ def _network_rows(model: PipelineModel, data: DataConfig) -> tuple[Array, Array]
 
 def probe_rows(model: PipelineModel, data: DataConfig) -> Array:
     """(at most 20,000, n_features) float32: the first rows of data as the trees see them."""
-    x: Array = np.concatenate([np.asarray(design.X) for _, design in _probed(model, data)])[:PROBE_ROWS]
+    parts = [design.X for _, design in _probed(model, data)]
+    dense = [x.toarray(x.fill).astype(np.float32) if isinstance(x, CSR) else x for x in parts]
+    x: Array = np.concatenate(dense)[:PROBE_ROWS]
     return x
 
 

@@ -13,12 +13,15 @@ import numpy as np
 from mrml.algorithm import State
 from mrml.algorithms.objectives.lambdarank import GroupRuns
 from mrml.algorithms.pipeline import transforms as tf
-from mrml.algorithms.pipeline.bins import MAX_COLUMNS, MAX_LEVELS, Binned, edges_of
+from mrml.algorithms.pipeline.bins import DENSE_COLUMNS, DENSE_SHARE, MAX_LEVELS, Binned
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.pipeline.sketch import Summary
+from mrml.algorithms.pipeline.sparse_sketch import Ragged, SparseSummary
 from mrml.algorithms.pipeline.statistics import Levels
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
+from mrml.logs import size
+from mrml.pin import memory_bytes
 from mrml.statistic import Into, Statistic
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,11 @@ class BinnedPipeline(Pipeline):
 
     def empty(self, key: str) -> Statistic:
         if key == "summary":
-            return Summary(len(self.schema.features("numeric")), self.schema.sparse and self.absent == "zero")
+            return (
+                SparseSummary(0, self.absent == "zero")
+                if self.schema.sparse
+                else Summary(len(self.schema.features("numeric")))
+            )
         return GroupRuns() if key == "groups" else Levels()
 
     def fill(self, key: str, block: Block, into: Into) -> None:
@@ -63,12 +70,10 @@ class BinnedPipeline(Pipeline):
             tf.fill(key, block, statistic)
 
     def _fit(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        summary: Summary = values["summary"] if "summary" in values else Summary()
+        summary = values["summary"] if "summary" in values else self.empty("summary")
+        assert isinstance(summary, Summary)
         if summary.n_rows == 0:
             raise self._no_rows()
-        if len(summary.columns) > MAX_COLUMNS:
-            finding = f"{len(summary.columns):,} columns, more than the {MAX_COLUMNS:,} that trees take"
-            raise InputError("data", finding, "select columns, or train a linear model")
         self._check_infinite(summary)
         self.__dict__["_notes"] = self._too_close(summary)
         for note in self.notes:
@@ -81,7 +86,7 @@ class BinnedPipeline(Pipeline):
             "target": self.algorithm.target,
             "classes": [],
             "class_weight_sums": [],
-            "cuts": [edges_of(v, w, max_bin) for v, w in summary.columns],
+            "cuts": summary.edges(max_bin),
             "levels": [self._levels(c.name, values, max_bin) for c in self.schema.features("categorical")],
             "summary": _target_facts(summary),
         }
@@ -92,6 +97,8 @@ class BinnedPipeline(Pipeline):
             levels: Levels = values[tf.TARGET]
             params["classes"] = tf.label_order(list(levels.counts))
         params |= self._going_on(params)
+        params |= _sparse(summary, params)
+        self._check_memory(params)
         if tf.TARGET in values:
             params["class_weight_sums"] = [summary.labels.get(label, 0.0) for label in params["classes"]]
         return params
@@ -137,12 +144,32 @@ class BinnedPipeline(Pipeline):
         return tuple(told)
 
     def _check_infinite(self, summary: Summary) -> None:
-        for j, (values, _) in enumerate(summary.columns):
-            if len(values) and not np.isfinite(values[[0, -1]]).all():
-                names = [c.name for c in self.schema.features("numeric")]
-                name = repr(names[j]) if names else f"with index {j + self.schema.format.index_base}"
-                finding = "holds infinity, or numbers beyond float32"
-                raise InputError(f"column {name}", finding, 'add na: ["inf"] under data, or rescale it')
+        if (j := summary.beyond()) is not None:
+            names = [c.name for c in self.schema.features("numeric")]
+            name = repr(names[j]) if names else f"with index {j + self.schema.format.index_base}"
+            finding = "holds infinity, or numbers beyond float32"
+            raise InputError(f"column {name}", finding, 'add na: ["inf"] under data, or rescale it')
+
+    def _check_memory(self, params: dict[str, Any]) -> None:
+        """Histograms of columns that are not sparse must fit into memory: those of two children, as a task has them."""
+        if params.get("n_entries") is not None:
+            return
+        n_bins = Binned(self.schema, params).design.bins
+        assert n_bins is not None
+        needed = 96 * (sum(n_bins.n_bins) + len(n_bins.n_bins))
+        if needed > memory_bytes() // 2:
+            finding = f"histograms of {len(n_bins.n_bins):,} columns take {size(needed)}, too much for this machine"
+            raise InputError("data", finding, "give a smaller --max-bin, select columns, or train a linear model")
+
+
+def _sparse(summary: Summary, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The edges as a State holds them; and of columns of which most rows hold one code, how many entries there are."""
+    if not isinstance(summary, SparseSummary):
+        return {}
+    cuts, n_columns = params["cuts"], len(params["cuts"])
+    told: dict[str, Any] = {"cuts": {"values": cuts.values, "sizes": cuts.sizes}} if isinstance(cuts, Ragged) else {}
+    few = summary.n_entries * DENSE_SHARE <= summary.n_rows * n_columns
+    return told | ({"n_entries": summary.n_entries} if few or n_columns > DENSE_COLUMNS else {})
 
 
 def _target_facts(summary: Summary) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,29 +19,33 @@ import numpy as np
 from mrml import wire
 from mrml.algorithms.pipeline import transforms as tf
 from mrml.algorithms.pipeline.fitted import Fitted, clipped
+from mrml.algorithms.pipeline.sparse_sketch import Ragged, keys_of
 from mrml.arrays import CSR, Array
 from mrml.data.block import Block
+from mrml.kernels.trees.sparse import SparseCodes, by_columns
 from mrml.kernels.trees.twin import with_numba
 from mrml.schema import Bins, Design, Schema
 
 MAX_LEVELS = 254
-#: LibSVM columns are binned densely: 65,536 rows of more columns would take 512 MB
-MAX_COLUMNS = 8192
+#: LibSVM columns of which fewer than one in 32 entries is there, or that are more than 8,192, keep only the codes that
+#: are not their column's default: a stored entry costs about what 32 of a dense row do
+DENSE_SHARE, DENSE_COLUMNS = 32, 8192
+#: sparse rows of more columns are scored without being spread to all of them
+SPREAD_COLUMNS = 256
 
 
-def edges_of(values: Array, weights: Array, max_bin: int) -> Array:
-    """At most ``max_bin - 1`` ascending float32 edges of a sketch.
+def cuts_of(told: Any) -> Sequence[Array]:
+    """The edges of every column, float32, as parameters tell them: one by one, or all in one array."""
+    if isinstance(told, Ragged):
+        return told
+    if isinstance(told, Mapping):
+        return Ragged(np.asarray(told["values"], np.float32), np.asarray(told["sizes"], np.int32))
+    return [np.asarray(edges, np.float32) for edges in told]
 
-    With no more than ``max_bin`` distinct values every one has a bin and edges lie half-way; otherwise edges are values
-    at even ranks of the weight.
-    """
-    if len(values) <= max_bin:
-        low, high = values[:-1].astype(np.float64), values[1:].astype(np.float64)
-        middle = ((low + high) / 2).astype(np.float32)
-        return np.where(middle > values[:-1], middle, values[1:]).astype(np.float32)
-    rank = np.cumsum(weights) / weights.sum()
-    cuts = np.searchsorted(rank, np.arange(1, max_bin) / max_bin, side="left") + 1
-    return np.unique(values[np.clip(cuts, 1, len(values) - 1)]).astype(np.float32)
+
+def _sizes(cuts: Sequence[Array]) -> Array:
+    """(n_columns,) int32: the edges of each column."""
+    return cuts.sizes if isinstance(cuts, Ragged) else np.array([len(e) for e in cuts], np.int32)
 
 
 class Binned(Fitted):
@@ -50,7 +54,7 @@ class Binned(Fitted):
     def __init__(self, schema: Schema, params: Mapping[str, Any]) -> None:
         self.schema, self.params = schema, params
         self.classes = tuple(params["classes"])
-        self.cuts: list[Array] = [np.asarray(e, np.float32) for e in params["cuts"]]
+        self.cuts: Sequence[Array] = cuts_of(params["cuts"])
         self.levels: list[Mapping[str, Any]] = list(params["levels"])
 
     @cached_property
@@ -65,7 +69,7 @@ class Binned(Fitted):
     @cached_property
     def names(self) -> tuple[str, ...]:
         if self.schema.sparse:
-            return tuple(str(j + self.schema.format.index_base) for j in range(len(self.cuts)))
+            return tuple(map(str, range(base := self.schema.format.index_base, base + len(self.cuts))))
         numeric = [c.name for c in self.schema.features("numeric")]
         return tuple(numeric + [fitted["column"] for fitted in self.levels])
 
@@ -77,10 +81,12 @@ class Binned(Fitted):
     def design(self) -> Design:
         n_levels = [len(f["levels"]) + bool(f["other"]) for f in self.levels]
         bins = Bins(
-            cuts=tuple(self.cuts),
-            n_bins=tuple([len(e) + 1 for e in self.cuts] + [max(n, 1) for n in n_levels]),
+            cuts=self.cuts,
+            n_bins=(*(_sizes(self.cuts) + 1).tolist(), *(max(n, 1) for n in n_levels)),
             levels=tuple(tuple(f["levels"]) for f in self.levels),
             target=self.params["summary"],
+            default=self._default if self.keeps_few else None,
+            n_entries=self.params.get("n_entries") or 0,
         )
         return Design(
             names=self.names,
@@ -92,6 +98,42 @@ class Binned(Fitted):
             sum_weight=self.params["sum_weight"],
             bins=bins,
         )
+
+    @property
+    def keeps_few(self) -> bool:
+        """Whether only the codes are kept that are not their column's default."""
+        return self.params.get("n_entries") is not None
+
+    @cached_property
+    def _default(self) -> Array:
+        """(n_features,) uint8: the code of an absent entry."""
+        if self.params["absent"] == "missing":
+            return (_sizes(self.cuts) + 1).astype(np.uint8)
+        assert isinstance(self.cuts, Ragged)
+        below = self.cuts.columns()[self.cuts.values <= 0]
+        return np.bincount(below, minlength=len(self.cuts)).astype(np.uint8)
+
+    @cached_property
+    def _cut_keys(self) -> Array:
+        """(n_cuts,) uint64: the edges of all columns in order."""
+        assert isinstance(self.cuts, Ragged)
+        return keys_of(self.cuts.columns(), self.cuts.values)
+
+    def sparse_codes(self, raw: Block) -> dict[str, Array]:
+        """The arrays of :class:`SparseCodes`."""
+        assert isinstance(raw.X, CSR) and isinstance(self.cuts, Ragged)
+        x = clipped(raw.X, len(self.cuts))
+        with np.errstate(over="ignore"):
+            values = x.data.astype(np.float32)
+        missing = np.isnan(values)
+        keys = keys_of(x.indices, np.where(missing, np.float32(0), values))
+        codes = np.searchsorted(self._cut_keys, keys, side="right") - self.cuts.starts[x.indices]
+        codes = np.where(missing, self.cuts.sizes[x.indices] + 1, codes).astype(np.uint8)
+        keep = codes != self._default[x.indices]
+        indptr = np.concatenate([[0], np.cumsum(keep)])[x.indptr].astype(np.int64)
+        indices, codes = x.indices[keep], codes[keep]
+        offsets = np.concatenate([[0], np.cumsum(self.cuts.sizes + np.int64(2))])
+        return {"indptr": indptr, "indices": indices, "codes": codes, **by_columns(indptr, indices, codes, offsets)}
 
     @cached_property
     def _table(self) -> tuple[Array, Array]:
@@ -107,9 +149,15 @@ class Binned(Fitted):
         if found is not None and found[0] is self:
             binned: Block = found[1]
             return binned
-        kept = raw.memo(self.memo, 1, lambda old: {"codes": self.codes(raw)})
-        binned = dataclasses.replace(raw, X=kept["codes"], coded={}, y=self._targets(raw))
-        if not any(isinstance(a, np.ndarray) and a.flags.writeable for a in (binned.X, binned.y)):  # all are maps
+        x: Any
+        if self.keeps_few:
+            kept = raw.memo(self.memo, 1, lambda old: self.sparse_codes(raw))
+            x = SparseCodes(n_columns=len(self.cuts), **kept)
+        else:
+            kept = raw.memo(self.memo, 1, lambda old: {"codes": self.codes(raw)})
+            x = kept["codes"]
+        binned = dataclasses.replace(raw, X=x, coded={}, y=self._targets(raw))
+        if not any(isinstance(a, np.ndarray) and a.flags.writeable for a in (*kept.values(), binned.y)):  # all are maps
             vars(raw)["_binned"] = self, binned
         return binned
 
@@ -133,10 +181,13 @@ class Binned(Fitted):
     def _numeric(self, raw: Block) -> Array:
         x = raw.X
         if isinstance(x, CSR):
-            absent = np.nan if self.params["absent"] == "missing" else 0.0
-            x = clipped(x, len(self.cuts)).toarray(absent)
+            x = clipped(x, len(self.cuts)).toarray(self._absent)
         with np.errstate(over="ignore"):  # a number that float32 cannot hold is an infinity, on the right of every edge
             return np.ascontiguousarray(x, np.float32)
+
+    @property
+    def _absent(self) -> float:
+        return np.nan if self.params["absent"] == "missing" else 0.0
 
     def _level_codes(self, raw: Block, fitted: Mapping[str, Any]) -> Array:
         """(n_rows,) int64: codes of levels, one more for the rare ones, -1 for null and unseen."""
@@ -146,19 +197,23 @@ class Binned(Fitted):
         return tf.recode(raw.coded[fitted["column"]], known, -1, -1)
 
     def prediction_block(self, raw: Block, lazy: bool) -> Block:
-        """What the inner model predicts from: :meth:`values`."""
+        """What the inner model predicts from: :meth:`values`, and sparse rows of many columns as they are."""
+        if isinstance(raw.X, CSR) and len(self.cuts) > SPREAD_COLUMNS:
+            x = clipped(raw.X, len(self.cuts))
+            with np.errstate(over="ignore"):
+                sparse = x._replace(data=x.data.astype(np.float32), fill=self._absent)
+            return dataclasses.replace(raw, X=sparse, coded={}, y=None)
         return dataclasses.replace(raw, X=self.values(raw), coded={}, y=None)
 
     def header(self) -> dict[str, Any]:
-        return {k: v for k, v in self.params.items() if k != "cuts"} | {"kind": "bins"}
+        return {k: v for k, v in self.params.items() if k not in ("cuts", "n_entries")} | {"kind": "bins"}
 
     def arrays(self) -> dict[str, Array]:
-        sizes = np.array([len(e) for e in self.cuts], np.int32)
-        cuts = np.concatenate([np.empty(0, np.float32), *self.cuts])
-        return {"transforms.cuts": cuts, "transforms.n_cuts": sizes}
+        sizes = _sizes(self.cuts)
+        cuts = self.cuts.values if isinstance(self.cuts, Ragged) else [np.empty(0, np.float32), *self.cuts]
+        return {"transforms.cuts": np.concatenate(cuts) if isinstance(cuts, list) else cuts, "transforms.n_cuts": sizes}
 
     @classmethod
     def from_parts(cls, schema: Schema, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Binned:
-        ends = np.cumsum(arrays["transforms.n_cuts"])
-        cuts = np.split(arrays["transforms.cuts"], ends[:-1]) if len(ends) else []
+        cuts = {"values": arrays["transforms.cuts"], "sizes": arrays["transforms.n_cuts"]}
         return cls(schema, {**{k: v for k, v in header.items() if k != "kind"}, "cuts": cuts})

@@ -4,6 +4,7 @@ Compare Chen and Guestrin 2016, appendix A."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class Summary(Statistic):
 
     ``columns`` holds for each column its distinct values, ascending float32, and their weights, float64; ``target`` the
     same of a numeric target, ``labels`` the weight of each label; ``offset`` the extremes of the offset; ``extent`` (2,
-    n_columns) float64 those of dense columns before they were float32.  In LibSVM
-    data whose absent entries are zeros (``zeros``), a column that a part has never seen was zero in all of its rows.
+    n_columns) float64 those of dense columns before they were float32.  In LibSVM data (:mod:`.sparse_sketch`) whose
+    absent entries are zeros (``zeros``), a column that a part has never seen was zero in all of its rows.
     """
 
     def __init__(self, n_columns: int = 0, zeros: bool = False) -> None:
@@ -47,33 +48,36 @@ class Summary(Statistic):
         elif y is not None:
             self.sum_y = float((weight * y).sum())
             self.target = thinned(*distinct(y.astype(np.float64), block.weight))
-        if isinstance(x, CSR):
-            self.columns = [thinned(*c) for c in self._sparse(x, weight)]
-        else:
-            if block.n_rows:
-                self.extent = np.array([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)], np.float64)
-            rows = np.ascontiguousarray(x.T, np.float32)
-            self.columns = [thinned(*distinct(column, block.weight)) for column in rows]
+        self.fill_columns(block, x, weight)
 
-    def _sparse(self, x: CSR, weight: Array) -> list[tuple[Array, Array]]:
-        rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
-        order = np.argsort(x.indices, kind="stable")
-        ends = np.searchsorted(x.indices[order], np.arange(x.n_columns + 1))
-        out = []
-        for j in range(x.n_columns):
-            at = order[ends[j] : ends[j + 1]]
-            column, w = x.data[at].astype(np.float32), weight[rows[at]]
-            if self.zeros:
-                column, w = np.append(column, np.float32(0.0)), np.append(w, self.sum_weight - w.sum())
-            values, weights = distinct(column, w)
-            keep = weights > 0
-            out.append((values[keep], weights[keep]))
-        return out
+    def fill_columns(self, block: Block, x: Array | CSR, weight: Array) -> None:
+        """Take the numeric columns; ``weight`` (n_rows,) float64 is that of the rows."""
+        assert isinstance(x, np.ndarray)
+        if block.n_rows:
+            self.extent = np.array([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)], np.float64)
+        rows = np.ascontiguousarray(x.T, np.float32)
+        self.columns = [thinned(*distinct(column, block.weight)) for column in rows]
+
+    @property
+    def n_columns(self) -> int:
+        """How many numeric columns there are."""
+        return len(self.columns)
+
+    def edges(self, max_bin: int) -> Sequence[Array]:
+        """The edges of the bins of every numeric column."""
+        return [edges_of(values, weights, max_bin) for values, weights in self.columns]
+
+    def beyond(self) -> int | None:
+        """The first column with a number that float32 cannot hold, or None."""
+        for j, (values, _) in enumerate(self.columns):
+            if len(values) and not np.isfinite(values[[0, -1]]).all():
+                return j
+        return None
 
     def merge(self, other: Summary) -> None:
-        n = max(len(self.columns), len(other.columns))
-        pairs = zip(self._padded(n), other._padded(n), strict=True)
-        self.columns = [joined(a, b) for a, b in pairs]
+        if other.columns:
+            mine = self.columns or [_NOTHING] * len(other.columns)
+            self.columns = [joined(a, b) for a, b in zip(mine, other.columns, strict=True)]
         self.target = joined(self.target, other.target)
         if self.extent.shape == other.extent.shape:
             low, high = np.fmin(self.extent[0], other.extent[0]), np.fmax(self.extent[1], other.extent[1])
@@ -88,10 +92,6 @@ class Summary(Statistic):
             for label in {**self.labels, **other.labels}
         }
 
-    def _padded(self, n: int) -> list[tuple[Array, Array]]:
-        zero = (np.zeros(1, np.float32), np.full(1, self.sum_weight)) if self.zeros and self.sum_weight else _NOTHING
-        return self.columns + [zero] * (n - len(self.columns))
-
     def to_wire(self) -> Any:
         plain = {k: getattr(self, k) for k in ("zeros", *_PLAIN)}
         columns = [list(c) for c in self.columns]
@@ -100,11 +100,15 @@ class Summary(Statistic):
     @classmethod
     def from_wire(cls, tree: Any) -> Summary:
         out = cls(0, tree["zeros"])
-        out.columns, out.target = [(v, w) for v, w in tree["columns"]], (tree["target"][0], tree["target"][1])
-        out.extent = tree["extent"]
-        for name in _PLAIN:
-            setattr(out, name, tree[name])
+        out.take(tree)
         return out
+
+    def take(self, tree: Any) -> None:
+        """Be what :meth:`to_wire` gave."""
+        self.columns, self.target = [(v, w) for v, w in tree["columns"]], (tree["target"][0], tree["target"][1])
+        self.extent = tree["extent"]
+        for name in _PLAIN:
+            setattr(self, name, tree[name])
 
     def n_bytes(self) -> int:
         return sum(12 * len(v) for v, _ in self.columns)
@@ -151,3 +155,18 @@ def thinned(values: Array, weights: Array) -> tuple[Array, Array]:
     middle = (first + last) // 2
     middle[0], middle[-1] = 0, len(values) - 1  # the extremes stay exact
     return values[middle], np.add.reduceat(weights, first)
+
+
+def edges_of(values: Array, weights: Array, max_bin: int) -> Array:
+    """At most ``max_bin - 1`` ascending float32 edges of a sketch.
+
+    With no more than ``max_bin`` distinct values every one has a bin and edges lie half-way; otherwise edges are values
+    at even ranks of the weight.
+    """
+    if len(values) <= max_bin:
+        low, high = values[:-1].astype(np.float64), values[1:].astype(np.float64)
+        middle = ((low + high) / 2).astype(np.float32)
+        return np.where(middle > values[:-1], middle, values[1:]).astype(np.float32)
+    rank = np.cumsum(weights) / weights.sum()
+    cuts = np.searchsorted(rank, np.arange(1, max_bin) / max_bin, side="left") + 1
+    return np.unique(values[np.clip(cuts, 1, len(values) - 1)]).astype(np.float32)

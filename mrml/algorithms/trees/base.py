@@ -32,6 +32,7 @@ from mrml.algorithms.trees.renewal import Residuals
 from mrml.algorithms.trees.rest import rest_of
 from mrml.algorithms.trees.rows import Round, Rows, module_of
 from mrml.algorithms.trees.settings import TreeSettings
+from mrml.algorithms.trees.sparse import CellSums, is_sparse
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.errors import ConfigError, InputError
@@ -156,6 +157,7 @@ class TreeAlgorithm(Algorithm):
             "n_bins": n_bins,
             "monotone": self.settings.signs(design.names, len(bins.cuts)),
             "categorical": (np.arange(len(n_bins)) >= len(bins.cuts)).astype(np.uint8),
+            **({} if bins.default is None else {"default": bins.default, "n_entries": bins.n_entries}),
             "base": base,
             "facts": dict(bins.target),
             "mean_weight": design.sum_weight / max(design.n_rows, 1),
@@ -206,8 +208,7 @@ class TreeAlgorithm(Algorithm):
             return Extremes()
         if key == "residuals":
             return Residuals()
-        block = hist.feature_blocks(state["n_bins"])[int(key.removeprefix(hist.PREFIX))]
-        return hist.empty(state["kernels"], hist.Plan.from_wire(state["plan"]).n_slots, block.width)
+        return _no_sums(state, key)
 
     def map(self, state: State, block: Block, into: Into) -> None:
         if not block.n_rows:
@@ -219,14 +220,9 @@ class TreeAlgorithm(Algorithm):
             self._residuals(rows, into)
         if block.part != "train" or not rows.round.plan.n_slots:
             return
-        q, places = rows.gradients(), rows.places()
-        for number, features in enumerate(rows.round.blocks):
-            statistic = into[hist.key_of(number)]
-            assert isinstance(statistic, hist.Histogram)
-            for tree, at in enumerate(places):
-                slots = rows.round.slots[tree]
-                part = tuple(a[tree] for a in q)
-                statistic.buffer.add(block.X, features.first, features.offsets, part, slots, at)
+        if rows.round.sight:
+            return rows.add_cells(rows.round.sight, into)
+        rows.add_histograms(into)
 
     def round_of(self, state: State) -> Round:
         """What all blocks of a round share; the last one is kept."""
@@ -244,7 +240,7 @@ class TreeAlgorithm(Algorithm):
             statistic.fill(tree, growth.leaf_of(nodes)[at], y - raw[tree], weight)
 
     def reduce(self, state: State, key: str, statistic: Statistic) -> Value:
-        if not isinstance(statistic, hist.Histogram):
+        if not isinstance(statistic, hist.Histogram | CellSums):
             return statistic
         return best_splits(self.settings, state, key, statistic, self.first_number(state))
 
@@ -323,6 +319,15 @@ def _within(settings: TreeSettings, params: dict[str, Any], extent: Array) -> bo
     log.info(told, done + 1, settings.objective, *extent.tolist())
     params["quant"], params["repeated"] = list(quant_of(settings, params)), params["repeated"] + 1
     return False
+
+
+def _no_sums(state: State, key: str) -> Statistic:
+    """The empty histogram, or cells, of a key."""
+    n_slots = hist.Plan.from_wire(state["plan"]).n_slots
+    if is_sparse(state.params):
+        return CellSums(n_slots)
+    block = hist.feature_blocks(state["n_bins"])[int(key.removeprefix(hist.PREFIX))]
+    return hist.empty(state["kernels"], n_slots, block.width)
 
 
 def _first_range(objective: Objective, base: Array, facts: Mapping[str, Any]) -> list[Array]:

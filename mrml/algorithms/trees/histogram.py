@@ -55,6 +55,11 @@ def _feature_blocks(n_bins: bytes) -> list[FeatureBlock]:
     return out
 
 
+def width_of(n_bins: Array) -> int:
+    """How many bins all columns have, with those of what is missing."""
+    return int(n_bins.sum(dtype=np.int64)) + len(n_bins)
+
+
 class Plan(NamedTuple):
     """The nodes that a round looks at, (n,) int32 each.
 

@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 
 from mrml.algorithm import State, Value
-from mrml.algorithms.trees import growth
+from mrml.algorithms.trees import growth, sparse
 from mrml.algorithms.trees import histogram as hist
 from mrml.algorithms.trees.growth import NODE
 from mrml.algorithms.trees.quant import Quant
 from mrml.algorithms.trees.rows import module_of
 from mrml.algorithms.trees.settings import MAX_NODES, TreeSettings
+from mrml.algorithms.trees.sparse import CellSums
 from mrml.arrays import Array
 from mrml.kernels.trees.numpy import Columns, Nodes, Splits
 
 
-def best_splits(settings: TreeSettings, state: State, key: str, statistic: hist.Histogram, first_tree: int) -> Value:
+def best_splits(settings: TreeSettings, state: State, key: str, statistic: hist.Histogram | CellSums, first_tree: int
+                ) -> Value:  # fmt: skip
     """The best split of every node over the features of a key, with their sums, and the histograms where they serve."""
+    if isinstance(statistic, CellSums):
+        return sparse.best_splits(settings, state, key, statistic, first_tree)
     plan, trees = hist.Plan.from_wire(state["plan"]), [growth.from_wire(t, NODE) for t in state["growing"]]
     return looked(settings, state.params, plan, trees, key, statistic, first_tree)
 
@@ -53,7 +57,7 @@ def looked(settings: TreeSettings, params: Mapping[str, Any], plan: hist.Plan, t
 
 def _keeps(params: Mapping[str, Any], plan: hist.Plan) -> bool:
     """Whether the histograms of this round's nodes come back: what both children's would be subtracted from."""
-    width = sum(b.width for b in hist.feature_blocks(params["n_bins"]))
+    width = hist.width_of(params["n_bins"])
     return 16 * width * len(plan.tree) <= hist.PARENT_BYTES
 
 
@@ -138,8 +142,11 @@ def _first(settings: TreeSettings, params: Mapping[str, Any], trees: list[Array]
 def _next(params: dict[str, Any], trees: list[Array], queue: Array, most: int, values: Mapping[str, Value],
           keys: list[str]) -> hist.Plan:  # fmt: skip
     """Plan the next round: at most ``most`` pairs, and as many as a task can hold, with the parents that both need."""
-    width = sum(b.width for b in hist.feature_blocks(params["n_bins"]))
-    most = min(most, max(1, hist.TASK_BYTES // (48 * width)))
+    if sparse.is_sparse(params):
+        params["alive"] = sparse.alive_after(params, queue, _NEW, values)
+        most = min(most, sparse.most_pairs(params))
+    else:
+        most = min(most, max(1, hist.TASK_BYTES // (48 * hist.width_of(params["n_bins"]))))
     now, later = queue[:most], queue[most:]
     parents, rows = {}, queue[:, 2].copy()
     kept = bool(keys) and values[keys[0]]["histograms"] is not None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mrml.algorithms.objectives.base import Objective
 from mrml.algorithms.objectives.table import objective_of
-from mrml.arrays import Array
+from mrml.arrays import CSR, Array
 from mrml.data.block import Block
 from mrml.errors import InputError
 from mrml.kernels.trees.twin import with_numba
@@ -19,6 +20,11 @@ from mrml.schema import Bins
 
 #: a threshold that every number is left of
 EVERYTHING = np.float32(np.finfo(np.float32).max)
+
+#: numbers that sparse rows are spread into at a time: 64 MB
+_DENSE_NUMBERS = 1 << 24
+#: more names than these are told in short where they are indices
+_NAMES_MOST = 8192
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,28 @@ class TreesModel(Model):
 
     def raw_prediction(self, block: Block) -> Array:
         """(n_outputs, n_rows) float64 in link space, offset included."""
-        if not isinstance(block.X, np.ndarray) or block.n_features != len(self.names):
+        if block.n_features != len(self.names):
             finding = f"{block.n_features} features, the model has {len(self.names)}"
             raise InputError(f"file {block.file}, block {block.index}", finding, "score the columns it was trained on")
-        raw = self.trees.raw_prediction(block.X, self.base)
+        x = block.X
+        raw = self._by_columns(x) if isinstance(x, CSR) else self.trees.raw_prediction(x, self.base)
         return raw if block.offset is None else raw + block.offset
+
+    def _by_columns(self, x: CSR) -> Array:
+        """The same of sparse rows: only the columns that split are looked at, some rows at a time."""
+        used, trees = self._narrow
+        step = max(1, _DENSE_NUMBERS // max(len(used), 1))
+        runs = (x.rows(k, min(k + step, x.shape[0])).columns(used) for k in range(0, x.shape[0], step))
+        parts = [trees.raw_prediction(run, self.base) for run in runs]
+        return np.concatenate([np.empty((len(self.base), 0)), *parts], axis=1)
+
+    @cached_property
+    def _narrow(self) -> tuple[Array, Trees]:
+        """The columns that split, ascending, and the trees over them alone."""
+        inner = self.trees.feature >= 0
+        used = np.unique(self.trees.feature[inner])
+        feature = np.where(inner, np.searchsorted(used, self.trees.feature), -1).astype(np.int32)
+        return used, replace(self.trees, feature=feature)
 
     def means(self, raw: Array) -> Array:
         """(n_rows,) means, or (n_rows, n_outputs) probabilities, of raw predictions (n_outputs, n_rows)."""
@@ -143,7 +166,7 @@ class TreesModel(Model):
         for kind, values in (("gain", t.gain), ("cover", t.cover), ("count", np.ones(len(t.gain)))):
             sums = np.bincount(t.feature[inner], values[inner], minlength=len(self.names))
             order = np.argsort(-sums, kind="stable")
-            out[kind] = {self.names[j]: float(sums[j]) for j in order if sums[j] > 0}
+            out[kind] = {self.names[j]: float(sums[j]) for j in order[sums[order] > 0].tolist()}
         return out
 
     def shape(self) -> dict[str, int]:
@@ -159,7 +182,7 @@ class TreesModel(Model):
     def header(self) -> dict[str, Any]:
         return {
             "objective": self.objective,
-            "names": list(self.names),
+            "names": _told_names(self.names),
             "classes": list(self.classes),
             "params": dict(self.params),
             "facts": dict(self.facts),
@@ -174,9 +197,22 @@ class TreesModel(Model):
     def from_parts(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> TreesModel:
         trees = Trees.from_arrays({k.removeprefix("trees."): v for k, v in arrays.items() if k.startswith("trees.")})
         return cls(
-            header["objective"], trees, arrays["base"], tuple(header["names"]), tuple(header["classes"]),
+            header["objective"], trees, arrays["base"], _names_of(header["names"]), tuple(header["classes"]),
             header["params"], header["facts"], header["history"],
         )  # fmt: skip
+
+
+def _told_names(names: tuple[str, ...]) -> Any:
+    """The names, and of very many indices of LibSVM the first one and their number."""
+    few = len(names) <= _NAMES_MOST or not (names[0].isdecimal() and names[-1] == str(int(names[0]) + len(names) - 1))
+    return list(names) if few else {"first": int(names[0]), "n": len(names)}
+
+
+def _names_of(told: Any) -> tuple[str, ...]:
+    """The inverse of :func:`_told_names`."""
+    if isinstance(told, Mapping):
+        return tuple(map(str, range(told["first"], told["first"] + told["n"])))
+    return tuple(told)
 
 
 @dataclass(frozen=True)

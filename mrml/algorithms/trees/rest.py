@@ -19,6 +19,7 @@ from mrml.algorithms.trees.growth import NODE
 from mrml.algorithms.trees.levels import grown, looked
 from mrml.algorithms.trees.rows import Rows, module_of
 from mrml.algorithms.trees.settings import TreeSettings
+from mrml.algorithms.trees.sparse import is_sparse
 from mrml.arrays import Array
 from mrml.kernels.trees.numpy import Step, step_of
 
@@ -29,7 +30,9 @@ MOST_VALUES = 1 << 22
 
 def rest_of(settings: TreeSettings, state: State, blocks: Iterable[Rows], first_tree: int) -> dict[str, Any] | None:
     """The State's parameters once no node is left to look at, ``step`` by as many rounds later; None where there are
-    many rows."""
+    many rows, or columns are sparse."""
+    if is_sparse(state.params):
+        return None
     rows = _few(blocks, len(state["n_bins"]) * len(state["growing"]))
     if rows is None:
         return None

@@ -20,12 +20,16 @@ from mrml.algorithms.trees import histogram as hist
 from mrml.algorithms.trees.growth import NODE
 from mrml.algorithms.trees.quant import Quant
 from mrml.algorithms.trees.settings import MAX_NODES, TreeSettings
+from mrml.algorithms.trees.sparse import Sight, is_sparse
+from mrml.algorithms.trees.sparse import module_of as sparse_module_of
 from mrml.arrays import Array
 from mrml.data.block import Block
 from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import numpy as kernel
 from mrml.kernels.trees.numpy import Step
+from mrml.kernels.trees.sparse import SparseCodes
+from mrml.statistic import Into
 
 #: rows whose gradients are computed at a time
 _CHUNK_ROWS = 8192
@@ -54,7 +58,8 @@ class Round:
         self.state, self.growing = state, state["growing"]
         self.kernel = module_of(state["kernels"])
         self.iteration: int = state["iteration"]
-        self.blocks = hist.feature_blocks(state["n_bins"])
+        self.sight = Sight(state.params) if is_sparse(state.params) else None
+        self.blocks = [] if self.sight else hist.feature_blocks(state["n_bins"])
         self.plan = hist.Plan.from_wire(state["plan"])
         self.slots = [self.plan.slots(k, len(tree["feature"])) for k, tree in enumerate(self.growing)]
 
@@ -124,6 +129,8 @@ class Rows:
 
     def _add(self, iteration: int, output: int, raw: Array) -> None:
         """Add one tree; of the last one, rows may still stand in its nodes."""
+        if self.round.sight:
+            return self._add_sparse(iteration, output, raw)
         if iteration == self.iteration - 1:
             found = self.block.store.get(f"places.{self.name}")
             if found is not None and found[0] // MAX_NODES == iteration + self.state["repeated"]:
@@ -132,6 +139,16 @@ class Rows:
                 return
         step, values = self.round.finished(iteration * len(self.state["base"]) + output)
         self.round.kernel.add_values(self.block.X, step, values, raw)
+
+    def _add_sparse(self, iteration: int, output: int, raw: Array) -> None:
+        """The same, where few codes of the columns are kept."""
+        nodes, (step, values) = None, self.round.finished(iteration * len(self.state["base"]) + output)
+        found = self.block.store.get(f"nodes.{self.name}") if iteration == self.iteration - 1 else None
+        if found is not None and found[0] // MAX_NODES == iteration + self.state["repeated"]:
+            step, values = self.round.last_steps[output], self.state["last"][output]["values"]
+            nodes = found[1]["nodes"][output]
+        module = sparse_module_of(self.state["kernels"])
+        module.add_values(self.block.X, self.state["default"], step, values, raw, nodes)
 
     def gradients(self) -> tuple[Array, ...]:
         """Integers (n_outputs, n_rows): packed, or gradients and hessians."""
@@ -251,8 +268,39 @@ class Rows:
         kind = self.round.kernel.Places
         return kind(*(arrays[f"{name}.{tree}"] for name in kind._fields))
 
+    def add_histograms(self, into: Into) -> None:
+        """Add the rows to the histograms of all keys."""
+        q, places = self.gradients(), self.places()
+        for number, features in enumerate(self.round.blocks):
+            statistic = into[hist.key_of(number)]
+            assert isinstance(statistic, hist.Histogram)
+            for tree, at in enumerate(places):
+                slots, part = self.round.slots[tree], tuple(a[tree] for a in q)
+                statistic.buffer.add(self.block.X, features.first, features.offsets, part, slots, at)
+
+    def add_cells(self, sight: Sight, into: Into) -> None:
+        """Add the rows' cells, where few codes of the columns are kept."""
+        x, module, q = self.block.X, sparse_module_of(self.state["kernels"]), self.gradients()
+        assert isinstance(x, SparseCodes)
+        for tree, at in enumerate(self.nodes()):
+            sight.fill(module, x, self.round.slots[tree], at, tuple(a[tree] for a in q), into)
+
+    def _routed(self, older: tuple[int, dict[str, Array]] | None) -> dict[str, Array]:
+        """The nodes of sparse rows in every growing tree, from those of a round before, or from the root."""
+        if older is not None and older[0] // MAX_NODES == self._version:
+            nodes = older[1]["nodes"].copy()
+        else:
+            nodes = np.zeros((len(self.round.growing), self.block.n_rows), np.uint16)
+        for at, step in zip(nodes, self.round.steps, strict=True):
+            if step.feature[0] >= 0:
+                sparse_module_of(self.state["kernels"]).route(self.block.X, self.state["default"], at, step)
+        return {"nodes": nodes}
+
     def nodes(self) -> list[Array]:
         """Of every growing tree (n_rows,) uint16: the node that each row is in."""
+        if self.round.sight:
+            version = self._version * MAX_NODES + self.state["step"]
+            return list(self.block.memo(f"nodes.{self.name}", version, self._routed, volatile=True)["nodes"])
         each = zip(self.places(), self.round.steps, strict=True)
         return [self.round.kernel.nodes_of(self.block.X, places, step) for places, step in each]
 

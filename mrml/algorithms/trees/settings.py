@@ -51,6 +51,11 @@ class TreeSettings:
             return self.rules
         return self.rules._replace(min_data_per_group=0, rare_weight=0.0)
 
+    @property
+    def samples_columns(self) -> bool:
+        """Whether a node may use but a part of the columns."""
+        return self.column_shares != (1.0, 1.0, 1.0)
+
     @cached_property
     def loss_is_logistic(self) -> bool:
         """Whether what is descended and what is reported are both the logistic loss."""
@@ -77,11 +82,11 @@ class TreeSettings:
             iteration's first tree, ``step`` that of the level.
         """
         allowed = np.ones((len(trees), n_features), np.uint8)
+        if not self.samples_columns:
+            return allowed
         tree_share, level_share, node_share = self.column_shares
         if node_share is None:
             node_share = math.sqrt(n_features) / n_features
-        if tree_share == level_share == node_share == 1.0:
-            return allowed
         for row, (tree, node) in zip(allowed, zip(trees.tolist(), nodes.tolist(), strict=True), strict=True):
             number = first_tree + tree
             some = np.arange(n_features)

@@ -234,6 +234,11 @@ def _values(values: list[Any]) -> tuple[Any, Sequence[Any]]:
 _LABEL = re.compile(rb"^[ \t]*([^\s:#]+)(?::([^\s:#]+))?(?:[ \t]+qid:(\d+))?", re.MULTILINE)
 
 
+def _largest(numbers: list[bytes]) -> int:
+    """The largest of numbers of at most 18 digits: a million take 0.3 s where ``int`` takes 1.2."""
+    return int(np.array(numbers, "S18").astype(np.int64).max(initial=0)) if numbers else 0
+
+
 def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample:
     profiles = [Profile(name, format.na) for name in ("label", "weight", "qid")]
     n_bytes = largest = 0
@@ -245,7 +250,7 @@ def _libsvm(files: Sequence[File], format: Format, config: DataConfig) -> Sample
         rows = [[g and g.decode("utf-8", "replace") for g in m.groups()] for m in _LABEL.finditer(some)]
         for profile, texts in zip(profiles, zip(*rows, strict=True), strict=True):
             profile.take(pa.array(texts, pa.string()), ALL)
-        largest = max(largest, max((int(m[1]) for m in re.finditer(rb"\s(\d{1,18}):", some)), default=0))
+        largest = max(largest, _largest(re.findall(rb"\s(\d{1,18}):", some)))
         _refuse_columns_beyond_memory(largest, some, file)
     base = config.index_base if config.index_base is not None else int(not has_zero)
     notes = (f"largest index in the sample: {largest}",)

@@ -257,14 +257,19 @@ class _Seek:
             g, h, l2, self.rules.l1, self.rules.max_delta_step, self.nodes.lower[at, None], self.nodes.upper[at, None]
         )
 
-    def offer(self, gl: Array, hl: Array, at: Array, feature: int, l2: float, monotone: int = 0) -> tuple[Array, Array]:
-        """Candidates (k, m) for the nodes ``at`` (k,): which of the k improved, and by which candidate."""
+    def scores(self, gl: Array, hl: Array, at: Array, l2: float, monotone: int) -> Array:
+        """(k, m) float64: what both children of candidates take off the loss; -inf where the rules forbid one."""
         gr, hr = self.nodes.g[at, None] - gl, self.nodes.h[at, None] - hl
         fl, fr = hl * self.h_unit, hr * self.h_unit
         rows = (self.nodes.rows[at] / np.maximum(self.nodes.h[at] * self.h_unit, 1e-300))[:, None]
         fit = (hl > 0) & (hr > 0) & (fl >= self.rules.min_child_weight) & (fr >= self.rules.min_child_weight)
         fit &= (fl * rows >= self.rules.min_data_in_leaf) & (fr * rows >= self.rules.min_data_in_leaf)
-        score = np.where(fit, self._both(gl * self.g_unit, fl, gr * self.g_unit, fr, at, l2, monotone), -np.inf)
+        out: Array = np.where(fit, self._both(gl * self.g_unit, fl, gr * self.g_unit, fr, at, l2, monotone), -np.inf)
+        return out
+
+    def offer(self, gl: Array, hl: Array, at: Array, feature: int, l2: float, monotone: int = 0) -> tuple[Array, Array]:
+        """Candidates (k, m) for the nodes ``at`` (k,): which of the k improved, and by which candidate."""
+        score = self.scores(gl, hl, at, l2, monotone)
         which = score.argmax(axis=1)
         k = np.arange(len(at))
         better = score[k, which] > self.best.gain[at]

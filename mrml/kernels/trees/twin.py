@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import Any
 
-from mrml.kernels.trees import numpy
+from mrml.kernels.trees import numpy, sparse
 
 #: rows times trees that this process has scored by NumPy: 3,000,000 take 0.27 s, and loading numba 0.3 s
 _scored, _SCORED_MOST = 0, 3_000_000
@@ -27,3 +27,8 @@ def with_numba(work: int | None = None) -> Any:
     except ImportError:
         there = False
     return importlib.import_module("mrml.kernels.trees.numba") if there else numpy
+
+
+def sparse_with_numba() -> Any:
+    """The same of the kernels of sparse columns."""
+    return sparse if with_numba() is numpy else importlib.import_module("mrml.kernels.trees.sparse_numba")
