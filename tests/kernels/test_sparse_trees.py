@@ -101,7 +101,8 @@ def test_the_best_splits_of_cells_are_those_of_dense_histograms(c: Case, twin: s
     sums, expected = dense_splits(c)
     assert [a.tolist() for a in statistic.totals] == [a.tolist() for a in sums]
     ones = np.ones(c.n_slots)
-    nodes = trees.Nodes(*statistic.totals, ones * c.limits[0], ones * c.limits[1], np.empty((0, 0), np.uint8))
+    g, h, n = statistic.totals
+    nodes = trees.Nodes(g, h, n, ones * c.limits[0], ones * c.limits[1], np.empty((0, 0), np.uint8))
     found, (slot, column) = module.best_splits(
         statistic.cells(), c.layout, 0, len(c.layout.n_bins), nodes, c.rules, G_UNIT, H_UNIT
     )
