@@ -128,6 +128,6 @@ old-models: $(STAMP)
 	git worktree add --quiet --detach "$$folder/mrml" $(OLD); PYTHONPATH="$$folder/mrml" $(PY) tests/old/make.py
 
 docs: $(STAMP)
-	@$(PY) -m mrml.cli.reference docs/*.md
+	@$(PY) -m mrml.cli.reference docs/*.md mrml/__init__.pyi
 	@$(PY) -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo 'build/docs/index.html'

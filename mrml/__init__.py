@@ -7,35 +7,26 @@
 from typing import Any
 
 import mrml.pin as pin
+from mrml.algorithms import TABLE
 from mrml.version import __version__
 
-#: names of ``mrml.X`` -> names of the table of algorithms
-ESTIMATORS = {
-    "Linear": "linear",
-    "Logistic": "logistic",
-    "Softmax": "softmax",
-    "Poisson": "poisson",
-    "Boosting": "boosting",
-    "Forest": "forest",
-    "MLP": "mlp",
-    "FactorizationMachine": "factorization-machine",
-    "TorchModule": "torch",
-    "KMeans": "kmeans",
-}
+_ESTIMATORS = tuple(entry.estimator for entry in TABLE.values())
 
-__all__ = ["Estimator", "FittedModel", "__version__", "load", "pin", *ESTIMATORS]
+__all__ = ["Estimator", "FittedModel", "__version__", "load", "pin", *_ESTIMATORS]
 
 
 def __getattr__(name: str) -> Any:
     """Estimators are looked up when they are asked for: ``import mrml`` loads no NumPy."""
-    if name in ESTIMATORS:
-        from functools import partial
+    if name in _ESTIMATORS:
+        from mrml.api.estimators import class_of
 
-        from mrml.api import Estimator
-
-        return partial(Estimator, ESTIMATORS[name])
+        return class_of(name)
     if name in ("Estimator", "FittedModel", "load"):
         import mrml.api
 
         return getattr(mrml.api, name)
     raise AttributeError(f"module 'mrml' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

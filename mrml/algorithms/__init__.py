@@ -12,30 +12,43 @@ from mrml.errors import ConfigError, nearest
 
 
 class Entry(NamedTuple):
-    """``path`` is ``module:Class``; ``summary`` one line for the help and the docs."""
+    """``path`` is ``module:Class``, ``summary`` a line for the help and the docs, ``estimator`` its name in Python."""
 
     path: str
     summary: str
+    estimator: str
 
 
 TABLE: dict[str, Entry] = {
-    "linear": Entry("mrml.algorithms.linear.glm:Linear", "least squares: a number, for example a price"),
+    "linear": Entry("mrml.algorithms.linear.glm:Linear", "least squares: a number, for example a price", "Linear"),
     "logistic": Entry(
-        "mrml.algorithms.linear.glm:Logistic", "logistic regression: one of two classes, with its probability"
+        "mrml.algorithms.linear.glm:Logistic",
+        "logistic regression: one of two classes, with its probability",
+        "Logistic",
     ),
-    "softmax": Entry("mrml.algorithms.linear.glm:Softmax", "multinomial logistic regression: one of several classes"),
-    "poisson": Entry("mrml.algorithms.linear.glm:Poisson", "Poisson regression with log link: a count or a rate"),
-    "boosting": Entry("mrml.algorithms.trees.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's"),
+    "softmax": Entry(
+        "mrml.algorithms.linear.glm:Softmax", "multinomial logistic regression: one of several classes", "Softmax"
+    ),
+    "poisson": Entry(
+        "mrml.algorithms.linear.glm:Poisson", "Poisson regression with log link: a count or a rate", "Poisson"
+    ),
+    "boosting": Entry(
+        "mrml.algorithms.trees.boosting:Boosting", "gradient boosted trees, as XGBoost's and LightGBM's", "Boosting"
+    ),
     "forest": Entry(
-        "mrml.algorithms.trees.forest:Forest", "random forest: numbers or classes by the mean of many trees"
+        "mrml.algorithms.trees.forest:Forest", "random forest: numbers or classes by the mean of many trees", "Forest"
     ),
-    "mlp": Entry("mrml.algorithms.sgd.mlp:MLP", "neural network by SGD: local steps and averaged rounds"),
+    "mlp": Entry("mrml.algorithms.sgd.mlp:MLP", "neural network by SGD: local steps and averaged rounds", "MLP"),
     "factorization-machine": Entry(
-        "mrml.algorithms.sgd.mlp:FactorizationMachine", "pairs of columns by factors: numbers or two classes"
+        "mrml.algorithms.sgd.mlp:FactorizationMachine",
+        "pairs of columns by factors: numbers or two classes",
+        "FactorizationMachine",
     ),
-    "torch": Entry("mrml.algorithms.sgd.torch_module:TorchModule", "a torch.nn.Module of your own by SGD"),
+    "torch": Entry(
+        "mrml.algorithms.sgd.torch_module:TorchModule", "a torch.nn.Module of your own by SGD", "TorchModule"
+    ),
     "kmeans": Entry(
-        "mrml.algorithms.clustering.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows"
+        "mrml.algorithms.clustering.kmeans:KMeans", "k-means with k-means|| seeding: groups of similar rows", "KMeans"
     ),
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from mrml.algorithms import TABLE
+from mrml.api.estimators import stub
 from mrml.cli import answers
 from mrml.cli.main import COMMANDS, parse
 from mrml.cli.parser import Parser, load_algorithm
@@ -152,4 +153,5 @@ def _default(option: conf.Option) -> str:
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
-        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
+        text = stub() if path.suffix == ".pyi" else refreshed(path.read_text(encoding="utf-8"))
+        path.write_text(text, encoding="utf-8")
