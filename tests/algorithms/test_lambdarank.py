@@ -135,7 +135,7 @@ def test_groups_that_do_not_stand_together_are_refused(tmp_path: Path) -> None:
     rows = queries(tmp_path).read_text().splitlines()
     (tmp_path / "mixed.csv").write_text("\n".join([*rows, rows[1]]) + "\n")
     for window in (4 << 20, 2048):  # in one block, and over many
-        with pytest.raises(InputError, match=r"comes again after another.*sort the rows by the group column"):
+        with pytest.raises(InputError, match=r"the rows of a group are not together.*sort the rows by the group column"):
             trained(tmp_path, {"objective": "lambdarank", "rounds": 1}, data=(str(tmp_path / "mixed.csv"),),
                     window_bytes=window, **RANK)  # fmt: skip
     with pytest.raises(ConfigError, match="give --group COLUMN"):
@@ -164,5 +164,5 @@ def test_runs_of_groups_merge_in_any_order_to_the_same(order: list[int], cut: in
         found.append(whole.to_wire())
     assert found[0]["keys"].tolist() == found[1]["keys"].tolist() and found[0]["longest"] == 2
     whole.fill(block(order[:1]))
-    with pytest.raises(InputError, match="comes again"):
+    with pytest.raises(InputError, match="are not together"):
         whole.check()
