@@ -13,6 +13,7 @@ from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags, load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import RunConfig
+from mrml.config.template import refuse_braces
 from mrml.errors import ConfigError
 
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
@@ -140,6 +141,7 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
     early, rest = first.parse_known_args(first.canonical(argv))
     file = early.config
     tree = conf.read_file(file) if file else {}
+    refuse_braces(tree, file or "")
     name = conf.algorithm_name(_positional(rest), os.environ, tree)
     algorithm = load_algorithm(name, conf.solver_name(rest, os.environ, tree)) if name else None
     parser = _parser(command, example, algorithm)
