@@ -140,6 +140,9 @@ def test_options_of_every_command_may_stand_before_it(mrml: Cli, below: Below) -
 def test_ctrl_c_is_130(mrml: Cli, below: Below) -> None:
     below.raises = KeyboardInterrupt()
     assert mrml(*SCORE) == Done(130, "", "error: interrupted\n")
+    train = ("train", "logistic", "--data", "d", "--target", "y", "--output", "m")
+    assert mrml(*train).err == "error: interrupted; the same command continues\n"
+    assert mrml(*train, "--overwrite").err == "error: interrupted; the same command without --overwrite continues\n"
 
 
 WAITS = """
