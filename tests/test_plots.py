@@ -64,6 +64,8 @@ def test_pictures_of_the_model_need_no_rows(two: Any) -> None:
         two.plot("tree", tree=3)
     with pytest.raises(ConfigError, match="there is no picture 'rok'; did you mean 'roc'"):
         two.plot("rok")
+    with pytest.raises(ConfigError, match="there is no picture 3; known: "):
+        two.plot(3)
 
 
 def test_arrays_frames_and_other_targets_have_their_pictures() -> None:

@@ -26,7 +26,7 @@ KINDS = (*OF_ROWS, *OF_MODEL)
 def check(kind: str | None) -> None:
     """ConfigError for what is no kind of picture."""
     if kind is not None and kind not in KINDS:
-        raise ConfigError("plot", f"there is no picture {kind!r}", nearest(kind, KINDS))
+        raise ConfigError("plot", f"there is no picture {kind!r}", nearest(str(kind), KINDS))
 
 
 def of_rows(curves: Mapping[str, Any], kind: str | None = None) -> dict[str, Picture]:
