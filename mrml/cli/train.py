@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,10 +115,11 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     if folds and config.oof:
         parts.append(f"oof    {config.oof}")
     code = [str(c).partition(":")[0] for c in (config.algorithm, config.params.get("module", "")) if ":" in str(c)]
-    own = "".join(f" --allow-import {module}" for module in code)
-    steps = [f"mrml evaluate {output} --data {data}{own}"] if rows or config.data.target else []
-    steps += [f"mrml predict {output} --data {data} --output {output}.predictions{own}"]
-    return "\n".join([*parts, "next   " + "\n       ".join(steps)])
+    own = [word for module in code for word in ("--allow-import", module)]
+    scored = [output, "--data", data]
+    steps = [["evaluate", *scored, *own]] if rows or config.data.target else []
+    steps += [["predict", *scored, "--output", f"{output}.predictions", *own]]
+    return "\n".join([*parts, "next   " + "\n       ".join(shlex.join(["mrml", *words]) for words in steps)])
 
 
 def plan_text(facts: dict[str, Any]) -> str:

@@ -101,6 +101,11 @@ def test_the_log_format_of_an_error_is_the_one_asked_for(mrml: Cli, below: Below
     [
         (["trian"], "mrml: unknown command 'trian'; did you mean 'train'?"),
         ([], "mrml: no command; give one of schema, train"),
+        (["train", "kmeans", "--ignore", "x"], "mrml train: unknown option --ignore; did you mean '--exclude'?"),
+        (
+            ["train", "forest", "--init-model", "m"],
+            "mrml train: unknown option --init-model; a forest does not start from a model",
+        ),
         (["version", "--jsn"], "mrml version: unknown option --jsn; did you mean '--json'?"),
         (["version", "extra"], "mrml version: 'extra' is an unexpected argument; see mrml version --help"),
         (["predict"], "mrml predict: the following arguments are required: MODEL, --output"),
