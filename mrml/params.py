@@ -97,9 +97,17 @@ def once(given: Iterable[str], names: Mapping[str, str], place: str) -> None:
             raise ConfigError(place, f"{first!r} and {word!r} are the same parameter", "give one of them")
 
 
+#: what others call an option that is spelt quite differently here
+_WORDS = {"ignore": "exclude", "drop": "exclude", "label": "target"}
+
+
 def unknown(name: str, known: Iterable[str], absent: Mapping[str, str]) -> str:
-    """The remedy for an unknown name."""
-    return absent[name] if name in absent else nearest(name, known)
+    """The remedy for an unknown name, an option's or a key's."""
+    if name in absent:
+        return absent[name]
+    known, word = set(known), name.lstrip("-")
+    meant = name.removesuffix(word) + _WORDS.get(word, word)
+    return f"did you mean {meant!r}?" if meant in known else nearest(name, known)
 
 
 def check(f: dataclasses.Field[Any], value: Any, place: str = "") -> None:

@@ -14,6 +14,7 @@ from mrml.algorithms import TABLE
 from mrml.api.estimators import ALGORITHMS, class_of, stub
 from mrml.cli.parser import load_algorithm
 from mrml.config import sources as conf
+from mrml.config.given import sections_of
 from mrml.errors import ConfigError
 
 
@@ -40,3 +41,15 @@ def test_estimators_are_those_of_the_table_and_travel() -> None:
     logistic: Any = class_of("Logistic")
     with pytest.raises(ConfigError, match="unknown key 'l2_penalty'"):
         logistic(l2_penalty=1.0)
+
+
+@pytest.mark.parametrize("data", [None, 3, [1, 2], [[1.0, 2.0]], {"x0": [1.0]}])
+def test_what_is_no_data_is_refused(data: Any) -> None:
+    with pytest.raises(ConfigError, match="is neither a path nor a table; give paths, a frame"):
+        mrml.Logistic().fit(data, target="y")
+
+
+def test_a_text_for_a_number_is_read_as_on_the_command_line() -> None:
+    assert sections_of({"workers": "3", "weight": "w"})[1].workers == 3
+    with pytest.raises(ConfigError, match="workers: 'x' is not a whole number"):
+        sections_of({"workers": "x"})

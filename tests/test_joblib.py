@@ -259,6 +259,11 @@ def test_inside_of_a_call_calls_are_made_one_after_the_other(tasks: Backend) -> 
     assert set(theirs) == {mine}
 
 
+def test_paths_are_for_estimators_of_ours() -> None:
+    with pytest.raises(ValueError, match=r"paths are for estimators of mrml\.sklearn"):
+        ours.GridSearchCV(SVC(), {"C": [1.0]}).fit("rows/", "y")
+
+
 def test_a_backend_without_tasks_that_stay_is_refused() -> None:
     with pytest.raises(ConfigError, match="streaming has no tasks that could stay"):
         Backend(engine="streaming")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mrml import pin
 from mrml.cli.main import main
 from mrml.runs.batch.file import read
 from mrml.runs.batch.run import plan
@@ -64,14 +65,17 @@ def test_a_night_is_one_run_however_often_it_is_told(store: str, night: Path, ca
     assert "report.html" in {a.path for a in client.list_artifacts(logged.info.run_id)}
 
 
-def test_a_server_that_is_not_there_loses_no_model(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def retries(caplog: Any) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name.startswith("urllib3") and "Retrying" in r.getMessage()]
+
+
+def test_a_server_that_is_not_there_loses_no_model(tmp_path: Path, capsys: Any, caplog: Any) -> None:
     output = tmp_path / "model"
     words = [f"--data={CHURN}", "--target=churned", f"--output={output}", "--mlflow=http://127.0.0.1:9"]
     assert main(["train", "logistic", *words, "-q"]) == 0
     assert "could not be updated" in capsys.readouterr().err and (output / "_SUCCESS").exists()
+    assert [f"total={n}," in line for n, line in zip((1, 0), retries(caplog), strict=True)] == [True, True]
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in pin.environment()  # bounds are of our calls only
 
 
 def test_a_password_in_the_address_is_refused(tmp_path: Path, capsys: Any) -> None:

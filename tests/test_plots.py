@@ -64,6 +64,8 @@ def test_pictures_of_the_model_need_no_rows(two: Any) -> None:
         two.plot("tree", tree=3)
     with pytest.raises(ConfigError, match="there is no picture 'rok'; did you mean 'roc'"):
         two.plot("rok")
+    with pytest.raises(ConfigError, match="there is no picture 3; known: "):
+        two.plot(3)
 
 
 def test_arrays_frames_and_other_targets_have_their_pictures() -> None:
@@ -94,6 +96,14 @@ def test_the_command_writes_the_same_pictures_as_svg(two: Any, tmp_path: Path, c
     assert main(["inspect", model, "--plot", str(tmp_path / "more"), "--tree", "0", "-q"]) == 0
     assert Path(path).read_bytes() == before
     assert main(["evaluate", model, "--data", str(CHURN), "--plot", "p.png", "-q"]) == 2
+
+
+def test_what_cannot_be_drawn_leaves_nothing_behind(tmp_path: Path, capsys: Any) -> None:
+    assert main(["inspect", str(tmp_path / "nope"), "--plot", str(tmp_path / "plots"), "-q"]) == 3
+    assert "nope" in capsys.readouterr().err and not (tmp_path / "plots").exists()
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    words = ["evaluate", str(tmp_path / "nope"), "--data", str(CHURN), "--plot", str(tmp_path / "file"), "-q"]
+    assert main(words) == 4 and "is a file; name a folder" in capsys.readouterr().err
 
 
 def test_coefficients_of_a_linear_model_are_a_picture_too(tmp_path: Path) -> None:

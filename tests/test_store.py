@@ -13,7 +13,7 @@ import pytest
 
 import mrml
 from mrml.cli.main import main
-from mrml.config.gate import Gate
+from mrml.config.gate import Clause, Gate
 from mrml.errors import ConfigError, InputError, OutputExists
 from mrml.fs.folder import Folder
 from mrml.model import load
@@ -251,6 +251,17 @@ def test_what_is_no_comparison_of_metrics_is_refused_and_nothing_of_it_is_run(te
     with pytest.raises(ConfigError) as caught:
         Gate(text).judged(METRICS, METRICS)
     assert caught.value.place == "--gate" and caught.value.remedy
+
+
+def test_a_metric_of_the_champion_is_known_before_there_is_one() -> None:
+    with pytest.raises(ConfigError, match="the challenger has no metric 'foo'; known: "):
+        Gate("auc > champion.foo").judged(METRICS, None)
+    assert Gate("auc > champion.auc").judged(METRICS, None) == [Clause("auc > champion.auc", {}, None)]
+
+
+def test_a_division_by_zero_is_told() -> None:
+    (clause,) = Gate("auc / (n_rows - 100) > 1").judged(METRICS, None)
+    assert str(clause).startswith("auc / (n_rows - 100) > 1 (auc / (n_rows - 100) divides by 0) does not hold (auc 0.8")
 
 
 def test_a_metric_that_is_null_is_not_there() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from mrml.cli.main import main
 from mrml.config.template import filled, variables
 from mrml.errors import ConfigError
 
@@ -31,3 +35,19 @@ def test_a_day_without_a_yesterday_or_a_tomorrow_is_none(day: str) -> None:
 def test_a_name_that_the_file_declares_wins_everywhere_over_that_of_the_day() -> None:
     values = variables({"ds": "0999-03-01"}, {"ds": None, "YEAR": "1", "path": "${YEAR}/${MONTH}"}, "f")
     assert values["path"] == "1/03" and values["YEAR"] == "1" and values["ds_nodash"] == "09990301"
+
+
+def test_an_empty_variable_of_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOT", "")
+    with pytest.raises(ConfigError, match=r"f, root: .* ROOT is empty in the environment; export ROOT=VALUE"):
+        filled({"root": "{{ env.ROOT }}"}, {}, "f")
+
+
+@pytest.mark.parametrize(("command", "given"), [("train", ["--config"]), ("tune", [])])
+def test_braces_are_of_the_files_of_mrml_run_and_others_say_so(
+    command: str, given: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("algorithm: {name: logistic, l2: '{{ env.L2 }}'}", encoding="utf-8")
+    assert main([command, *given, str(file)]) == 2
+    assert "algorithm.l2: {{ env.L2 }} is replaced in the files of `mrml run` only" in capsys.readouterr().err

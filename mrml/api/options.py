@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _BESIDE = {"weight": "weight", "group": "group", "offset": "offset", "time": "ti
 
 def as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run on data that may be tables: these are files for as long as the stack lasts."""
+    _check_data(data)
     given = {**options}
     cache_dir = given.get("cache_dir")
     pairs = {"data": (data, y)}
@@ -54,6 +56,16 @@ def as_paths(held: ExitStack, data: Any, y: Any, options: Mapping[str, Any]) -> 
         if target is not None:
             given.setdefault("target", file.target)
     return given
+
+
+def _check_data(data: Any) -> None:
+    """ConfigError for what is neither paths nor a table."""
+    several = isinstance(data, list | tuple)
+    if is_table(data) or all(isinstance(one, str | Path) for one in (data if several else (data,))):
+        return
+    if several or isinstance(data, Mapping) or not isinstance(data, Iterable):
+        remedy = "give paths, a frame, an Arrow table, or numpy.asarray(rows)"
+        raise ConfigError("data", f"{reprlib.repr(data)} is neither a path nor a table", remedy)
 
 
 def run_sections(held: ExitStack, data: Data, y: Any, options: Mapping[str, Any]) -> tuple[DataConfig, EngineConfig]:

@@ -111,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        on = "--resume continues from the last checkpoint"
-        remedy = {"train": on, "tune": on, "run": "the same command continues"}
-        error = Interrupted("", "interrupted", remedy.get(_split(argv)[1], ""))
+        anew = " without --overwrite" if any(word.partition("=")[0] == "--overwrite" for word in argv) else ""
+        goes_on = _split(argv)[1] in ("train", "tune", "run")
+        error = Interrupted("", "interrupted", f"the same command{anew} continues" if goes_on else "")
     except MrmlError as found:
         error = found
     except (IsADirectoryError, NotADirectoryError, PermissionError) as found:  # in the place of what a run writes

@@ -66,9 +66,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
     from mrml.runs import train as run
 
     if args.plot:
-        from mrml.runs.report import drawing
+        from mrml.runs.report import drawing, kinds
 
         drawing.require()
+        kinds.check_place(args.plot)
     with ticket(engine):
         metrics = run.evaluate(args.model, data, engine, logs.progress())
         plots = _plotted(args, data, engine) if args.plot else []

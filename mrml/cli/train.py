@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from mrml.cli.out import emit, emit_json, table
 from mrml.cli.parser import Parser, common, flags, load_algorithm
 from mrml.config import sources as conf
 from mrml.config.sections import RunConfig
+from mrml.config.template import refuse_braces
 from mrml.errors import ConfigError
 
 TRAIN_EXAMPLE = "mrml train logistic --data data/ --target y --output model --l2 1e-4"
@@ -113,10 +115,11 @@ def summary_text(config: RunConfig, summary: dict[str, Any]) -> str:
     if folds and config.oof:
         parts.append(f"oof    {config.oof}")
     code = [str(c).partition(":")[0] for c in (config.algorithm, config.params.get("module", "")) if ":" in str(c)]
-    own = "".join(f" --allow-import {module}" for module in code)
-    steps = [f"mrml evaluate {output} --data {data}{own}"] if rows or config.data.target else []
-    steps += [f"mrml predict {output} --data {data} --output {output}.predictions{own}"]
-    return "\n".join([*parts, "next   " + "\n       ".join(steps)])
+    own = [word for module in code for word in ("--allow-import", module)]
+    scored = [output, "--data", data]
+    steps = [["evaluate", *scored, *own]] if rows or config.data.target else []
+    steps += [["predict", *scored, "--output", f"{output}.predictions", *own]]
+    return "\n".join([*parts, "next   " + "\n       ".join(shlex.join(["mrml", *words]) for words in steps)])
 
 
 def plan_text(facts: dict[str, Any]) -> str:
@@ -140,6 +143,7 @@ def _parse(argv: Sequence[str], command: str, example: str) -> argparse.Namespac
     early, rest = first.parse_known_args(first.canonical(argv))
     file = early.config
     tree = conf.read_file(file) if file else {}
+    refuse_braces(tree, file or "")
     name = conf.algorithm_name(_positional(rest), os.environ, tree)
     algorithm = load_algorithm(name, conf.solver_name(rest, os.environ, tree)) if name else None
     parser = _parser(command, example, algorithm)

@@ -28,8 +28,8 @@ _WRITTEN = "write comparisons of metrics, such as: auc >= champion.auc - 0.002 a
 
 
 class Clause(NamedTuple):
-    """One of the conditions that all must hold: as it is written, the numbers in it, and whether it holds; None where
-    there is no champion to compare with."""
+    """One of the conditions that all must hold: as it is written, with what divides by 0 in it, the numbers in it, and
+    whether it holds; None where there is no champion to compare with."""
 
     text: str
     values: dict[str, float]
@@ -90,9 +90,14 @@ class Gate:
         values: dict[str, float] = {}
         asks = any(isinstance(node, ast.Attribute) for node in ast.walk(clause))
         if asks and champion is None:
+            for node in ast.walk(clause):  # those of a champion to come are those of this model
+                if isinstance(node, ast.Name | ast.Attribute) and (name := _name(node)) != CHAMPION:
+                    _metric(name, challenger, "challenger")
             return Clause(ast.unparse(clause), values, None)
         holds = bool(_value(clause, challenger, champion or {}, values))
-        return Clause(ast.unparse(clause), values, holds)
+        zeros = "".join(f" ({text} divides by 0)" for text, value in values.items() if math.isnan(value))
+        told = {name: value for name, value in values.items() if not math.isnan(value)}
+        return Clause(ast.unparse(clause) + zeros, told, holds)
 
 
 def _check(node: ast.expr, is_condition: bool) -> None:
@@ -140,13 +145,24 @@ def _value(node: ast.expr, own: Mapping[str, Any], other: Mapping[str, Any], see
         try:
             return _SUMS[type(node.op)](of(node.left), of(node.right))
         except ZeroDivisionError:
+            seen[ast.unparse(node)] = math.nan
             return math.nan  # no comparison with it holds
     if isinstance(node, ast.Constant):
         return node.value
-    name, metrics = (node.attr, other) if isinstance(node, ast.Attribute) else (node.id, own)  # type: ignore[attr-defined]
-    there = {k for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    assert isinstance(node, ast.Name | ast.Attribute)
+    name, of_other = _name(node), isinstance(node, ast.Attribute)
+    value = _metric(name, other, CHAMPION) if of_other else _metric(name, own, "challenger")
+    seen[ast.unparse(node)] = float(value)
+    return value
+
+
+def _name(node: ast.Name | ast.Attribute) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id
+
+
+def _metric(name: str, metrics: Mapping[str, Any], whose: str) -> int | float:
+    """A metric of a model; ConfigError where it has none of that name."""
+    there = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     if name not in there:
-        whose = f"the {CHAMPION}" if isinstance(node, ast.Attribute) else "the challenger"
-        raise ConfigError(_PLACE, f"{whose} has no metric {name!r}", nearest(name, there))
-    seen[ast.unparse(node)] = float(metrics[name])
-    return metrics[name]
+        raise ConfigError(_PLACE, f"the {whose} has no metric {name!r}", nearest(name, there))
+    return there[name]

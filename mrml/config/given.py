@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mrml.config.parse import from_text, members
 from mrml.config.sections import DataConfig, EngineConfig
 from mrml.errors import ConfigError, nearest
 from mrml.params import check
@@ -30,6 +32,9 @@ def section_of(cls: type[Section], options: Mapping[str, Any]) -> Section:
     _known(options, {f.name for f in fields})
     lists = {f.name for f in fields if f.type == "tuple[str, ...]"}
     given: dict[str, Any] = {k: texts(v) if k in lists else v for k, v in options.items()}
+    for name, kind in typing.get_type_hints(cls).items():  # a text of a number means what it does on the command line
+        if isinstance(value := given.get(name), str) and str not in members(kind):
+            given[name] = from_text(value, kind, name)
     section = cls(**given)
     for f in fields:
         check(f, getattr(section, f.name))

@@ -23,6 +23,7 @@ from mrml.errors import ConfigError, nearest
 _PLACE = re.compile(r"\{\{(?P<braces>.*?)\}\}|\$\{(?P<dollar>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"\{\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+_BRACES = re.compile(r"\{\{\s*[A-Za-z_][A-Za-z0-9_.]*\s*\}\}")
 _ENV = "env."
 _WORDS = {"true": True, "false": False}
 
@@ -84,9 +85,23 @@ def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str,
 
 
 def _of_environment(name: str, place: str) -> str:
-    if (value := pin.environment().get(name)) is None:
-        raise ConfigError(place, f"the environment has no {name}", f"export {name}=VALUE")
+    if not (value := pin.environment().get(name)):
+        finding = f"the environment has no {name}" if value is None else f"{name} is empty in the environment"
+        raise ConfigError(place, finding, f"export {name}=VALUE")
     return value
+
+
+def refuse_braces(node: Any, place: str) -> None:
+    """ConfigError for the first name in braces in a tree of YAML of which none is replaced."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            refuse_braces(value, f"{place}{'.' if ', ' in place else ', '}{key}")
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            refuse_braces(value, f"{place}[{i}]")
+    elif isinstance(node, str) and (found := _BRACES.search(node)):
+        remedy = "write the value, or give it as an option or a variable of the environment, such as MRML_L2"
+        raise ConfigError(place, f"{found[0]} is replaced in the files of `mrml run` only", remedy)
 
 
 def refuse_secrets(node: Any, place: str, remedy: str) -> None:

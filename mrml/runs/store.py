@@ -101,6 +101,8 @@ class Store:
         instead_of : number of the switch by which that came into service which it was compared with, 0 for nothing;
             OutputExists where that is no longer the last one.
         """
+        if self.folder.exists() and not self.folder.isdir():
+            raise OutputExists(str(self.folder), "is a file", "name a directory")
         load(model)  # whole, and of a format that this mrml reads
         before, source = self.current(), Folder(model)
         files = {name: source.read(name) for name in _FILES if source.exists(name)}

@@ -140,6 +140,8 @@ def _check_oof(config: RunConfig) -> None:
     if config.oof:
         if not config.folds:
             raise ConfigError("run, oof", "without folds every row is trained on", "use --folds 5")
+        if Folder(config.oof).path == Folder(config.output).path:
+            raise ConfigError("run, oof", f"{config.oof} is the --output of the model", "name another directory")
         begun = Folder(config.output).exists("_run") and not Folder(config.output).exists(SUCCESS)
         refuse_taken(config.oof, config.overwrite or config.resume or begun)
 

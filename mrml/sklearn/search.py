@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -81,6 +82,8 @@ class GridSearchCV(model_selection.GridSearchCV):  # type: ignore[misc]
         """
         if isinstance(self.estimator, Base) and not isinstance(self.estimator, Clusterer):
             return self._on_files(X, y, params) if paths.is_path(X) else self._side_by_side(X, y, params)
+        if isinstance(X, str | os.PathLike):
+            raise ValueError(f"X: {os.fspath(X)!r} is a path, and paths are for estimators of mrml.sklearn: give rows")
         with parallel_config(Backend(**self._where()), n_jobs=-1):
             super().fit(X, y, **params)
         return self

@@ -101,6 +101,11 @@ def test_the_log_format_of_an_error_is_the_one_asked_for(mrml: Cli, below: Below
     [
         (["trian"], "mrml: unknown command 'trian'; did you mean 'train'?"),
         ([], "mrml: no command; give one of schema, train"),
+        (["train", "kmeans", "--ignore", "x"], "mrml train: unknown option --ignore; did you mean '--exclude'?"),
+        (
+            ["train", "forest", "--init-model", "m"],
+            "mrml train: unknown option --init-model; a forest does not start from a model",
+        ),
         (["version", "--jsn"], "mrml version: unknown option --jsn; did you mean '--json'?"),
         (["version", "extra"], "mrml version: 'extra' is an unexpected argument; see mrml version --help"),
         (["predict"], "mrml predict: the following arguments are required: MODEL, --output"),
@@ -140,6 +145,9 @@ def test_options_of_every_command_may_stand_before_it(mrml: Cli, below: Below) -
 def test_ctrl_c_is_130(mrml: Cli, below: Below) -> None:
     below.raises = KeyboardInterrupt()
     assert mrml(*SCORE) == Done(130, "", "error: interrupted\n")
+    train = ("train", "logistic", "--data", "d", "--target", "y", "--output", "m")
+    assert mrml(*train).err == "error: interrupted; the same command continues\n"
+    assert mrml(*train, "--overwrite").err == "error: interrupted; the same command without --overwrite continues\n"
 
 
 WAITS = """

@@ -181,6 +181,13 @@ def test_the_summary_tells_metrics_model_and_next_step(mrml: Cli, own: Own, belo
     ]
 
 
+def test_what_to_run_next_is_quoted_for_the_shell(mrml: Cli, own: Own, below: Below) -> None:
+    below.answers["train"] = {**SUMMARY, "output": "mödel ☃"}
+    done = mrml("train", own(), "--data", "a b.csv", "--output", "mödel ☃")
+    assert "next   mrml evaluate 'mödel ☃' --data 'a b.csv' --allow-import" in done.out
+    assert "mrml predict 'mödel ☃' --data 'a b.csv' --output 'mödel ☃.predictions'" in done.out
+
+
 def test_without_a_target_there_is_nothing_to_evaluate(mrml: Cli, own: Own, below: Below) -> None:
     below.answers["train"] = {**SUMMARY, "metrics": {}, "valid": {}}
     name = own()

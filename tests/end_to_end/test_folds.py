@@ -67,6 +67,8 @@ def test_the_model_of_all_rows_is_that_of_a_run_without_folds(
 
 def test_metrics_are_those_of_scikit_learn_on_the_predictions_out_of_fold(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows")
+    with pytest.raises(ConfigError, match="is the --output of the model; name another directory"):
+        run.train(config(rows, tmp_path / "m", folds=4, oof=f"{tmp_path}/m/"))
     facts = run.train(config(rows, tmp_path / "m", folds=4, oof=str(tmp_path / "oof")))["folds"]
     found, y = predictions(tmp_path / "oof"), np.array(column(rows, "label")) == "yes"
     weight, p = np.array(column(rows, "w"), float), found["probability_yes"].to_numpy()

@@ -38,6 +38,10 @@ _POISSON = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(12)])
 class Forest(TreeAlgorithm):
     """Random forest."""
 
+    no_counterpart: ClassVar[Mapping[str, str]] = {
+        **tree_names.ABSENT,
+        "init_model": "a forest does not start from a model",
+    }
     fewer_rounds: ClassVar[str] = "more --trees-per-round, or shallower trees (a job a level of a batch)"
 
     objective: str = param("squared", "squared for numbers, gini for classes", choices=("squared", "gini"))

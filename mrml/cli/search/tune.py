@@ -13,6 +13,7 @@ from mrml.cli.parser import Parser, common, flags, load_algorithm
 from mrml.cli.train import plan_text, summary_text
 from mrml.config import sources as conf
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig, SearchConfig
+from mrml.config.template import refuse_braces
 from mrml.errors import ConfigError
 
 EXAMPLE = "mrml tune conf/churn-tune.yaml --output tuned"
@@ -105,6 +106,7 @@ def _row(trial: dict[str, Any], names: Sequence[str]) -> Sequence[Any]:
 def tuning_of(args: argparse.Namespace) -> Any:
     """What the file, the environment and the options say."""
     tree = conf.read_file(args.file)
+    refuse_braces(tree, args.file)
     name, solver = conf.algorithm_name(None, {}, tree), conf.solver_name([], {}, tree)
     if not name:
         raise ConfigError(args.file, "names no algorithm", "write algorithm: with name: and hyperparameters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,11 +43,8 @@ def _text(facts: dict[str, Any]) -> str:
     names = {"binary": "logistic", "mixed": "logistic", "regression": "linear", "clusters": "kmeans"}
     columns = ", ".join(facts["names"][:4]) + (", ..." if len(facts["names"]) > 4 else "")
     size = f"{logs.size(facts['bytes'])} in {logs.count(facts['parts'], 'file')}"
-    goal = f" --target {target}" if target else ""
-    identity = " --id id" if "id" in facts["names"] else ""
-    return "\n".join(
-        [
-            f"{output}: {facts['rows']:,} rows x {facts['columns']} columns ({columns}), {size}",
-            f"next  mrml train {names[facts['kind']]} --data {output}{goal}{identity} --output {output}.model",
-        ]
-    )
+    goal = ["--target", target] if target else []
+    identity = ["--id", "id"] if "id" in facts["names"] else []
+    words = ["mrml", "train", names[facts["kind"]], "--data", output, *goal, *identity, "--output", f"{output}.model"]
+    head = f"{output}: {facts['rows']:,} rows x {facts['columns']} columns ({columns}), {size}"
+    return f"{head}\nnext  {shlex.join(words)}"

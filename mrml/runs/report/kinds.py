@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mrml.errors import ConfigError, nearest
+from mrml.errors import ConfigError, OutputExists, nearest
 from mrml.fs.folder import Folder
 from mrml.runs.export import ensemble_of
 from mrml.runs.report import drawing, facts, plots
@@ -26,7 +26,7 @@ KINDS = (*OF_ROWS, *OF_MODEL)
 def check(kind: str | None) -> None:
     """ConfigError for what is no kind of picture."""
     if kind is not None and kind not in KINDS:
-        raise ConfigError("plot", f"there is no picture {kind!r}", nearest(kind, KINDS))
+        raise ConfigError("plot", f"there is no picture {kind!r}", nearest(str(kind), KINDS))
 
 
 def of_rows(curves: Mapping[str, Any], kind: str | None = None) -> dict[str, Picture]:
@@ -45,12 +45,13 @@ def of_rows(curves: Mapping[str, Any], kind: str | None = None) -> dict[str, Pic
 def of_model(place: str, kind: str | None = None, tree: int | None = None) -> dict[str, Picture]:
     """By kind the pictures that need no rows, or the one asked for; without ``kind`` a tree only where one is named."""
     folder, known = Folder(resolved(place)), dict[str, Picture | None]()
+    model = load_model(folder.path)
     if kind in (None, "importance") and (weights := facts.weights(folder)):
         known["importance"] = plots.bars("weights", weights["title"], weights["values"])
     if kind in (None, "loss") and folder.exists("run.json"):
         known["loss"] = plots.losses(facts.losses(folder.read_json("run.json")))
     if kind == "tree" or tree is not None:
-        known["tree"] = plots.tree(ensemble_of(load_model(folder.path), place), tree or 0)
+        known["tree"] = plots.tree(ensemble_of(model, place), tree or 0)
     return _chosen({name: picture for name, picture in known.items() if picture}, kind, "of this model")
 
 
@@ -63,10 +64,17 @@ def _chosen(known: Mapping[str, Picture], kind: str | None, of: str) -> dict[str
     return {kind: known[kind]}
 
 
-def write(pictures: Mapping[str, Picture], place: str) -> list[str]:
-    """Files of SVG: ``place``, where it ends in ``.svg`` and there is one picture, else ``KIND.svg`` in that folder."""
+def check_place(place: str) -> None:
+    """ConfigError where ``--plot`` names another format than SVG; OutputExists where a file is in a folder's place."""
     if place.endswith((".png", ".pdf", ".jpg", ".jpeg")):
         raise ConfigError(f"--plot {place}", "pictures are SVG", "end it in .svg, or name a folder")
+    if not place.endswith(".svg") and (there := Folder(place)).exists() and not there.isdir():
+        raise OutputExists(f"--plot {place}", "is a file", "name a folder, or end it in .svg for one picture")
+
+
+def write(pictures: Mapping[str, Picture], place: str) -> list[str]:
+    """Files of SVG: ``place``, where it ends in ``.svg`` and there is one picture, else ``KIND.svg`` in that folder."""
+    check_place(place)
     one = place.endswith(".svg")
     if one and len(pictures) != 1:
         finding = f"there are {len(pictures)} pictures: {', '.join(pictures)}"

@@ -11,11 +11,12 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mrml import logs
+from mrml import logs, pin
 from mrml.errors import ConfigError
 from mrml.fs.folder import Folder
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _RUN = "mrml.run"
 #: MLflow's bounds: characters of a parameter, and metrics of one call
 _LONGEST, _BATCH = 500, 1000
+#: MLflow's own are 120 s and 7 attempts with doubled waits: minutes that a night would stand still for
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 _FILES = ("model/model.json", "model/model.npz", "model/run.json", "model.json", "model.npz", "run.json", "report.html")
 
 
@@ -59,11 +62,15 @@ def tell(
     try:
         from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri=uri)
-        number = _found(client, experiment, run_id)
-        _log(client, number, run, metrics, {**_lineage(run), **tags})
-        _artifacts(client, number, directory)
-        client.set_terminated(number)
+        with ExitStack() as held:
+            for name, value in _BOUNDS.items():
+                if name not in pin.environment():
+                    held.enter_context(pin.variable(name, value))
+            client = MlflowClient(tracking_uri=uri)
+            number = _found(client, experiment, run_id)
+            _log(client, number, run, metrics, {**_lineage(run), **tags})
+            _artifacts(client, number, directory)
+            client.set_terminated(number)
         log.info("mlflow: run %s of the experiment %s at %s", number, experiment, uri)
         return True
     except Exception as error:  # whatever a server, or a client of another version, says
