@@ -250,3 +250,17 @@ def test_folds_that_cannot_be_are_refused_before_anything_is_read(
     with pytest.raises((ConfigError, InputError), match=finding):
         run.train(config(write(tmp_path / "rows"), tmp_path / "m", **more))
     assert not (tmp_path / "m").exists()
+
+
+def test_folds_without_rows_are_told_once_after_the_first_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, data = write(tmp_path / "rows"), {"target": "label", "group": "team", "exclude": ("number", "kind")}
+    dataset, _ = opened(rows, Logistic(), **data)
+    parting = Parting(45, "group")
+    there = {int(k) for b in blocks(dataset) for k in parting.of(b)}
+    finding = f"of 45 folds by group {45 - len(there)} have none of the 500 rows; give fewer folds"
+    for params in ({}, {"objective": "logistic", "rounds": 2}):
+        with pytest.raises(ConfigError, match=finding):
+            run.train(config(rows, tmp_path / "m", params, "boosting" if params else "logistic", data, folds=45))
+    assert not (tmp_path / "m").exists() and not caplog.records

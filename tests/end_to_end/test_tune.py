@@ -238,3 +238,14 @@ def test_a_search_that_cannot_be_is_an_error_with_its_place_and_a_remedy(
     assert main(["tune", file, "--output", str(tmp_path / "t")]) == code
     told = capsys.readouterr().err
     assert finding in told and "Traceback" not in told
+
+
+def test_folds_without_rows_end_a_search_after_its_first_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"target": "label", "group": "team", "exclude": ["number", "kind"], "window_bytes": 1 << 20}
+    file = run_file(tmp_path, {"name": "logistic", "l2": {"of": [1]}}, {"folds": 45}, data=data)
+    assert main(["tune", file, "--output", str(tmp_path / "t"), "-q"]) == 2
+    told = "of 45 folds by group 19 have none of the 500 rows; give fewer folds, or another --fold-seed"
+    assert capsys.readouterr().err == f"error: run, folds: {told}\n"
+    assert not (tmp_path / "t").exists()

@@ -21,6 +21,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.evaluation.parts import Metrics
 from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.search.dealt import check_dealt
 from mrml.algorithms.search.fold import Held, without_fold
 from mrml.algorithms.search.grid import Grid, member_name
 from mrml.algorithms.search.judging import judges_of, models_of, n_bytes
@@ -156,6 +157,8 @@ class Search(Algorithm):
         grid, inner = self._now(state)
         after = grid.update(inner, values)
         if state["phase"] == "train":
+            if after.round == 1 and self.folds and self.share == 1.0:
+                check_dealt(self.parting, self.trainer, after, 0)
             after = self._without_failed(after)
         next_ = State({**state.params, state["phase"]: after.to_wire()}, state.round + 1)
         if state["phase"] == "judge":
