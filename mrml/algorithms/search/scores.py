@@ -20,6 +20,12 @@ FIRST_BINS = 1 << 12
 _FACTS = ("round", "bytes")
 #: metrics that candidates are judged by
 METRICS = (*RISING, "log_loss", "rmse", "mae", "deviance")
+#: and those of a target: of classes, of numbers, of the relevance of rows in groups
+METRICS_OF: dict[str, tuple[str, ...]] = {
+    "classes": ("auc", "pr_auc", "accuracy", "log_loss", "deviance"),
+    "numeric": ("rmse", "mae", "r2", "deviance"),
+    "ranks": ("ndcg",),
+}
 
 
 def spread(values: Sequence[float | None], whole: float | None = None) -> dict[str, Any]:
