@@ -223,7 +223,7 @@ def test_the_summary_shows_the_candidates_and_the_model(tmp_path: Path, capsys: 
     ({"name": "logistic", "l2": {"of": [1]}}, {"trails": 3}, 2, "unknown key 'trails'; did you mean 'trials'?"),
     ({"name": "logistic", "l2": {"of": [1]}}, {"folds": 0}, 2, "there are no rows to judge by"),
     ({"name": "kmeans", "k": {"int": [2, 4]}}, {}, 2, "kmeans has no target to be judged by"),
-    ({"name": "logistic", "l2": {"of": [1]}}, {"metric": "rmse"}, 2, "models of logistic have no rmse; name one of auc"),
+    ({"name": "logistic", "l2": {"of": [1]}}, {"metric": "rmse"}, 2, "models of logistic have no rmse; name one"),
     ({"name": "boosting", "objective": {"of": ["logistic", "squared"]}}, {}, 2, "boosting needs numbers"),
     ({"l2": {"of": [1]}}, {}, 2, "names no algorithm"),
     ({"name": "logistic", "l2": {"of": [1]}}, {"max_model_bytes": 10}, 3, "model has at most 10 bytes"),

@@ -183,8 +183,10 @@ class Search(Algorithm):
         """The State in which training is over, wherever it is, and what has learned something is judged."""
         if state["phase"] != "train" or state.stop is not None:
             return state
-        train = self._ended(State.from_wire(state["train"]), range(len(self.candidates)), why)
-        return self._to_judge(State({**state.params, "train": train.to_wire()}, state.round))
+        train = State.from_wire(state["train"])
+        cut = sorted({int(name) // self.each for name, tree in train["members"].items() if tree["stop"] is None})
+        told = {"train": self._ended(train, cut, why).to_wire(), "cut": cut}
+        return self._to_judge(State({**state.params, **told}, state.round))
 
     def _bracket(self, candidate: int) -> int:
         return self.brackets[candidate] if self.brackets else 0

@@ -84,6 +84,8 @@ def tuned_text(run: RunConfig, summary: dict[str, Any]) -> str:
     parts = [f"{head} in {logs.seconds(summary['seconds'])}", table(rows)]
     if len(trials) > _SHOWN:
         parts.append(f"  and {len(trials) - _SHOWN} more")
+    if summary["out_of_time"]:
+        parts.append(f"time was up: {summary['stop']}")
     parts.append(f"trials {summary['output']}/trials.parquet")
     return "\n".join([*parts, summary_text(run, summary["model"])])
 
