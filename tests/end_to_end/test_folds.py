@@ -242,6 +242,8 @@ def test_a_run_with_other_folds_is_another_run(tmp_path: Path) -> None:
     ({"folds": 9, "fold_by": "date", "data": {**LABELS, "exclude": ("number", "kind", "team"), "time": "c"}},
      "the rows are of 9 different times, of which 10 stretches cannot be made"),
     ({"folds": 3, "fold_by": "date", "data": {**LABELS, "time": "city"}}, "is categorical and cannot be the time"),
+    ({"fold_by": "date"}, "run, fold_by: there are no folds; use --folds 5"),
+    ({"fold_span": 9}, "run, fold_span: there are no folds; use --folds 5"),
     ({"oof": "oof"}, "without folds every row is trained on"),
 ])  # fmt: skip
 def test_folds_that_cannot_be_are_refused_before_anything_is_read(

@@ -52,6 +52,9 @@ def parting_of(
     date the engine counts the rows of each first; without one, as for a plan, stretches are not cut yet.
     """
     if not folds:
+        for option, given in (("fold_by", config.fold_by != "auto"), ("fold_span", config.fold_span > 0)):
+            if given:
+                raise ConfigError(f"run, {option}", "there are no folds", "use --folds 5")
         return None
     name, by = type(algorithm).__name__.lower(), config.fold_by
     if folds < 2:
