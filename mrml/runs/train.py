@@ -72,8 +72,8 @@ def train(config: RunConfig, progress: Progress | None = None, on: Engine | None
         told.start(plan_of(config, dataset, pipeline, engine, why))
         watch = Watch(engine, learner, config.data, config.engine.strict_identity, told)
         with directory.undone_early():
-            told_of = directory.telling(engine, watch)
-            model, state = fit(learner, dataset, engine, directory.checkpoint, told_of, config.max_rounds)
+            told_of, turn = directory.telling(engine, watch), folds.turn_of(learner, parting)
+            model, state = fit(learner, dataset, engine, directory.checkpoint, told_of, config.max_rounds, turn)
         model, state, out_of_fold = folds.apart(learner, model, state, parting)
         trained = time.time()
         facts: dict[str, Any] = {

@@ -244,6 +244,8 @@ def test_a_run_with_other_folds_is_another_run(tmp_path: Path) -> None:
     ({"folds": 9, "fold_by": "date", "data": {**LABELS, "exclude": ("number", "kind", "team"), "time": "c"}},
      "the rows are of 9 different times, of which 10 stretches cannot be made"),
     ({"folds": 3, "fold_by": "date", "data": {**LABELS, "time": "city"}}, "is categorical and cannot be the time"),
+    ({"fold_by": "date"}, "run, fold_by: there are no folds; use --folds 5"),
+    ({"fold_span": 9}, "run, fold_span: there are no folds; use --folds 5"),
     ({"oof": "oof"}, "without folds every row is trained on"),
 ])  # fmt: skip
 def test_folds_that_cannot_be_are_refused_before_anything_is_read(
@@ -252,3 +254,17 @@ def test_folds_that_cannot_be_are_refused_before_anything_is_read(
     with pytest.raises((ConfigError, InputError), match=finding):
         run.train(config(write(tmp_path / "rows"), tmp_path / "m", **more))
     assert not (tmp_path / "m").exists()
+
+
+def test_folds_without_rows_are_told_once_after_the_first_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, data = write(tmp_path / "rows"), {"target": "label", "group": "team", "exclude": ("number", "kind")}
+    dataset, _ = opened(rows, Logistic(), **data)
+    parting = Parting(45, "group")
+    there = {int(k) for b in blocks(dataset) for k in parting.of(b)}
+    finding = f"of 45 folds by group {45 - len(there)} have none of the 500 rows; give fewer folds"
+    for params in ({}, {"objective": "logistic", "rounds": 2}):
+        with pytest.raises(ConfigError, match=finding):
+            run.train(config(rows, tmp_path / "m", params, "boosting" if params else "logistic", data, folds=45))
+    assert not (tmp_path / "m").exists() and not caplog.records

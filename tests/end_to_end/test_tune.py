@@ -219,11 +219,14 @@ def test_the_summary_shows_the_candidates_and_the_model(tmp_path: Path, capsys: 
     ({"name": "logistic", "solver": {"log": [1, 2]}}, {}, 2, "list its values"),
     ({"name": "logistic", "solver": {"of": ["newtno"]}}, {}, 2, "did you mean 'newton'?"),
     ({"name": "logistic", "l22": {"of": [1]}}, {}, 2, "unknown key 'l22'; did you mean 'l2'?"),
+    ({"name": "logistic", "l2": {"lgo": [0.1, 1]}}, {}, 2, "algorithm.l2: unknown 'lgo'; did you mean 'log'?"),
+    ({"name": {"of": ["logistic", "boosting"]}}, {}, 2, "algorithm.name: one search is among candidates of one algori"),
+    ({"name": "logistic", "l2": {"log": [1, 2]}}, {"trials": 10**6}, 2, "1,000,000 candidates, more than 10,000; give"),
     ({"name": "logistic", "l2": 1}, {}, 2, "no hyperparameter has a space"),
     ({"name": "logistic", "l2": {"of": [1]}}, {"trails": 3}, 2, "unknown key 'trails'; did you mean 'trials'?"),
     ({"name": "logistic", "l2": {"of": [1]}}, {"folds": 0}, 2, "there are no rows to judge by"),
     ({"name": "kmeans", "k": {"int": [2, 4]}}, {}, 2, "kmeans has no target to be judged by"),
-    ({"name": "logistic", "l2": {"of": [1]}}, {"metric": "rmse"}, 3, "these models have no rmse; name one of"),
+    ({"name": "logistic", "l2": {"of": [1]}}, {"metric": "rmse"}, 2, "models of logistic have no rmse; name one"),
     ({"name": "boosting", "objective": {"of": ["logistic", "squared"]}}, {}, 2, "boosting needs numbers"),
     ({"l2": {"of": [1]}}, {}, 2, "names no algorithm"),
     ({"name": "logistic", "l2": {"of": [1]}}, {"max_model_bytes": 10}, 3, "model has at most 10 bytes"),
@@ -238,3 +241,14 @@ def test_a_search_that_cannot_be_is_an_error_with_its_place_and_a_remedy(
     assert main(["tune", file, "--output", str(tmp_path / "t")]) == code
     told = capsys.readouterr().err
     assert finding in told and "Traceback" not in told
+
+
+def test_folds_without_rows_end_a_search_after_its_first_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"target": "label", "group": "team", "exclude": ["number", "kind"], "window_bytes": 1 << 20}
+    file = run_file(tmp_path, {"name": "logistic", "l2": {"of": [1]}}, {"folds": 45}, data=data)
+    assert main(["tune", file, "--output", str(tmp_path / "t"), "-q"]) == 2
+    told = "of 45 folds by group 19 have none of the 500 rows; give fewer folds, or another --fold-seed"
+    assert capsys.readouterr().err == f"error: run, folds: {told}\n"
+    assert not (tmp_path / "t").exists()

@@ -150,9 +150,14 @@ def test_a_model_that_is_too_large_is_not_the_best(tmp_path: Path) -> None:
     assert [(t["params"]["rounds"], t["state"]) for t in held["trials"]] == [(2, "done"), (12, "too large")]
 
 
-def test_a_search_whose_time_is_over_judges_what_has_been_trained(tmp_path: Path) -> None:
+def test_a_search_whose_time_is_over_judges_what_has_been_trained_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     facts, output = tuned(tmp_path, rows_file(tmp_path, TREES, {"trials": 2, "folds": 2, "max_seconds": 1e-6}))
     assert {t["rounds"] for t in facts["trials"]} == {1} and facts["best"]["stop"] == "the search has taken 1e-06 s"
+    assert {t["state"] for t in facts["trials"]} == {"out of time"} and facts["out_of_time"]
+    told = f"time was up: 2 candidates are judged by what they learned in 1e-06 s; the best is {facts['best']['trial']}"
+    assert told in capsys.readouterr().out.splitlines()
     assert (output / "_SUCCESS").exists() and (output / "model" / "model.json").exists()
 
 

@@ -18,8 +18,16 @@ from mrml.errors import InputError
 FIRST_BINS = 1 << 12
 #: what is known of a member beside its metrics
 _FACTS = ("round", "bytes")
+#: the state of a candidate whose training ended before it was done
+OUT_OF_TIME = "out of time"
 #: metrics that candidates are judged by
 METRICS = (*RISING, "log_loss", "rmse", "mae", "deviance")
+#: and those of a target: of classes, of numbers, of the relevance of rows in groups
+METRICS_OF: dict[str, tuple[str, ...]] = {
+    "classes": ("auc", "pr_auc", "accuracy", "log_loss", "deviance"),
+    "numeric": ("rmse", "mae", "r2", "deviance"),
+    "ranks": ("ndcg",),
+}
 
 
 def spread(values: Sequence[float | None], whole: float | None = None) -> dict[str, Any]:
@@ -97,8 +105,8 @@ class Standing:
         return bool(self.max_bytes) and (self.n_bytes(candidate) or 0) > self.max_bytes
 
     def results(self) -> list[dict[str, Any]]:
-        """Every candidate, the best first, then those without a score: ``trial`` its number, ``state`` (done, left or
-        failed), ``rung`` that it reached, ``rounds``, ``stop``, ``metrics``."""
+        """Every candidate, the best first, then those without a score: ``trial`` its number, ``state`` (done, left, too
+        large, out of time or failed), ``rung`` that it reached, ``rounds``, ``stop``, ``metrics``."""
         rest = [c for c in range(self.candidates) if c not in self.scores]
         return [self._result(candidate) for candidate in [*self.ranking, *rest]]
 
@@ -108,9 +116,10 @@ class Standing:
         states = [State.from_wire(train["members"][name]) for name in names]
         failed = [train["failed"][name] for name in names if name in train["failed"]]
         left, large = str(candidate) in self.state["dropped"], "too large" if self._too_large(candidate) else ""
+        whole = OUT_OF_TIME if candidate in self.state.params.get("cut", ()) else "done"
         return {
             "trial": candidate,
-            "state": "failed" if failed or metrics is None else "left" if left else large or "done",
+            "state": "failed" if failed or metrics is None else "left" if left else large or whole,
             "rung": self._rung(candidate),
             "rounds": max(state.round for state in states),
             "stop": failed[0] if failed else states[0].stop,

@@ -21,6 +21,7 @@ from mrml.algorithm import Algorithm, State, Value
 from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.evaluation.parts import Metrics
 from mrml.algorithms.pipeline.model import PipelineModel
+from mrml.algorithms.search.dealt import check_dealt
 from mrml.algorithms.search.fold import Held, without_fold
 from mrml.algorithms.search.grid import Grid, member_name
 from mrml.algorithms.search.judging import judges_of, models_of, n_bytes
@@ -156,6 +157,8 @@ class Search(Algorithm):
         grid, inner = self._now(state)
         after = grid.update(inner, values)
         if state["phase"] == "train":
+            if after.round == 1 and self.folds and self.share == 1.0:
+                check_dealt(self.parting, self.trainer, after, 0)
             after = self._without_failed(after)
         next_ = State({**state.params, state["phase"]: after.to_wire()}, state.round + 1)
         if state["phase"] == "judge":
@@ -180,8 +183,10 @@ class Search(Algorithm):
         """The State in which training is over, wherever it is, and what has learned something is judged."""
         if state["phase"] != "train" or state.stop is not None:
             return state
-        train = self._ended(State.from_wire(state["train"]), range(len(self.candidates)), why)
-        return self._to_judge(State({**state.params, "train": train.to_wire()}, state.round))
+        train = State.from_wire(state["train"])
+        cut = sorted({int(name) // self.each for name, tree in train["members"].items() if tree["stop"] is None})
+        told = {"train": self._ended(train, cut, why).to_wire(), "cut": cut}
+        return self._to_judge(State({**state.params, **told}, state.round))
 
     def _bracket(self, candidate: int) -> int:
         return self.brackets[candidate] if self.brackets else 0

@@ -85,6 +85,8 @@ def tuned_text(run: RunConfig, summary: dict[str, Any]) -> str:
     parts = [f"{head} in {logs.seconds(summary['seconds'])}", table(rows)]
     if len(trials) > _SHOWN:
         parts.append(f"  and {len(trials) - _SHOWN} more")
+    if summary["out_of_time"]:
+        parts.append(f"time was up: {summary['stop']}")
     parts.append(f"trials {summary['output']}/trials.parquet")
     return "\n".join([*parts, summary_text(run, summary["model"])])
 
@@ -105,14 +107,17 @@ def _row(trial: dict[str, Any], names: Sequence[str]) -> Sequence[Any]:
 
 def tuning_of(args: argparse.Namespace) -> Any:
     """What the file, the environment and the options say."""
+    from mrml.runs.search.field import Tuning
+    from mrml.runs.search.spaces import is_space, spaces_of, split
+
     tree = conf.read_file(args.file)
     refuse_braces(tree, args.file)
     name, solver = conf.algorithm_name(None, {}, tree), conf.solver_name([], {}, tree)
+    if is_space((tree.get("algorithm") or {}).get("name")):
+        remedy = "name one; a search for each tells which is the best"
+        raise ConfigError(f"{args.file}, algorithm.name", "one search is among candidates of one algorithm", remedy)
     if not name:
         raise ConfigError(args.file, "names no algorithm", "write algorithm: with name: and hyperparameters")
-    from mrml.runs.search.field import Tuning
-    from mrml.runs.search.spaces import spaces_of, split
-
     tree, nodes = split(tree)
     algorithm = load_algorithm(name, solver)
     spaces = spaces_of(algorithm, nodes, args.file)

@@ -12,6 +12,7 @@ from mrml.algorithm import Algorithm, load_class
 from mrml.algorithms import locate
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.search.parting import Parting
+from mrml.algorithms.search.scores import METRICS_OF
 from mrml.algorithms.search.search import Search
 from mrml.config.sections import RunConfig, SearchConfig
 from mrml.data.dataset import Dataset
@@ -119,9 +120,20 @@ def opened(tuning: Tuning, engine: Engine | None = None) -> Field:
         raise ConfigError("search, max_seconds", f"{config.max_seconds} leaves no time", "give more, or leave it out")
     first = first_wave(config, tuning.spaces)
     algorithm = next(itertools.islice(_algorithms(tuning, first), 1))
+    _check_metric(tuning, algorithm)
     dataset, _ = open_training(run, algorithm)
     if not tuning.folds and not any(file.part == "valid" for file in dataset.files):
         raise ConfigError("search, folds", "there are no rows to judge by", "use --folds 5, or name some with --valid")
     if algorithm.target == "none":
         raise ConfigError("search", f"{run.algorithm} has no target to be judged by", "search among other algorithms")
     return Field(tuning, dataset, parting_of(config, tuning.folds, algorithm, dataset, engine), first)
+
+
+def _check_metric(tuning: Tuning, algorithm: Algorithm) -> None:
+    """ConfigError where models of such a target have no such metric."""
+    kinds = {"binary": "classes", "classes": "classes", "numeric": "numeric"}
+    known = METRICS_OF.get("ranks" if algorithm.grouped else kinds.get(algorithm.target, ""))
+    metric = tuning.search.metric
+    if metric and known and metric not in known:
+        finding = f"models of {tuning.run.algorithm} have no {metric}"
+        raise ConfigError("search, metric", finding, f"name one of {', '.join(known)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from mrml.algorithm import Algorithm, State
@@ -11,6 +12,7 @@ from mrml.algorithms.evaluation.evaluate import Evaluate
 from mrml.algorithms.evaluation.parts import FIGURES
 from mrml.algorithms.pipeline.model import PipelineModel
 from mrml.algorithms.pipeline.pipeline import Pipeline
+from mrml.algorithms.search.dealt import check_dealt
 from mrml.algorithms.search.fold import on_fold, without_fold
 from mrml.algorithms.search.grid import Grid, GridModel
 from mrml.algorithms.search.out_of_fold import OutOfFold
@@ -50,6 +52,9 @@ def parting_of(
     date the engine counts the rows of each first; without one, as for a plan, stretches are not cut yet.
     """
     if not folds:
+        for option, given in (("fold_by", config.fold_by != "auto"), ("fold_span", config.fold_span > 0)):
+            if given:
+                raise ConfigError(f"run, {option}", "there are no folds", "use --folds 5")
         return None
     name, by = type(algorithm).__name__.lower(), config.fold_by
     if folds < 2:
@@ -107,6 +112,20 @@ def with_folds(pipeline: Pipeline, parting: Parting) -> Grid:
     folds = [without_fold(pipeline, k, parting) for k in range(parting.folds)]
     names = ["all rows", *(f"without fold {k}" for k in range(parting.folds))]
     return Grid((pipeline, *folds), tuple(names))
+
+
+def turn_of(learner: Algorithm, parting: Parting | None) -> Callable[[State], State] | None:
+    """What looks, after the first round of training with folds, whether each of them has rows."""
+    if parting is None:
+        return None
+
+    def turn(state: State) -> State:
+        if state.round == 1:
+            assert isinstance(learner, Grid)
+            check_dealt(parting, learner, state, first=1)
+        return state
+
+    return turn
 
 
 def apart(

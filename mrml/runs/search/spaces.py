@@ -74,8 +74,11 @@ class Space:
 
 
 def is_space(node: Any) -> bool:
-    """Whether a node of a run file is a space: a mapping of one word, which is a kind."""
-    return isinstance(node, Mapping) and len(node) == 1 and next(iter(node)) in KINDS
+    """Whether a node of a run file is a space, well spelt or not: a mapping of one word, a kind or that of a list."""
+    if not isinstance(node, Mapping) or len(node) != 1:
+        return False
+    ((kind, values),) = node.items()
+    return kind in KINDS or isinstance(values, list)
 
 
 def split(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -108,6 +111,8 @@ def spaces_of(cls: type[Algorithm], nodes: Mapping[str, Any], file: str) -> list
 
 
 def _space(name: str, kind: str, values: Any, annotation: Any, place: str) -> Space:
+    if kind not in KINDS:
+        raise ConfigError(place, f"unknown {kind!r}", nearest(str(kind), KINDS))
     if not isinstance(values, list) or not values:
         raise ConfigError(place, f"{values!r} is not a list", f"write {kind}: [A, B]")
     if kind == "of":
@@ -133,7 +138,10 @@ def candidates(config: SearchConfig, spaces: Sequence[Space]) -> list[dict[str, 
             raise ConfigError("search, method", finding, "use random, or fewer points")
         pairs = [[(space.name, value) for value in space.points(config.points)] for space in spaces]
         return [dict(chosen) for chosen in itertools.product(*pairs)]
-    return list(itertools.islice(_draws(config.seed, spaces, config.trials), min(config.trials, MOST)))
+    if config.trials > MOST:
+        finding = f"{config.trials:,} candidates, more than {MOST:,}"
+        raise ConfigError("search, trials", finding, "give fewer")
+    return list(itertools.islice(_draws(config.seed, spaces, config.trials), config.trials))
 
 
 def _draws(seed: int, spaces: Sequence[Space], trials: int) -> Iterator[dict[str, Any]]:

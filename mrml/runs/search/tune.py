@@ -19,6 +19,7 @@ from typing import Any
 
 from mrml.algorithm import State, build
 from mrml.algorithms.search.parting import Parting
+from mrml.algorithms.search.scores import OUT_OF_TIME
 from mrml.algorithms.search.search import Search
 from mrml.config.sections import RunConfig, SearchConfig
 from mrml.engines.base import Engine
@@ -137,6 +138,7 @@ class _Waves:
         self.field, self.directory, self.engine, self.progress = field, directory, engine, progress
         self.folder = directory.folder / WAVES
         self.rounds = self.count = 0
+        self.left_out = False
         self.seconds = 0.0
 
     def all(self, search: Search) -> list[Done]:
@@ -148,8 +150,9 @@ class _Waves:
             number = len(found)
             wave = self._kept(after, number)
             found.append(Done(wave, self._results(wave, number, None if number else search)))
-            over = config.max_seconds is not None and self.seconds >= config.max_seconds
-            after = None if over else wave_after(config, spaces, found)
+            after = wave_after(config, spaces, found)
+            if after is not None and config.max_seconds is not None and self.seconds >= config.max_seconds:
+                after, self.left_out = None, True
         self.count = len(found)
         return found
 
@@ -202,6 +205,8 @@ class _Waves:
     def facts(self, search: Search, results: Sequence[table.Result]) -> dict[str, Any]:
         """What the search found."""
         tuning = self.field.tuning
+        late = self.left_out or any(r["state"] == OUT_OF_TIME for r in results)
+        why = f" by what they learned in {tuning.search.max_seconds:g} s" if late else ""
         return {
             "algorithm": tuning.run.algorithm,
             "output": tuning.run.output,
@@ -213,7 +218,8 @@ class _Waves:
             "rounds": self.rounds,
             "rungs": list(search.rungs),
             "waves": self.count,
-            "stop": f"{len(results)} candidates are judged; the best is {results[0]['trial']}",
+            "stop": f"{len(results)} candidates are judged{why}; the best is {results[0]['trial']}",
+            "out_of_time": late,
             "engine": {"name": self.engine.name, "workers": self.engine.workers()},
             "best": results[0],
             "trials": list(results),
