@@ -79,7 +79,7 @@ def group_starts(block: Block) -> Array:
         again = int(np.setdiff1d(np.arange(len(starts)), first)[0])
         row = int(starts[again])
         shown = block.group.levels[codes[row]] if isinstance(block.group, Coded) else f"{codes[row]:g}"
-        finding = f"group {str(shown)!r} comes again after another"
+        finding = f"the rows of group {str(shown)!r} are not together"
         raise InputError(f"file {block.file}, block {block.index}, row {int(block.rows[row])}", finding, _REMEDY)
     return starts
 
