@@ -94,6 +94,7 @@ def test_an_empty_file_and_an_empty_section_say_nothing(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("dta: {}", "{}: unknown key 'dta'; did you mean 'data'?"),
+        ("search: {}", "{}: has a search, which only mrml tune runs; use mrml tune "),
         ("data: {traget: y}", "{}, data: unknown key 'traget'; did you mean 'target'?"),
         ("algorithm: {solvr: 1}", "{}, algorithm: unknown key 'solvr'; did you mean 'solver'?"),
         ("algorithm: {l2: abc}", "{}, algorithm.l2: 'abc' is not a number"),

@@ -266,6 +266,8 @@ def _file_nodes(
     tops = {path.partition(".")[0] for path in names} | {*SECTIONS, "algorithm"}
     found: dict[Key, Any] = {}
     for top, node in tree.items():
+        if top == "search" and top not in tops:
+            raise ConfigError(file, "has a search, which only mrml tune runs", f"use mrml tune {file} --dry-run")
         if top not in tops:
             raise ConfigError(file, f"unknown key {top!r}", nearest(str(top), tops))
         nested = top in SECTIONS or top in ("algorithm", "search")
