@@ -252,3 +252,12 @@ def test_folds_without_rows_end_a_search_after_its_first_round(
     told = "of 45 folds by group 19 have none of the 500 rows; give fewer folds, or another --fold-seed"
     assert capsys.readouterr().err == f"error: run, folds: {told}\n"
     assert not (tmp_path / "t").exists()
+
+
+def test_folds_without_rows_are_told_where_rungs_are_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"target": "label", "group": "team", "exclude": ["number", "kind"], "window_bytes": 1 << 20}
+    search = {"method": "halving", "resource": "rows", "trials": 3, "folds": 45}
+    file = run_file(tmp_path, {"name": "logistic", "l2": {"log": [0.1, 1]}}, search, data=data)
+    assert main(["tune", file, "--output", str(tmp_path / "t"), "-q"]) == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "no candidate could be judged; the first: its models could not be judged on every fold" in told

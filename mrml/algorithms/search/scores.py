@@ -18,6 +18,8 @@ from mrml.errors import InputError
 FIRST_BINS = 1 << 12
 #: what is known of a member beside its metrics
 _FACTS = ("round", "bytes")
+#: why a candidate failed that was trained
+UNJUDGED = "its models could not be judged on every fold, of which fewer have more rows each"
 #: the state of a candidate whose training ended before it was done
 OUT_OF_TIME = "out of time"
 #: metrics that candidates are judged by
@@ -122,7 +124,7 @@ class Standing:
             "state": "failed" if failed or metrics is None else "left" if left else large or whole,
             "rung": self._rung(candidate),
             "rounds": max(state.round for state in states),
-            "stop": failed[0] if failed else states[0].stop,
+            "stop": failed[0] if failed else UNJUDGED if metrics is None else states[0].stop,
             "metrics": metrics or {},
             **({"bytes": self.n_bytes(candidate)} if self.max_bytes else {}),
         }

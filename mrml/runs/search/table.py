@@ -62,7 +62,7 @@ def _check_best(config: SearchConfig, results: Sequence[Result]) -> None:
     best = results[0]
     if best["score"] is None:
         first = next((r["stop"] for r in results if r["stop"]), "no candidate has a model")
-        raise InputError("search", f"no candidate could be judged; the first: {first}", "fix it, or other spaces")
+        raise InputError("search", f"no candidate could be judged; the first: {first}", "fix that, or use other spaces")
     if best["state"] == "too large":
         least = min(r["bytes"] for r in results if r.get("bytes"))
         finding = f"no candidate's model has at most {config.max_model_bytes:,} bytes; the smallest has {least:,}"

@@ -48,7 +48,8 @@ def wave_after(config: SearchConfig, spaces: Sequence[Space], done: Sequence[Don
     for bracket in sorted({every.brackets[t] for t in alive}):
         own = [t for t in alive if every.brackets[t] == bracket]
         stay += own[: max(math.ceil(len(own) / config.eta), 1)]
-    return _rung(config, every, sorted(stay), level)
+    wave = _rung(config, every, sorted(stay), level)
+    return wave if wave.trials else None
 
 
 def by_rows(config: SearchConfig) -> bool:
