@@ -16,6 +16,7 @@ import numpy as np
 
 from mrml.arrays import Float, Float64, Int64
 from mrml.kernels.kmeans import Nearest, Sparse
+from mrml.logs import log
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +35,24 @@ def _without_scipy(name: str) -> Any:
 
 numba = _without_scipy("numba")
 _without_scipy("numba.np.arraymath")  # looks for SciPy's BLAS when the first function is dispatched
+_event: Any = importlib.import_module("numba.core.event")
+
+
+class _Compiling(_event.Listener):  # type: ignore[misc]
+    """Tells once in a process that kernels of ours are compiled: what the cache holds is not."""
+
+    told = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.told and event.data["dispatcher"].py_func.__module__.startswith("mrml."):
+            self.told = True
+            log.info("compiling kernels, once per installation: up to a minute", extra={"event": "compiling"})
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to tell."""
+
+
+_event.register("numba:compile", _Compiling())
 
 
 def _jit(function: F) -> F:
