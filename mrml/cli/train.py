@@ -133,7 +133,8 @@ def plan_text(facts: dict[str, Any]) -> str:
         lines.append(f"  and {len(files) - _SHOWN} more")
     rest = {k: v for k, v in facts.items() if k not in ("config", "files")}
     rest.update({k: logs.size(v) for k, v in rest.items() if "bytes" in k})
-    lines += ["plan", table([(k.replace("_", " "), _shown(v)) for k, v in rest.items()])]
+    names = {k: k if k == "n_bytes" else k.replace("_bytes", "") for k in rest}  # sizes have their units with them
+    lines += ["plan", table([(names[k].replace("_", " "), _shown(v)) for k, v in rest.items()])]
     return "\n".join(line for line in lines if line)
 
 
