@@ -432,7 +432,7 @@ def test_a_step_after_which_a_parameter_is_no_number_ends_the_run_even_if_it_is_
     some = blocks((20, 20))
     algorithm = MLP(hidden=(3,), epochs=1, batch_size=100, sync_every=every, shards=2 if every == "epoch" else 1,
                     optimizer="sgd", weight_decay=1e30, learning_rate=1e30)  # fmt: skip
-    with pytest.raises(Diverged, match="no number at a learning rate of 1e\\+30") as caught:
+    with pytest.raises(Diverged, match="not a number at a learning rate of 1e\\+30") as caught:
         last(algorithm, some)
     assert caught.value.place.startswith(place.replace("shard 1", "shard 0"))
 

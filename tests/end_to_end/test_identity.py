@@ -1,6 +1,6 @@
 """One model to the byte: over engines, numbers of workers, cuts into splits, kills and resumes.
 
-``MRML_IDENTITY_DRAWS`` says how many ways are drawn (300, `make identity` 2,000).  The first draws cover every pair of
+``MRML_IDENTITY_DRAWS`` says how many ways are drawn (200, `make identity` 2,000).  The first draws cover every pair of
 case and engine and of engine and kill.
 """
 
@@ -36,7 +36,7 @@ from tests.identity import (
     prepare,
 )
 
-DRAWS = int(os.environ.get("MRML_IDENTITY_DRAWS", "300"))
+DRAWS = int(os.environ.get("MRML_IDENTITY_DRAWS", "200"))
 SEED = int(os.environ.get("MRML_IDENTITY_SEED", "1"))
 CHUNKS = 8
 ROOT = Path(__file__).parents[2]
