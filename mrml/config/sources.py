@@ -38,8 +38,11 @@ from mrml.params import check, meant, once, unknown
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "engine": EngineConfig}
 PREFIX = "MRML_"
-#: variables of the project's own tests and benchmarks, which configure no run
-NOT_OURS = ("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_", "MRML_CLUSTER", "MRML_HADOOP_CACHE", "MRML_YARN_TAGS")
+#: variables that configure no run: of the project's own tests and benchmarks, of `mrml cluster`, of what schedules runs
+NOT_OURS = (
+    *("MRML_BENCH_", "MRML_IDENTITY_", "MRML_TEST_", "MRML_CLUSTER", "MRML_HADOOP_CACHE"),
+    *("MRML_PYTHON", "MRML_YARN_TAGS"),
+)
 #: options of the command line that are no fields, and so no hyperparameter may be called
 RESERVED = ("config", "dry_run", "json", "help", "verbose", "quiet", "log_format", "name")
 Key = tuple[str, str]

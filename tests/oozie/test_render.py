@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mrml.config.sources import variables
 from mrml.errors import ConfigError
 from mrml.tools.oozie.check import Schemas, check
 from mrml.tools.oozie.document import parse, read_properties
@@ -147,3 +149,14 @@ def test_a_file_that_is_no_run_and_a_name_of_oozies_are_refused(tmp_path: Path) 
 )
 def test_times_are_those_of_oozie(text: str, time: str) -> None:
     assert time_of(text, "--start") == time
+
+
+def test_a_run_takes_what_its_action_sets() -> None:
+    """A variable that names no option is refused, but for these."""
+    named = {
+        name
+        for path in (ROOT / "mrml" / "tools" / "oozie").glob("*.py")
+        for name in re.findall(r"MRML_[A-Z_]+", path.read_text())
+    }
+    assert "MRML_PYTHON" in named
+    assert variables(dict.fromkeys(named, "")) == []
