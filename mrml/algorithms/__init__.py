@@ -6,9 +6,12 @@ line here: it is named ``package.module:Class``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mrml.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from mrml.algorithm import Algorithm
 
 
 class Entry(NamedTuple):
@@ -55,6 +58,14 @@ TABLE: dict[str, Entry] = {
 
 #: algorithms that `--solver sgd` makes others of, with hyperparameters of their own
 SGD = {name: f"mrml.algorithms.linear.sgd:{name.capitalize()}" for name in ("linear", "logistic", "softmax", "poisson")}
+
+
+def algorithm_class(name: str, solver: object = None) -> type[Algorithm]:
+    """The class of a name of the table or of ``package.module:Class``; ConfigError for an unknown one."""
+    from mrml.algorithm import Algorithm, load_class  # they load NumPy, which help and usage errors do without
+
+    found: type[Algorithm] = load_class(locate(name, solver), Algorithm)
+    return found
 
 
 def locate(name: str, solver: object = None) -> str:

@@ -11,9 +11,10 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from mrml.algorithm import Algorithm, load_class
-from mrml.algorithms import SGD, TABLE, locate
+from mrml.algorithm import hyperparameters
+from mrml.algorithms import SGD, TABLE, algorithm_class
 from mrml.api import Estimator
+from mrml.params import by_name
 
 ALGORITHMS = {entry.estimator: name for name, entry in TABLE.items()}
 
@@ -36,17 +37,16 @@ def class_of(estimator: str) -> type[Estimator]:
 def _fields(algorithm: str) -> dict[str, dataclasses.Field[Any]]:
     """Hyperparameters by name, those of ``solver="sgd"`` last."""
     solvers = (None, "sgd") if algorithm in SGD else (None,)
-    classes = [load_class(locate(algorithm, solver), Algorithm) for solver in solvers]
     found: dict[str, dataclasses.Field[Any]] = {}
-    for f in (f for cls in classes for f in dataclasses.fields(cls)):
-        if not f.metadata.get("internal"):
-            found.setdefault(f.name, f)
+    for solver in solvers:
+        known = hyperparameters(algorithm_class(algorithm, solver))
+        found |= {name: f for name, f in known.items() if name not in found}
     return found
 
 
 def _aliases(algorithm: str) -> dict[str, str]:
     """Other names, such as XGBoost's, of hyperparameters."""
-    return {alias: name for name, f in _fields(algorithm).items() for alias in f.metadata.get("aliases", ())}
+    return {alias: name for alias, name in by_name(_fields(algorithm)).items() if alias != name}
 
 
 def _keywords(algorithm: str) -> Iterator[inspect.Parameter]:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from mrml.algorithms import TABLE, locate
+from mrml.algorithms import TABLE, algorithm_class
 from mrml.cli.out import emit
 from mrml.config import parse as values
 from mrml.config import sources as conf
@@ -201,9 +201,6 @@ def every_option() -> list[conf.Option]:
 
 def load_algorithm(name: str, solver: str = "") -> type:
     """The class of a name of the table or of ``package.module:Class``, the current directory included."""
-    from mrml.algorithm import Algorithm, load_class  # they load NumPy, which help and usage errors do without
-
     if name not in TABLE and ":" in name:
         conf.see_current_directory()
-    found: type = load_class(locate(name, solver), Algorithm)
-    return found
+    return algorithm_class(name, solver)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mrml.algorithm import Algorithm, build, load_class
-from mrml.algorithms import locate
+from mrml.algorithm import Algorithm, build
+from mrml.algorithms import algorithm_class
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.search.parting import Parting
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
@@ -65,8 +65,7 @@ def running(engine: On, data: DataConfig, files: Sequence[File] = ()) -> Iterato
 def algorithm_of(config: RunConfig) -> Algorithm:
     """The algorithm with its hyperparameters; ConfigError for unknown names."""
     allow(*config.engine.allow_import)
-    cls = load_class(locate(config.algorithm, config.params.get("solver")), Algorithm)
-    return build(cls, config.params)
+    return build(algorithm_class(config.algorithm, config.params.get("solver")), config.params)
 
 
 def check_here(config: RunConfig, algorithm: Algorithm) -> None:

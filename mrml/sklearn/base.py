@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from mrml.algorithm import Algorithm, load_class
-from mrml.algorithms import locate
+from mrml.algorithm import hyperparameters
+from mrml.algorithms import algorithm_class
 from mrml.api import Estimator, FittedModel
 from mrml.arrays import Array
 from mrml.errors import ConfigError, InputError
@@ -69,7 +69,7 @@ class Base(BaseEstimator):  # type: ignore[misc]
             if (weight <= 0).all():
                 raise ValueError("sample_weight: all weights are zero")
             beside["weight"] = weight
-        given = {f.name for f in dataclasses.fields(_class_of(algorithm))}
+        given = {f.name for f in dataclasses.fields(algorithm_class(algorithm))}  # type: ignore[arg-type]
         params = {
             k: v
             for k, v in self.get_params(deep=False).items()
@@ -244,8 +244,8 @@ class Trees:
 
 def _init_of(algorithm: str, keeps: tuple[str, ...]) -> Any:
     """An ``__init__`` with the algorithm's hyperparameters and their defaults, where the rounds run, and no more."""
-    fields = [f for f in dataclasses.fields(_class_of(algorithm)) if not f.metadata.get("internal")]
-    defaults = {f.name: f.default for f in fields if f.name not in _OWN or f.name in keeps}
+    known = hyperparameters(algorithm_class(algorithm))
+    defaults = {name: f.default for name, f in known.items() if name not in _OWN or name in keeps}
     defaults |= {"engine": "auto", "workers": None}
 
     def __init__(self: Any, **params: Any) -> None:
@@ -259,10 +259,6 @@ def _init_of(algorithm: str, keeps: tuple[str, ...]) -> Any:
     named = [inspect.Parameter(name, word, default=default) for name, default in defaults.items()]
     __init__.__signature__ = inspect.Signature([one, *named])  # type: ignore[attr-defined]
     return __init__
-
-
-def _class_of(algorithm: str) -> Any:
-    return load_class(locate(algorithm, None), Algorithm)
 
 
 def _there(estimator: Any, y: Any) -> Any:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from mrml.algorithm import Algorithm, hyperparameters, load_class
-from mrml.algorithms import locate
+from mrml.algorithm import hyperparameters
+from mrml.algorithms import algorithm_class
 from mrml.algorithms.evaluation.evaluate import KEYS
 from mrml.config import sources as conf
 from mrml.config.gate import Gate
@@ -142,7 +142,7 @@ def _training(tree: dict[str, Any], path: str) -> tuple[RunConfig, bool, dict[st
         raise ConfigError(path, "names no algorithm", "write algorithm: NAME")
     if ":" in name:
         conf.see_current_directory()
-    cls = load_class(locate(name, solver), Algorithm)
+    cls = algorithm_class(name, solver)
     absent = dict(getattr(cls, "no_counterpart", {}))
     known = [option for option in conf.run_options(cls) if option.name not in _NOT_HERE]
     conf.refuse_unknown_variables(known)

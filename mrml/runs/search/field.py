@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mrml.algorithm import Algorithm, load_class
-from mrml.algorithms import locate
+from mrml.algorithm import Algorithm
+from mrml.algorithms import algorithm_class
 from mrml.algorithms.pipeline.pipeline import Pipeline
 from mrml.algorithms.search.parting import Parting
 from mrml.algorithms.search.scores import METRICS_OF
@@ -42,7 +42,7 @@ class Tuning:
     def algorithm(self) -> type[Algorithm]:
         """Of all candidates."""
         allow(*self.run.engine.allow_import)
-        return class_of(self.run.algorithm, self.run.params)
+        return algorithm_class(self.run.algorithm, self.run.params.get("solver"))
 
     @property
     def folds(self) -> int:
@@ -50,12 +50,6 @@ class Tuning:
         if self.search.folds is None:
             return 0 if self.run.data.valid else 5
         return self.search.folds
-
-
-def class_of(name: str, params: Mapping[str, Any]) -> type[Algorithm]:
-    """The class of an algorithm by its name."""
-    found: type[Algorithm] = load_class(locate(name, params.get("solver")), Algorithm)
-    return found
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from mrml.algorithm import State, build
+from mrml.algorithms import algorithm_class
 from mrml.algorithms.search.parting import Parting
 from mrml.algorithms.search.scores import OUT_OF_TIME
 from mrml.algorithms.search.search import Search
@@ -32,7 +33,7 @@ from mrml.runs.fit import Checkpoint, fit
 from mrml.runs.plan import plan_of
 from mrml.runs.progress import Progress, Silent, Watch
 from mrml.runs.search import estimate, table, tpe
-from mrml.runs.search.field import Field, Tuning, class_of, opened
+from mrml.runs.search.field import Field, Tuning, opened
 from mrml.runs.search.folds import parting_of
 from mrml.runs.search.wave import Done, Wave
 from mrml.runs.search.waves import wave_after
@@ -66,7 +67,7 @@ def judged(config: RunConfig, chosen: Sequence[Mapping[str, Any]], folds: int, b
     numbers, over rows that are dealt to folds ``by`` one of FOLD_BY, or whose id is the fold that they are in: given.
     Nothing is kept."""
     allow(*config.engine.allow_import)
-    algorithms = [build(class_of(config.algorithm, params), params) for params in chosen]
+    algorithms = [build(algorithm_class(config.algorithm, params.get("solver")), params) for params in chosen]
     with tempfile.TemporaryDirectory(prefix="mrml-") as folder, running(config.engine, config.data) as engine:
         dataset, _ = open_training(config, algorithms[0])
         for algorithm in algorithms:
