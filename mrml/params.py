@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any
@@ -80,6 +80,13 @@ def meant(f: dataclasses.Field[Any], value: Any) -> Any:
     if isinstance(value, str | int) and not isinstance(value, bool):
         return f.metadata.get("values", {}).get(value, value)
     return value
+
+
+def unusual(values: Mapping[str, Any], cls: type, among: Collection[str] | None = None) -> dict[str, Any]:
+    """Values of a dataclass' fields, by name, without those that are as they are by default; with ``among`` of these
+    fields alone."""
+    usual = {f.name: f.default for f in dataclasses.fields(cls) if among is None or f.name in among}
+    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def by_name(fields: Mapping[str, dataclasses.Field[Any]]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrml.errors import ConfigError, InputError, nearest
+from mrml.params import unusual
 
 KINDS = ("numeric", "categorical", "text")
 ROLES = ("feature", "target", "weight", "group", "offset", "id", "time", "ignore")
@@ -226,8 +227,7 @@ class Schema:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in a fixed order; of the format's younger fields those that say something."""
         value = dataclasses.asdict(self)
-        usual = {f.name: f.default for f in dataclasses.fields(Format) if f.name in _YOUNGER}
-        value["format"] = {k: v for k, v in value["format"].items() if k not in usual or v != usual[k]}
+        value["format"] = unusual(value["format"], Format, among=_YOUNGER)
         return value
 
     @staticmethod

@@ -19,6 +19,7 @@ from mrml.data.dataset import Dataset
 from mrml.engines.base import Engine
 from mrml.errors import ConfigError
 from mrml.names import allow
+from mrml.params import unusual
 from mrml.runs.search import tpe
 from mrml.runs.search.folds import parting_of
 from mrml.runs.search.spaces import Space, built, candidates
@@ -90,8 +91,7 @@ class Field:
         config, spaces = self.tuning.search, self.tuning.spaces
         pipeline = self._pipeline(self.first)
         dated = self.parting if self.parting is not None and self.parting.by == "date" else None
-        usual = {f.name: f.default for f in dataclasses.fields(SearchConfig) if f.name in _YOUNGER}
-        told = {k: v for k, v in dataclasses.asdict(config).items() if k not in usual or v != usual[k]}
+        told = unusual(dataclasses.asdict(config), SearchConfig, among=_YOUNGER)
         found = {**identity_of(pipeline, self.dataset, dated), "search": {**told, "folds": self.tuning.folds}}
         if config.method != "tpe":
             return {**found, "candidates": candidates(config, spaces)}

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from mrml import pin
-from mrml.config.sections import RunConfig
+from mrml.config.sections import DataConfig, EngineConfig, RunConfig
 from mrml.engines.hadoop.diagnose import why
 from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar, history
 from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
 from mrml.engines.hadoop.yarn import Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
+from mrml.params import unusual
 from mrml.tools.away import inside
 from mrml.version import IMPORTED_FROM
 
@@ -151,15 +152,9 @@ _HERE = ("HADOOP_HOME", "HADOOP_CONF_DIR", "JAVA_HOME", "PATH")
 def run_file(config: RunConfig, archive: str | None) -> dict[str, Any]:
     """The run as a run file, without what is as it is by default."""
     engine = dataclasses.replace(config.engine, environment=archive)
-    found = {name: value for name, value in _changed(config).items() if name not in ("algorithm", "params")}
-    named = {"algorithm": {"name": config.algorithm, **config.params}}
-    return {**found, **named, "data": _changed(config.data), "engine": _changed(engine)}
-
-
-def _changed(section: Any) -> dict[str, Any]:
-    found = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
-    default = type(section)()
-    return {name: value for name, value in found.items() if value != getattr(default, name)}
+    found = {name: value for name, value in unusual(vars(config), RunConfig).items() if name != "params"}
+    sections = {"data": unusual(vars(config.data), DataConfig), "engine": unusual(vars(engine), EngineConfig)}
+    return {**found, "algorithm": {"name": config.algorithm, **config.params}, **sections}
 
 
 def _expect_hdfs(config: RunConfig) -> None:
