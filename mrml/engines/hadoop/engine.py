@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from mrml.data.shards import Reads
 from mrml.engines.hadoop import limits
 from mrml.engines.hadoop.client import Client, ClientFileSystem, end_clients
 from mrml.engines.hadoop.diagnose import lost, refused, why
-from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
+from mrml.engines.hadoop.environment import LINK, interpreter, shipped
 from mrml.engines.hadoop.follow import POLL_S, Following, Watched
 from mrml.engines.hadoop.staging import Staging, hash_of
 from mrml.engines.hadoop.uber import Decision, decide
@@ -54,7 +53,7 @@ from mrml.errors import ConfigError, EngineError
 from mrml.fs.find import filesystem
 from mrml.fs.folder import Folder
 from mrml.model import Model
-from mrml.version import IMPORTED_FROM, __version__
+from mrml.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -245,13 +244,9 @@ class HadoopEngine(StreamingEngine):
         return self.n_tasks
 
     def _options(self) -> list[str]:
-        python = self.task_python or sys.executable
-        environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT}
-        archives: list[str] = []
-        if self.environment is not None:
-            python, archives = PYTHON, ["--archives", f"{self.environment}#{LINK}"]
-        elif self.task_python is None:  # the nodes are this machine: mrml may lie outside the interpreter's packages
-            environment["PYTHONPATH"] = IMPORTED_FROM
+        python, more = interpreter(self.environment, self.task_python)
+        environment = {**pin.VARIABLES, **mrjob_compat.ENVIRONMENT, **more}
+        archives = ["--archives", f"{self.environment}#{LINK}"] if self.environment else []
         hadoop = ["--hadoop-bin", self.hadoop_bin, "--hadoop-streaming-jar", find_streaming_jar()]
         quiet = ["--no-conf", "--quiet", "--no-bootstrap-mrjob", "--no-check-input-paths", "--no-read-logs"]
         folders = ["--local-tmp-dir", str(self._folder), "--hadoop-tmp-dir", f"{self.staging.path}/mrjob"]

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ import zlib
 from mrml.errors import ConfigError
 from mrml.fs.find import filesystem
 from mrml.fs.folder import Folder
+from mrml.version import IMPORTED_FROM
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,16 @@ _COMPILED = (".nbi", ".nbc")
 _PLACE = "engine, environment"
 #: archives by the ending of their names, and how they begin (RFC 1952; PKWARE's APPNOTE, 4.3.7)
 _MAGIC = {".tar.gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".zip": b"PK\x03\x04"}
+
+
+def interpreter(archive: str | None, task_python: str | None) -> tuple[str, dict[str, str]]:
+    """The Python that tasks run, and the variables by which it finds mrml."""
+    if archive:
+        return PYTHON, {}
+    if task_python:
+        return task_python, {}
+    # the nodes are this machine: mrml may lie outside the interpreter's packages
+    return sys.executable, {"PYTHONPATH": IMPORTED_FROM}
 
 
 def shipped(archive: str, home: str) -> str:

@@ -10,18 +10,17 @@ import inspect
 import json
 import shlex
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mrml import pin
-from mrml.engines.hadoop.environment import LINK, PYTHON
+from mrml.engines.hadoop import plain
+from mrml.engines.hadoop.environment import interpreter
 from mrml.engines.hadoop.yarn import RUN_TAG, ResourceManager
 from mrml.errors import EngineError
 from mrml.fs.folder import Folder
-from mrml.version import IMPORTED_FROM
 
 LIMIT_S = 180.0
 #: what ids of probes begin with, which are no runs
@@ -101,11 +100,8 @@ class Probe(NamedTuple):
 
     def script(self) -> str:
         """The mapper."""
-        variables = dict(pin.VARIABLES)
-        if self.python is None and self.environment is None:  # the nodes are this machine
-            variables["PYTHONPATH"] = IMPORTED_FROM
-        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in variables.items())
-        python = PYTHON if self.environment else self.python or sys.executable
+        python, more = interpreter(self.environment, self.python)
+        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in {**pin.VARIABLES, **more}.items())
         back = " ".join(map(shlex.quote, map(str, self.back or ())))
         return SCRIPT.format(environment=words, python=shlex.quote(python), program=shlex.quote(PROGRAM), back=back)
 
@@ -115,17 +111,12 @@ class Probe(NamedTuple):
             **self.jobconf,
             "mapreduce.job.tags": tag,
             "mapreduce.job.name": "mrml doctor",
-            "mapreduce.job.reduces": "0",
-            "mapreduce.map.speculative": "false",
             "mapreduce.input.lineinputformat.linespermap": "1",
             "mapreduce.client.completion.pollinterval": "200",
         }
-        words = [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
-        archive = ["-archives", f"{self.environment}#{LINK}"] if self.environment else []
-        generic = [*words, "-files", f"file://{script}", *archive]
-        form = ["-inputformat", "org.apache.hadoop.mapred.lib.NLineInputFormat"]
-        ends = ["-input", folder.join("lines"), "-output", folder.join("out"), "-mapper", f"sh {script.name}"]
-        return [self.hadoop, "jar", self.jar, *generic, *form, *ends]
+        return plain.command(
+            self.hadoop, self.jar, conf, [script], self.environment, folder.join("lines"), folder / "out"
+        )
 
     def run(self, manager: ResourceManager, home: str, scratch: Path, n_tasks: int) -> list[Told]:
         """Ask ``n_tasks`` tasks; EngineError where the job does not end well."""
@@ -154,8 +145,8 @@ def submit(command: list[str], manager: ResourceManager, tag: str) -> None:
         raise EngineError("probe job", finding, "look at the free memory of the queue") from error
     if done.returncode:
         apps = manager.by_tag(tag)
-        said = [line for line in done.stderr.splitlines() if "rror" in line or "xception" in line]
-        finding = " ".join(apps[0].diagnostics.split()) if apps else (said or done.stderr.splitlines() or [""])[0]
+        said = plain.complaints(done.stderr) or done.stderr.splitlines() or [""]
+        finding = " ".join(apps[0].diagnostics.split()) if apps else said[0]
         remedy = f"see `yarn logs -applicationId {apps[0].id}`" if apps else "see what `hadoop version` says"
         raise EngineError("probe job", f"failed: {finding[:400]}", remedy)
 

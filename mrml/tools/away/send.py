@@ -11,7 +11,6 @@ import hashlib
 import json
 import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,15 +19,15 @@ from typing import Any
 
 from mrml import pin
 from mrml.config.sections import DataConfig, EngineConfig, RunConfig
+from mrml.engines.hadoop import plain
 from mrml.engines.hadoop.diagnose import why
 from mrml.engines.hadoop.engine import find_hadoop, find_streaming_jar, history
-from mrml.engines.hadoop.environment import LINK, PYTHON, shipped
+from mrml.engines.hadoop.environment import interpreter, shipped
 from mrml.engines.hadoop.yarn import Application, ResourceManager, configuration, home
 from mrml.errors import ConfigError, EngineError
 from mrml.fs.folder import Folder
 from mrml.params import unusual
 from mrml.tools.away import inside
-from mrml.version import IMPORTED_FROM
 
 POLL_S = 1.0
 #: how long a client may take to submit
@@ -112,19 +111,16 @@ class Sent:
                 if app is not None and (app.launched or app.ended):
                     return app
             time.sleep(0.5)
-        words = [line for line in said.read_text(errors="replace").splitlines() if "rror" in line or "xception" in line]
+        words = plain.complaints(said.read_text(errors="replace"))
         raise EngineError("hadoop jar", " ".join(words)[:400] or "submitted nothing", "see `mrml doctor -r hadoop`")
 
     def _script(self, archive: str | None) -> str:
-        engine, variables = self.config.engine, dict(pin.VARIABLES)
-        if archive is None and engine.task_python is None:  # the nodes are this machine
-            variables |= {"PYTHONPATH": IMPORTED_FROM} | {k: v for k, v in pin.environment().items() if k in _HERE}
-        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in variables.items())
-        python = PYTHON if archive else engine.task_python or sys.executable
+        python, more = interpreter(archive, self.config.engine.task_python)
+        if more:  # the nodes are this machine
+            more |= {k: v for k, v in pin.environment().items() if k in _HERE}
+        words = " ".join(f"{k}={shlex.quote(v)}" for k, v in {**pin.VARIABLES, **more}.items())
         place = shlex.quote(self.place.path)
-        return SCRIPT.format(
-            environment=f"env {words}", python=shlex.quote(python), module=inside.__name__, place=place
-        )
+        return SCRIPT.format(environment=words, python=shlex.quote(python), module=inside.__name__, place=place)
 
     def _command(self, scratch: Path, archive: str | None, lines: Folder) -> list[str]:
         engine = self.config.engine
@@ -134,15 +130,11 @@ class Sent:
             **dict(pair.split("=", 1) for pair in engine.jobconf),
             "mapreduce.job.tags": self.tag,
             "mapreduce.job.name": f"mrml driver: {self.config.output}",
-            "mapreduce.job.reduces": "0",
-            "mapreduce.map.speculative": "false",
         }
-        words = [word for k, v in sorted(conf.items()) for word in ("-D", f"{k}={v}")]
-        files = ["-files", ",".join(f"file://{scratch / name}" for name in ("driver.sh", "run.json"))]
-        archives = ["-archives", f"{archive}#{LINK}"] if archive else []
-        form = ["-inputformat", "org.apache.hadoop.mapred.lib.NLineInputFormat"]
-        ends = ["-input", lines.join("line"), "-output", lines.join("out"), "-mapper", "sh driver.sh"]
-        return [find_hadoop(), "jar", find_streaming_jar(), *words, *files, *archives, *form, *ends]
+        files = [scratch / name for name in ("driver.sh", "run.json")]
+        return plain.command(
+            find_hadoop(), find_streaming_jar(), conf, files, archive, lines.join("line"), lines / "out"
+        )
 
 
 #: what a driver on a node that is this machine is told of its Hadoop
