@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,8 +60,7 @@ def variables(given: Mapping[str, str], declared: Any, file: str) -> dict[str, s
 def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str, Any] | None = None) -> Any:
     """A tree of YAML with the names in its texts replaced; ConfigError naming the place of one that has no value."""
     if isinstance(node, dict):
-        sign = "." if ", " in place else ", "
-        return {key: filled(value, values, f"{place}{sign}{key}", known) for key, value in node.items()}
+        return {key: filled(value, values, _below(place, key), known) for key, value in node.items()}
     if isinstance(node, list):
         return [filled(value, values, f"{place}[{i}]", known) for i, value in enumerate(node)]
     if not isinstance(node, str) or not _PLACE.search(node):
@@ -84,6 +83,22 @@ def filled(node: Any, values: Mapping[str, str], place: str, known: Mapping[str,
     return _WORDS.get(text, text) if _PLACE.fullmatch(node) else text
 
 
+def _below(place: str, key: Any) -> str:
+    return f"{place}{'.' if ', ' in place else ', '}{key}"
+
+
+def _texts(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    """The texts of a tree of YAML, each with its place."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _texts(value, _below(place, key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _texts(value, f"{place}[{i}]")
+    elif isinstance(node, str):
+        yield place, node
+
+
 def _of_environment(name: str, place: str) -> str:
     if not (value := pin.environment().get(name)):
         finding = f"the environment has no {name}" if value is None else f"{name} is empty in the environment"
@@ -93,27 +108,17 @@ def _of_environment(name: str, place: str) -> str:
 
 def refuse_braces(node: Any, place: str) -> None:
     """ConfigError for the first name in braces in a tree of YAML of which none is replaced."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            refuse_braces(value, f"{place}{'.' if ', ' in place else ', '}{key}")
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            refuse_braces(value, f"{place}[{i}]")
-    elif isinstance(node, str) and (found := _BRACES.search(node)):
-        remedy = "write the value, or give it as an option or a variable of the environment, such as MRML_L2"
-        raise ConfigError(place, f"{found[0]} is replaced in the files of `mrml run` only", remedy)
+    for where, text in _texts(node, place):
+        if found := _BRACES.search(text):
+            remedy = "write the value, or give it as an option or a variable of the environment, such as MRML_L2"
+            raise ConfigError(where, f"{found[0]} is replaced in the files of `mrml run` only", remedy)
 
 
 def refuse_secrets(node: Any, place: str, remedy: str) -> None:
     """ConfigError for the first secret in a tree of YAML, of what is written down or seen by others."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            refuse_secrets(value, f"{place}{'.' if ', ' in place else ', '}{key}", remedy)
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            refuse_secrets(value, f"{place}[{i}]", remedy)
-    elif isinstance(node, str) and (found := _SECRET.search(node)):
-        raise ConfigError(place, f"{found[0]} would be written into files that others read", remedy)
+    for where, text in _texts(node, place):
+        if found := _SECRET.search(text):
+            raise ConfigError(where, f"{found[0]} would be written into files that others read", remedy)
 
 
 def revealed(text: str, place: str) -> str:
