@@ -25,10 +25,8 @@ def first_wave(config: SearchConfig, spaces: Sequence[Space]) -> Wave:
     """The candidates that a search begins with."""
     if config.method == "tpe":
         return _chosen(config, spaces, ())
-    params = candidates(config, spaces)
-    brackets = brackets_of(config, len(params))
-    wave = Wave(tuple(range(len(params))), tuple(params), brackets)
-    return _rung(config, wave, range(len(params)), 0) if by_rows(config) else wave
+    every = _every(config, spaces)
+    return _rung(config, every, every.trials, 0) if by_rows(config) else every
 
 
 def wave_after(config: SearchConfig, spaces: Sequence[Space], done: Sequence[Done]) -> Wave | None:
@@ -38,10 +36,8 @@ def wave_after(config: SearchConfig, spaces: Sequence[Space], done: Sequence[Don
         return wave if wave.trials else None
     if not by_rows(config):
         return None
-    params = candidates(config, spaces)
-    every = Wave(tuple(range(len(params))), tuple(params), brackets_of(config, len(params)))
-    level = len(done)
-    if level > levels_of(config, len(params)):
+    every, level = _every(config, spaces), len(done)
+    if level > levels_of(config, len(every.trials)):
         return None
     alive = [int(r["trial"]) for r in done[-1].results if r["state"] != "failed"]
     stay: list[int] = []
@@ -81,6 +77,12 @@ def brackets_of(config: SearchConfig, n: int) -> tuple[int, ...]:
     parts = [config.eta**s / (s + 1) for s in range(levels, -1, -1)]
     edges = [round(n * sum(parts[:k]) / sum(parts)) for k in range(1, len(parts))]
     return tuple(sum(i >= edge for edge in edges) for i in range(n))
+
+
+def _every(config: SearchConfig, spaces: Sequence[Space]) -> Wave:
+    """All candidates of a search that chooses none by scores."""
+    params = candidates(config, spaces)
+    return Wave(tuple(range(len(params))), tuple(params), brackets_of(config, len(params)))
 
 
 def _rung(config: SearchConfig, every: Wave, stay: Sequence[int], level: int) -> Wave:
