@@ -137,6 +137,6 @@ def test_cells_of_blocks_merge_to_those_of_all_rows_and_rows_go_the_same_ways(c:
     step, values = trees.Step(feature, np.array([1, 1, 2], np.int32), goes), np.array([0.0, 1.0, 2.0])
     step.goes_left[1:] = 1
     scores, expected = np.zeros(len(c.codes)), np.zeros(len(c.codes))
-    module.add_values(c.x, c.layout.default.astype(np.uint8), step, values, scores)
+    sparse.add_values(module, c.x, c.layout.default.astype(np.uint8), step, values, scores)
     trees.add_values(c.codes, step, values, expected)
     assert scores.tolist() == expected.tolist()

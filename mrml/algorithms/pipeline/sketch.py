@@ -58,11 +58,6 @@ class Summary(Statistic):
         rows = np.ascontiguousarray(x.T, np.float32)
         self.columns = [thinned(*distinct(column, block.weight)) for column in rows]
 
-    @property
-    def n_columns(self) -> int:
-        """How many numeric columns there are."""
-        return len(self.columns)
-
     def edges(self, max_bin: int) -> Sequence[Array]:
         """The edges of the bins of every numeric column."""
         return [edges_of(values, weights, max_bin) for values, weights in self.columns]

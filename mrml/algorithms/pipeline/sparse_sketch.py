@@ -159,10 +159,6 @@ class SparseSummary(Summary):
             np.concatenate([weights, np.full(len(more), self.sum_weight)]),
         )
 
-    @property
-    def n_columns(self) -> int:
-        return len(self.sketches.values)
-
     def edges(self, max_bin: int) -> Sequence[Array]:
         return self.sketches.edges(max_bin)
 

@@ -128,7 +128,7 @@ def _first(settings: TreeSettings, params: Mapping[str, Any], trees: list[Array]
     Which nodes are looked at together is no part of a tree, unless columns are drawn by levels or nodes, or some of
     them are bounded: then the gains of all are rounded by the formula for those (``is_free`` in the kernels).
     """
-    held = 16 * len(queue) * sum(b.width for b in hist.feature_blocks(params["n_bins"]))
+    held = 16 * len(queue) * hist.width_of(params["n_bins"])
     together = settings.column_shares[1:] != (1.0, 1.0) or params["monotone"].any()
     if not settings.max_leaves or together or held > hist.PARENT_BYTES:
         return queue, len(queue)

@@ -28,7 +28,7 @@ from mrml.kernels.groups import sizes_of
 from mrml.kernels.random import rng
 from mrml.kernels.trees import numpy as kernel
 from mrml.kernels.trees.numpy import Step
-from mrml.kernels.trees.sparse import SparseCodes
+from mrml.kernels.trees.sparse import SparseCodes, add_values
 from mrml.statistic import Into
 
 #: rows whose gradients are computed at a time
@@ -147,8 +147,9 @@ class Rows:
         if found is not None and found[0] // MAX_NODES == iteration + self.state["repeated"]:
             step, values = self.round.last_steps[output], self.state["last"][output]["values"]
             nodes = found[1]["nodes"][output]
-        module = sparse_module_of(self.state["kernels"])
-        module.add_values(self.block.X, self.state["default"], step, values, raw, nodes)
+        x, twin = self.block.X, sparse_module_of(self.state["kernels"])
+        assert isinstance(x, SparseCodes)
+        add_values(twin, x, self.state["default"], step, values, raw, nodes)
 
     def gradients(self) -> tuple[Array, ...]:
         """Integers (n_outputs, n_rows): packed, or gradients and hessians."""

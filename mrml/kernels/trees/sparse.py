@@ -297,9 +297,9 @@ def route(x: SparseCodes, default: Array, nodes: Array, step: Step) -> None:
 
 
 def add_values(
-    x: SparseCodes, default: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None
+    twin: Any, x: SparseCodes, default: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None
 ) -> None:
-    """See :func:`mrml.kernels.trees.numpy.add_values`."""
+    """See :func:`mrml.kernels.trees.numpy.add_values`; rows move by ``twin``, from ``nodes`` on, which stay."""
     nodes = np.zeros(x.shape[0], np.uint16) if nodes is None else nodes.copy()
-    route(x, default, nodes, step)
+    twin.route(x, default, nodes, step)
     scores += values[nodes]

@@ -320,15 +320,6 @@ def _route(
         nodes[i] = node
 
 
-def add_values(
-    x: SparseCodes, default: Array, step: Step, values: Array, scores: Array, nodes: Array | None = None
-) -> None:
-    """See :func:`mrml.kernels.trees.numpy.add_values`."""
-    at = np.zeros(x.shape[0], np.uint16) if nodes is None else nodes.copy()
-    route(x, default, at, step)
-    scores += values[at]
-
-
 def prewarm() -> None:
     """Compile everything, or load it from the cache on disk."""
     one, none = np.array([0, 1], np.int64), np.zeros(0, np.int32)
