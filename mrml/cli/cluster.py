@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common
+from mrml.cli.parser import Parser, check_action, common
 from mrml.config.parse import from_text
 from mrml.errors import ConfigError, EngineError, nearest
 
@@ -75,8 +75,7 @@ def parse_cluster(argv: Sequence[str]) -> argparse.Namespace:
     )
     group.add_argument("--lines", metavar="N", default="40", help="logs: number of last lines (default 40)")
     args = common(parser, "print one JSON object instead of text").read(argv)
-    if args.action not in _ACTIONS:
-        raise ConfigError("mrml cluster", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
+    check_action("cluster", args.action, _ACTIONS)
     if args.name and args.action != "logs":
         parser.refuse(args.name)
     return args

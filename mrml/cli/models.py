@@ -8,11 +8,11 @@ from typing import Any
 
 from mrml import logs
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common
+from mrml.cli.parser import Parser, check_action, common
 from mrml.config.gate import Clause, Gate
 from mrml.config.parse import from_text
 from mrml.config.sections import DataConfig, EngineConfig
-from mrml.errors import ConfigError, InputError, nearest
+from mrml.errors import ConfigError, InputError
 
 EXAMPLE = "mrml models promote model --store hdfs:///stores/churn"
 _ABOUT = """\
@@ -50,8 +50,7 @@ def parse_models(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--to", metavar="VERSION", help="rollback: number of the version to put into service")
     args = common(parser, "print one JSON object instead of text").read(argv)
-    if args.action not in _ACTIONS:
-        raise ConfigError("mrml models", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
+    check_action("models", args.action, _ACTIONS)
     place = f"mrml models {args.action}"
     if not args.store:
         raise ConfigError(place, "names no store", "use --store DIR")

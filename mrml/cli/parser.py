@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from mrml.algorithms import TABLE, algorithm_class
 from mrml.cli.out import emit
 from mrml.config import parse as values
 from mrml.config import sources as conf
-from mrml.errors import ConfigError
+from mrml.errors import ConfigError, nearest
 from mrml.params import once, unknown
 
 _TITLES = {
@@ -191,6 +191,12 @@ def _default(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_action(command: str, action: str, known: Collection[str]) -> None:
+    """ConfigError for an action that a command does not have."""
+    if action not in known:
+        raise ConfigError(f"mrml {command}", f"unknown action {action!r}", nearest(action, known))
 
 
 def every_option() -> list[conf.Option]:

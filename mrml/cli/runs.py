@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrml import logs
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common
-from mrml.errors import ConfigError, EngineError, Refused, nearest
+from mrml.cli.parser import Parser, check_action, common
+from mrml.errors import ConfigError, EngineError, Refused
 
 if TYPE_CHECKING:
     from mrml.engines.hadoop.yarn import ResourceManager
@@ -47,8 +47,7 @@ def parse_runs(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--delete", action="store_true", help="clean: remove, instead of only listing")
     args = common(parser, "print one JSON object instead of text").read(argv)
-    if args.action not in _ACTIONS:
-        raise ConfigError("mrml runs", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
+    check_action("runs", args.action, _ACTIONS)
     if args.action in ("show", "attach", "kill") and not args.name:
         raise ConfigError(f"mrml runs {args.action}", "names no run", "give its --output, or its id")
     return args

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from mrml import logs
 from mrml.cli.cluster import parse_cluster
 from mrml.cli.out import emit, emit_json, table
-from mrml.cli.parser import Parser, common, flags
+from mrml.cli.parser import Parser, check_action, common, flags
 from mrml.config import sources as conf
-from mrml.errors import ConfigError, EngineError, OutputExists, nearest
+from mrml.errors import ConfigError, EngineError, OutputExists
 from mrml.tools.oozie.render import COORDINATOR, Application, Place, default_path, named, render
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def parse_oozie(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_options(_options())
     args = common(parser, "print one JSON object instead of text").read(argv)
-    if args.action not in _ACTIONS:
-        raise ConfigError("mrml oozie", f"unknown action {args.action!r}", nearest(args.action, _ACTIONS))
+    check_action("oozie", args.action, _ACTIONS)
     if not args.name:
         what = {"render": "the file of a `mrml run`", "validate": "a file or a folder", "submit": "a folder"}
         raise ConfigError(
