@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,37 +69,49 @@ def mrml_forest(folder: Path) -> dict[str, Any]:
     return _ours(folder, "forest", params)[0]
 
 
-def _xgboost(folder: Path, rounds: int) -> tuple[float, Any, Any]:
+#: XGBoost's and LightGBM's trees of those settings
+_DEEP = {"tree_method": "hist", "max_depth": 6, "eta": 0.1, "max_bin": 256, "nthread": 2,
+         "objective": "binary:logistic"}  # fmt: skip
+_WIDE = {"objective": "binary", "num_leaves": 31, "learning_rate": 0.1, "max_bin": 255, "num_threads": 2,
+         "verbosity": -1}  # fmt: skip
+
+
+def _xgboost(folder: Path, params: dict[str, Any], rounds: int) -> tuple[float, Any, Any]:
     import xgboost
 
     began = time.perf_counter()
     x, y = _rows(folder, "train")
-    params = {"tree_method": "hist", "max_depth": 6, "eta": 0.1, "max_bin": 256, "nthread": 2,
-              "objective": "binary:logistic"}  # fmt: skip
     booster = xgboost.train(params, xgboost.DMatrix(x, y, nthread=2), rounds)
     return time.perf_counter() - began, booster, x
 
 
-def xgboost_hist(folder: Path) -> dict[str, Any]:
+def _judged(folder: Path, seconds: float, predict: Callable[[Any], Any]) -> dict[str, Any]:
+    """Seconds of a peer, and how good it is."""
     from sklearn.metrics import roc_auc_score
 
-    seconds, booster, _ = _xgboost(folder, ROUNDS)
     x, y = _rows(folder, "test")
-    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.inplace_predict(x)))}
+    return {"seconds": seconds, "auc": float(roc_auc_score(y, predict(x)))}
+
+
+def _by_xgboost(folder: Path, params: dict[str, Any], rounds: int) -> dict[str, Any]:
+    seconds, booster, _ = _xgboost(folder, params, rounds)
+    return _judged(folder, seconds, booster.inplace_predict)
+
+
+def _by_lightgbm(folder: Path, params: dict[str, Any], rounds: int) -> dict[str, Any]:
+    import lightgbm
+
+    began = time.perf_counter()
+    booster = lightgbm.train(params, lightgbm.Dataset(*_rows(folder, "train")), rounds)
+    return _judged(folder, time.perf_counter() - began, booster.predict)
+
+
+def xgboost_hist(folder: Path) -> dict[str, Any]:
+    return _by_xgboost(folder, _DEEP, ROUNDS)
 
 
 def lightgbm_leaves(folder: Path) -> dict[str, Any]:
-    import lightgbm
-    from sklearn.metrics import roc_auc_score
-
-    began = time.perf_counter()
-    x, y = _rows(folder, "train")
-    params = {"objective": "binary", "num_leaves": 31, "learning_rate": 0.1, "max_bin": 255, "num_threads": 2,
-              "verbosity": -1}  # fmt: skip
-    booster = lightgbm.train(params, lightgbm.Dataset(x, y), ROUNDS)
-    seconds = time.perf_counter() - began
-    x, y = _rows(folder, "test")
-    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.predict(x)))}
+    return _by_lightgbm(folder, _WIDE, ROUNDS)
 
 
 def sklearn_forest(folder: Path) -> dict[str, Any]:
@@ -115,34 +128,17 @@ def sklearn_forest(folder: Path) -> dict[str, Any]:
 
 def xgboost_forest(folder: Path) -> dict[str, Any]:
     """XGBoost's own random forest: parallel trees of one iteration, each on a share of the rows."""
-    import xgboost
-    from sklearn.metrics import roc_auc_score
-
-    began = time.perf_counter()
-    x, y = _rows(folder, "train")
-    params = {"tree_method": "hist", "max_depth": DEPTH, "eta": 1.0, "max_bin": 256, "nthread": 2, "lambda": 1e-5,
-              "objective": "binary:logistic", "num_parallel_tree": TREES, "subsample": ROWS_SEEN,
-              "colsample_bynode": COLUMNS_SEEN}  # fmt: skip
-    booster = xgboost.train(params, xgboost.DMatrix(x, y, nthread=2), 1)
-    seconds = time.perf_counter() - began
-    x, y = _rows(folder, "test")
-    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.inplace_predict(x)))}
+    params = {**_DEEP, "max_depth": DEPTH, "eta": 1.0, "lambda": 1e-5, "num_parallel_tree": TREES,
+              "subsample": ROWS_SEEN, "colsample_bynode": COLUMNS_SEEN}  # fmt: skip
+    return _by_xgboost(folder, params, 1)
 
 
 def lightgbm_forest(folder: Path) -> dict[str, Any]:
     """LightGBM's own random forest, ``boosting=rf``; trees of as many leaves as that depth may have."""
-    import lightgbm
-    from sklearn.metrics import roc_auc_score
-
-    began = time.perf_counter()
-    x, y = _rows(folder, "train")
     params = {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": ROWS_SEEN,
               "feature_fraction_bynode": COLUMNS_SEEN, "num_leaves": 2**DEPTH, "max_depth": DEPTH,
               "min_data_in_leaf": 1, "max_bin": 255, "num_threads": 2, "verbosity": -1}  # fmt: skip
-    booster = lightgbm.train(params, lightgbm.Dataset(x, y), TREES)
-    seconds = time.perf_counter() - began
-    x, y = _rows(folder, "test")
-    return {"seconds": seconds, "auc": float(roc_auc_score(y, booster.predict(x)))}
+    return _by_lightgbm(folder, params, TREES)
 
 
 def mrml_scoring(folder: Path) -> dict[str, Any]:
@@ -164,7 +160,7 @@ def mrml_scoring(folder: Path) -> dict[str, Any]:
 
 def xgboost_scoring(folder: Path) -> dict[str, Any]:
     """The same by XGBoost, on one thread."""
-    _, booster, x = _xgboost(folder, 10)
+    _, booster, x = _xgboost(folder, _DEEP, 10)
     booster.set_param({"nthread": 1})
     began = time.perf_counter()
     for _ in range(10):
